@@ -1,0 +1,5 @@
+"""``python -m perceptbench``."""
+
+from perceptbench.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Human judgements in: the catalogue, the readers, the computed stimuli."""

@@ -1,0 +1,166 @@
+"""The judgement tables: what people said, one row an item.
+
+Conventions
+-----------
+Three protocols, told apart by their columns:
+
+- ``rating``: ``reference, distorted`` and either ``quality`` (higher is better: a MOS) or
+  ``impairment`` (higher is worse: a DMOS, a JND, a colour difference).
+- ``2afc``: ``reference, a, b, p_b``; ``p_b`` in [0, 1] is the fraction of people who found
+  ``b`` closer to the reference.
+- ``same_different``: ``a, b, p_same``; ``p_same`` in [0, 1].
+
+An optional column ``item`` makes rows replicates of one judgement (the same condition shown
+with another noise sample, say): their distances are averaged before agreement is computed.
+Every other column (``votes``, ``category``, ``distortion`` ...) is carried along.
+
+An image is named by a key, a string its dataset turns into a float tensor (3, H, W).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from perceptbench.errors import DataError
+
+#: protocol -> (columns it needs, columns that name images)
+PROTOCOLS = {
+    "2afc": (("reference", "a", "b", "p_b"), ("reference", "a", "b")),
+    "same_different": (("a", "b", "p_same"), ("a", "b")),
+    "rating": (("reference", "distorted"), ("reference", "distorted")),
+}
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """One judgement table with what is needed to read its numbers.
+
+    Attributes
+    ----------
+    dataset : name of the dataset the table belongs to.
+    table : the rows, as in the module's conventions, index 0..n-1.
+    slice : the part of the dataset it covers (``all``, or ``60ppd`` and the like).
+    resample : columns whose values the bootstrap draws. One column: its values are the
+        clusters. Two columns: their values together are the stimuli, and a row counts as
+        often as the product of how often its two stimuli were drawn.
+    statistics : the statistics that go on the leaderboard, most important first.
+    display : how the images are to be understood (encoding, viewing distance), for people.
+    pixels_per_degree : viewing resolution in pixels per degree of visual angle, None where
+        the judgements carry none.
+    observers : one row a judgement row, one column an observer, the same unit and direction
+        as the rating itself; None where only pooled judgements are public.
+    """
+
+    dataset: str
+    table: pd.DataFrame
+    slice: str = "all"
+    resample: tuple[str, ...] = ()
+    statistics: tuple[str, ...] = ()
+    display: str = "sRGB files, native size"
+    pixels_per_degree: float | None = None
+    observers: pd.DataFrame | None = None
+
+    @property
+    def protocol(self) -> str:
+        """``2afc``, ``rating`` or ``same_different``, read off the columns."""
+        return protocol_of(self.table, self.dataset)
+
+
+def protocol_of(table: pd.DataFrame, source: str) -> str:
+    """The protocol whose columns `table` has; raises DataError that names what is missing."""
+    columns = set(table.columns)
+    for protocol, (needed, _) in PROTOCOLS.items():
+        if columns.issuperset(needed):
+            if protocol == "rating" and not columns & {"quality", "impairment"}:
+                raise DataError(
+                    f"{source}: a rating table needs a column `quality` (higher is better) "
+                    "or `impairment` (higher is worse)"
+                )
+            return protocol
+    needed, _ = PROTOCOLS["2afc" if columns & {"a", "b", "p_b"} else "rating"]
+    missing = ", ".join(f"`{c}`" for c in needed if c not in columns)
+    raise DataError(
+        f"{source}: column {missing} is missing; judgements need reference, a, b, p_b (2afc) "
+        "or reference, distorted and quality or impairment (rating)"
+    )
+
+
+def validate(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Checks a judgement table and returns it with image keys as strings, index 0..n-1.
+
+    Raises
+    ------
+    DataError : no row, a missing column, an empty image name, or a judgement that is not a
+        number or outside [0, 1]; the message names the source, the column and the first row
+        (counted from 1, without the header).
+    """
+    protocol = protocol_of(table, source)
+    if table.empty:
+        raise DataError(f"{source}: the table has no rows")
+    table = table.reset_index(drop=True).copy()
+    for column in PROTOCOLS[protocol][1]:
+        empty = table[column].isna() | (table[column].astype(str).str.strip() == "")
+        if empty.any():
+            raise DataError(f"{source}: row {empty.idxmax() + 1} has no image in column `{column}`")
+        table[column] = table[column].astype(str)
+    if protocol == "rating":
+        both = {"quality", "impairment"}.issubset(table.columns)
+        if both:
+            raise DataError(f"{source}: has both `quality` and `impairment`; keep the one to use")
+        value, upper = ("quality" if "quality" in table else "impairment"), None
+    else:
+        value, upper = ("p_b" if protocol == "2afc" else "p_same"), 1.0
+    table[value] = _numbers(table[value], value, source, upper)
+    return table
+
+
+def _numbers(column: pd.Series, name: str, source: str, upper: float | None) -> pd.Series:
+    numbers = pd.to_numeric(column, errors="coerce").astype(float)
+    wrong = ~numbers.abs().lt(float("inf"))
+    if upper is not None:
+        wrong |= ~numbers.between(0.0, upper)
+    if wrong.any():
+        row = int(wrong.idxmax())
+        want = "a finite number" if upper is None else "a fraction between 0 and 1"
+        raise DataError(f"{source}: row {row + 1}: `{name}` is {column[row]!r}, not {want}")
+    return numbers
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Reads a CSV or Parquet file; raises DataError where it cannot be read as one."""
+    try:
+        if path.suffix.lower() in {".parquet", ".pq"}:
+            return pd.read_parquet(path)
+        return pd.read_csv(path, encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file") from None
+    except Exception as error:  # pandas and pyarrow raise a dozen kinds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: cannot be read as a table ({reason})") from None
+
+
+def pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """The unique (reference, distorted) pairs that a judgement table needs scored.
+
+    Sorted by reference, so that images shared by many pairs are used together.
+    """
+    if "distorted" in table:
+        sides = [table[["reference", "distorted"]]]
+    elif "reference" in table:
+        sides = [table[["reference", side]].rename(columns={side: "distorted"}) for side in "ab"]
+    else:
+        sides = [table[["a", "b"]].rename(columns={"a": "reference", "b": "distorted"})]
+    return (
+        pd.concat(sides)
+        .drop_duplicates()
+        .sort_values(["reference", "distorted"], kind="stable")
+        .reset_index(drop=True)
+    )
+
+
+def default_resample(table: pd.DataFrame) -> tuple[str, ...]:
+    """By reference where references repeat, else by item (design.md, `agreement`)."""
+    if "reference" in table and table["reference"].duplicated().any():
+        return ("reference",)
+    return ()

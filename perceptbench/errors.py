@@ -1,0 +1,35 @@
+"""The errors a user can cause; the command line turns each into one sentence and an exit code."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PerceptbenchError(Exception):
+    """Base of every error whose message is meant for the user: what, where, what to do."""
+
+    exit_code = 1
+
+
+class DataError(PerceptbenchError):
+    """Something in the data is wrong (a table, an image, a weights file): exit code 1."""
+
+
+class UsageError(PerceptbenchError):
+    """What was asked for does not exist or does not fit together: exit code 2."""
+
+    exit_code = 2
+
+
+class Unavailable(PerceptbenchError):
+    """A metric cannot be had on this machine (weights, package); a run lists it as skipped."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is not there, with the nearest names that are.
+
+    >>> str(unknown("metric", "lpip-alex", ["lpips-alex", "mse"]))
+    "there is no metric 'lpip-alex'; did you mean lpips-alex? `perceptbench metrics list` shows all"
+    """
+    near = get_close_matches(name, list(known), n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "."
+    return UsageError(f"there is no {kind} {name!r}{hint} `perceptbench {kind}s list` shows all")
