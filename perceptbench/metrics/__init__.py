@@ -1,0 +1,1 @@
+"""What can be ranked: the losses, classical metrics, and whatever plugins bring."""

@@ -1,0 +1,1 @@
+"""Foreign libraries behind the metric protocol of `perceptbench.metrics.registry`."""

@@ -1,0 +1,1 @@
+"""Pairs and metrics in, the scores table out, each backbone run once per unique image."""
