@@ -1,0 +1,193 @@
+"""The agreement table: resampling units, replicates, people, undefined figures."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+
+from perceptbench.agreement import agreement
+from perceptbench.agreement.resampling import Resampler, percentile_interval
+from perceptbench.datasets.judgements import Judgements
+from perceptbench.errors import UsageError
+
+
+def rating_set(n=60, seed=0, **columns):
+    rng = np.random.default_rng(seed)
+    badness = rng.uniform(0, 5, n)
+    table = pd.DataFrame(
+        {
+            "reference": [f"r{i % 6}" for i in range(n)],
+            "distorted": [f"d{i}" for i in range(n)],
+            "impairment": badness,
+            **columns,
+        }
+    )
+    scores = table[["reference", "distorted"]].assign(
+        good=np.abs(badness + rng.normal(0, 0.5, n)), bad=rng.uniform(0, 1, n)
+    )
+    return table, scores
+
+
+def triplets(stimuli=10, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = [(f"s{i}", f"s{j}") for i in range(stimuli) for j in range(i)]
+    table = pd.DataFrame(rows, columns=["a", "b"]).assign(reference="blank")
+    table["p_b"] = rng.integers(0, 5, len(table)) / 4
+    scores = pd.DataFrame({"reference": "blank", "distorted": [f"s{i}" for i in range(stimuli)]})
+    return table, scores.assign(m=rng.permutation(stimuli).astype(float))
+
+
+def figure(frame, metric, statistic):
+    rows = frame[(frame.metric == metric) & (frame.statistic == statistic)]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def test_a_rating_table_gets_every_statistic_for_every_metric():
+    table, scores = rating_set()
+    frame = agreement(Judgements("toy", table, resample=("reference",)), scores,
+                      metrics=["good", "bad"], resamples=200)  # fmt: skip
+    assert len(frame) == 8
+    good = figure(frame, "good", "srcc")
+    assert good.value == pytest.approx(
+        scipy.stats.spearmanr(scores.good, table.impairment).statistic
+    )
+    assert good.low < good.value < good.high
+    assert (good.n, good.units) == (60, 6)
+    assert figure(frame, "bad", "stress").value > figure(frame, "good", "stress").value
+
+
+def test_a_quality_is_turned_round_and_has_no_stress():
+    table, scores = rating_set()
+    quality = table.drop(columns="impairment").assign(quality=5 - table.impairment)
+    turned = agreement(Judgements("toy", quality), scores, metrics=["good"], resamples=100)
+    plain = agreement(Judgements("toy", table), scores, metrics=["good"], resamples=100)
+    assert set(turned.statistic) == {"srcc", "krcc", "plcc"}
+    assert figure(turned, "good", "srcc").value == figure(plain, "good", "srcc").value
+
+
+def test_stress_takes_the_root_of_squared_metrics():
+    table, scores = rating_set()
+    scores["squared"] = table.impairment**2
+    frame = agreement(Judgements("toy", table), scores, metrics=["squared"], resamples=100,
+                      stress_power={"squared": 0.5})  # fmt: skip
+    assert figure(frame, "squared", "stress").value == pytest.approx(0, abs=1e-7)
+
+
+def test_people_are_rows_of_a_2afc_table():
+    table, scores = triplets()
+    frame = agreement(Judgements("toy", table, resample=("a", "b")), scores, metrics=["m"])
+    p = table.p_b
+    assert figure(frame, "human", "2afc").value == pytest.approx((p**2 + (1 - p) ** 2).mean())
+    assert figure(frame, "oracle", "2afc").value == pytest.approx(np.maximum(p, 1 - p).mean())
+    assert figure(frame, "m", "2afc").units == 10
+
+
+def test_observers_give_a_rating_table_its_ceiling():
+    table, scores = rating_set()
+    rng = np.random.default_rng(1)
+    seen = pd.DataFrame({o: table.impairment + rng.normal(0, 1, 60) for o in "xyz"})
+    frame = agreement(Judgements("toy", table, observers=seen), scores, metrics=["good"])
+    others = {o: seen.drop(columns=o).mean(axis=1) for o in "xyz"}
+    expected = np.mean([scipy.stats.spearmanr(seen[o], others[o]).statistic for o in "xyz"])
+    assert figure(frame, "human", "srcc").value == pytest.approx(expected)
+
+
+def test_replicates_of_an_item_are_averaged_first():
+    table = pd.DataFrame(
+        {
+            "reference": ["r0", "r1"] * 3,
+            "distorted": ["p0", "p1", "q0", "q1", "s0", "s1"],
+            "impairment": [1.0, 1.0, 2.0, 2.0, 3.0, 3.0],
+            "item": ["p", "p", "q", "q", "s", "s"],
+        }
+    )
+    scores = table[["reference", "distorted"]].assign(m=[1.0, 5.0, 2.0, 2.0, 9.0, 1.0])
+    frame = agreement(Judgements("toy", table), scores, metrics=["m"], resamples=100)
+    found = figure(frame, "m", "plcc")
+    assert found.value == pytest.approx(np.corrcoef([3, 2, 5], [1, 2, 3])[0, 1])
+    assert found.n == 3
+
+
+def test_the_interval_is_scipys_bootstrap_where_rows_are_the_units():
+    table, scores = rating_set(n=80)
+    frame = agreement(Judgements("toy", table), scores, metrics=["good"], resamples=4000)
+    found = figure(frame, "good", "plcc")
+    expected = scipy.stats.bootstrap(
+        (scores.good, table.impairment), lambda x, y: scipy.stats.pearsonr(x, y).statistic,
+        paired=True, vectorized=False, n_resamples=4000, method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    width = expected.high - expected.low
+    assert found.low == pytest.approx(expected.low, abs=0.1 * width)
+    assert found.high == pytest.approx(expected.high, abs=0.1 * width)
+
+
+def test_two_columns_weight_a_row_by_the_product_of_its_stimuli():
+    table, _ = triplets(stimuli=6)
+    resampler = Resampler(table, ("a", "b"), 50, (0,))
+    rng = np.random.default_rng(np.random.SeedSequence([0]))
+    drawn = rng.multinomial(6, np.full(6, 1 / 6), size=50)
+    names = sorted(set(table.a) | set(table.b))
+    expected = [
+        [counts[names.index(a)] * counts[names.index(b)] for a, b in zip(table.a, table.b, strict=True)]
+        for counts in drawn
+    ]  # fmt: skip
+    np.testing.assert_array_equal(np.concatenate(list(resampler)), expected)
+
+
+def test_chunks_do_not_change_what_is_drawn(monkeypatch):
+    table, _ = triplets()
+    whole = np.concatenate(list(Resampler(table, ("a",), 30, (0,))))
+    monkeypatch.setattr("perceptbench.agreement.resampling.CHUNK_BYTES", 1)
+    np.testing.assert_array_equal(np.concatenate(list(Resampler(table, ("a",), 30, (0,)))), whole)
+
+
+def test_the_same_seed_gives_the_same_table_and_another_seed_another_interval():
+    table, scores = rating_set()
+    one, two, other = (
+        agreement(Judgements("toy", table), scores, metrics=["good"], resamples=200, seed=s)
+        for s in (1, 1, 2)
+    )
+    pd.testing.assert_frame_equal(one, two)
+    assert one.low[0] != other.low[0] and one.value[0] == other.value[0]
+
+
+def test_a_failed_pair_lowers_n_for_all_metrics():
+    table, scores = rating_set()
+    scores.loc[3, ["good", "bad"]] = np.nan
+    frame = agreement(Judgements("toy", table), scores.drop(index=5), metrics=["good", "bad"])
+    assert set(frame.n) == {58}
+    assert frame.value.notna().all()
+
+
+def test_a_metric_without_some_distances_is_undefined_and_says_why():
+    table, scores = rating_set()
+    scores.loc[3, "good"] = np.inf
+    scores["flat"] = 0.0
+    frame = agreement(Judgements("toy", table), scores, metrics=["good", "bad", "flat"])
+    lost, flat = figure(frame, "good", "srcc"), figure(frame, "flat", "srcc")
+    assert np.isnan([lost.value, lost.low, lost.high]).all()
+    assert lost.note == "no finite distance for 1 of 60 judgements"
+    assert np.isnan(flat.value) and flat.note == "all distances are equal"
+    assert np.isfinite(figure(frame, "bad", "srcc").value)
+
+
+def test_nothing_scored_is_undefined_not_an_error():
+    table, scores = triplets()
+    frame = agreement(Judgements("toy", table), scores.assign(m=np.nan), metrics=["m"])
+    assert figure(frame, "m", "2afc").note == "no pair could be scored"
+    assert frame.value.isna().all() and (frame.n == 0).all()
+
+
+def test_an_interval_of_mostly_undefined_resamples_is_undefined():
+    samples = np.array([0.5] * 4 + [np.nan] * 6)
+    assert np.isnan(percentile_interval(samples)).all()
+    assert percentile_interval(np.array([0.5] * 6 + [np.nan] * 4)) == (0.5, 0.5)
+
+
+def test_same_different_is_refused_with_a_sentence():
+    table = pd.DataFrame({"a": ["x"], "b": ["y"], "p_same": [0.5]})
+    scores = pd.DataFrame({"reference": ["x"], "distorted": ["y"], "m": [1.0]})
+    with pytest.raises(UsageError, match="same_different is not ranked yet"):
+        agreement(Judgements("toy", table), scores, metrics=["m"])
