@@ -1,0 +1,1 @@
+"""One file an archive family: a folder on disk in, a Dataset out."""

@@ -1,0 +1,54 @@
+"""Material appearance (Lagunas et al. 2019): renderings of materials, judged in triplets.
+
+The folder as published: ``answers_processed_test.json`` and a folder of 100 images, whose names
+in sorted order are what the answers' indices count. ``answers[i] = [reference, a, b]``,
+``agreement[i] = [votes for a, votes for b]``.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from perceptbench.datasets.dataset import Dataset, file_loader
+from perceptbench.datasets.judgements import Judgements
+from perceptbench.errors import DataError
+
+ANSWERS = "answers_processed_test.json"
+IMAGES = "havran1_ennis_298x298_LDR"
+
+
+def material_appearance(folder: Path) -> Dataset:
+    """Reads the published test answers: 3,000 triplets over 100 images.
+
+    Parameters
+    ----------
+    folder : holds ANSWERS and the folder IMAGES.
+
+    Raises
+    ------
+    DataError : a file is missing, or an answer names an image that is not there.
+    """
+    images = sorted(p.name for p in (folder / IMAGES).glob("*.jpg"))
+    if not images:
+        raise DataError(f"{folder / IMAGES}: there are no .jpg images")
+    try:
+        answers = json.loads((folder / ANSWERS).read_text())
+        triplets = np.array(answers["answers"], dtype=int)
+        votes = np.array(answers["agreement"], dtype=float)
+        names = np.array(images)[triplets]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError(
+            f"{folder / ANSWERS}: not the published answers for {len(images)} images "
+            f"({type(error).__name__}: {error})"
+        ) from None
+    table = pd.DataFrame(names, columns=["reference", "a", "b"])
+    table["votes"] = votes.sum(1).astype(int)
+    table["p_b"] = votes[:, 1] / votes.sum(1)
+    judgements = Judgements(
+        "material-appearance", table, resample=("reference",), statistics=("2afc",)
+    )
+    return Dataset(
+        "material-appearance", (judgements,), file_loader(folder / IMAGES), folder / IMAGES
+    )

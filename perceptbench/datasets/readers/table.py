@@ -1,0 +1,40 @@
+"""A user's own judgements: a CSV or Parquet file with image paths in it."""
+
+from pathlib import Path
+
+from perceptbench.datasets.dataset import Dataset, file_loader
+from perceptbench.datasets.judgements import (
+    Judgements,
+    default_resample,
+    protocol_of,
+    read_table,
+    validate,
+)
+from perceptbench.errors import UsageError
+
+#: What goes on the leaderboard, by protocol.
+STATISTICS = {"2afc": ("2afc",), "rating": ("srcc",), "same_different": ()}
+
+
+def judgement_file(path: Path, images: Path | None = None) -> Dataset:
+    """A dataset named after the file, its image paths relative to `images`.
+
+    Parameters
+    ----------
+    path : table of one of the protocols of `perceptbench.datasets.judgements`.
+    images : folder of the images; default: the file's own.
+
+    Raises
+    ------
+    UsageError : the file or the folder does not exist.
+    DataError : the table is not one of judgements.
+    """
+    if not path.is_file():
+        raise UsageError(f"judgement file {path} does not exist")
+    folder = images or path.parent
+    if not folder.is_dir():
+        raise UsageError(f"image folder {folder} does not exist")
+    table = validate(read_table(path), str(path))
+    statistics = STATISTICS[protocol_of(table, str(path))]
+    part = Judgements(path.stem, table, resample=default_resample(table), statistics=statistics)
+    return Dataset(path.stem, (part,), file_loader(folder), folder)

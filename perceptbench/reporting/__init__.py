@@ -1,0 +1,1 @@
+"""Agreement in; leaderboards out, for programs (CSV) and for people (Markdown)."""

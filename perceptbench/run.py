@@ -1,0 +1,319 @@
+"""The main job: judgements -> scores -> agreement -> leaderboard, into one folder."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from perceptbench.agreement import agreement
+from perceptbench.datasets.dataset import Dataset
+from perceptbench.datasets.judgements import Judgements, pairs
+from perceptbench.errors import DataError, Unavailable, UsageError
+from perceptbench.metrics.registry import Metric, MetricInfo, build
+from perceptbench.reporting.leaderboard import PEOPLE, Column, leaderboard, to_markdown
+
+#: Packages whose versions can move a number.
+PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "piq", "lpips")
+
+
+@dataclass
+class Run:
+    """Everything a run found; `write` puts it into a folder.
+
+    Attributes
+    ----------
+    scores : ``dataset, reference, distorted`` and one column a metric.
+    agreement : the agreement table.
+    board : the leaderboard table.
+    columns : the figures it ranks by.
+    skipped : metric -> why it could not be had.
+    failures : ``dataset, reference, distorted, reason`` of pairs that could not be scored.
+    provenance : what goes into ``run.json``.
+    """
+
+    scores: pd.DataFrame
+    agreement: pd.DataFrame
+    board: pd.DataFrame
+    columns: list[Column]
+    skipped: dict[str, str]
+    failures: pd.DataFrame
+    broken: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every pair was scored and no metric raised an error."""
+        return self.failures.empty and not self.broken
+
+
+def build_metrics(
+    infos: Sequence[MetricInfo], weights_dir: Path | None
+) -> tuple[list[Metric], dict[str, str], dict[str, str]]:
+    """Builds what can be had.
+
+    Returns
+    -------
+    metrics, skipped (metric -> reason), weights (file -> sha256).
+    """
+    from perceptbench.losses.config import Trunks
+
+    trunks = Trunks(weights_dir)
+    built, skipped = [], {}
+    for info in infos:
+        try:
+            built.append(build(info, trunks))
+        except Unavailable as error:
+            skipped[info.name] = str(error)
+    return built, skipped, trunks.sha256
+
+
+def choose_device(name: str) -> str:
+    """``auto`` -> the GPU where there is one; raises UsageError for one that is not there."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device {name!r} cannot be used here ({reason})") from None
+    return name
+
+
+def run(
+    datasets: Sequence[Dataset],
+    infos: Sequence[MetricInfo],
+    *,
+    weights_dir: Path | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    resamples: int = 2000,
+    command: str = "",
+) -> Run:
+    """Scores the datasets with the metrics and ranks the metrics by agreement with people.
+
+    Parameters
+    ----------
+    datasets : what people judged, under distinct names.
+    infos : the metrics to rank; those that cannot be had are skipped and named.
+    weights_dir : folder with network weights.
+    device : ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    seed : of the bootstrap.
+    resamples : of the bootstrap.
+    command : what the user typed, for the record.
+
+    Raises
+    ------
+    UsageError : no dataset, two of one name, an unusable device.
+    DataError : no metric is left, or not one pair could be scored.
+    """
+    names = [dataset.name for dataset in datasets]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"datasets need distinct names, got {', '.join(names) or 'none'}")
+    device = choose_device(device)
+    metrics, skipped, weights = build_metrics(infos, weights_dir)
+    if not metrics:
+        reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
+        raise DataError(f"no metric is left to rank ({reasons})")
+    scores, failures, notes = _score_all(datasets, metrics, device)
+    power = {info.name: 0.5 for info in infos if info.squared}
+    measured = [m.info.name for m in metrics]
+    parts = [part for dataset in datasets for part in dataset.judgements]
+    table = pd.concat(
+        [
+            agreement(
+                part,
+                scores.loc[scores["dataset"] == part.dataset].drop(columns="dataset"),
+                metrics=measured,
+                resamples=resamples,
+                seed=seed,
+                stress_power=power,
+            )
+            for part in parts
+        ],
+        ignore_index=True,
+    )
+    _explain(table, notes)
+    columns = [
+        Column(part.dataset, part.slice, statistic)
+        for part in parts
+        for statistic in part.statistics
+    ]
+    board = leaderboard(table, columns)
+    result = Run(scores, table, board, columns, skipped, failures)
+    result.broken = {
+        f"{name} on {dataset}": why
+        for (dataset, name), why in notes.items()
+        if why.startswith("failed")
+    }
+    result.provenance = _provenance(datasets, metrics, skipped, weights, device, seed, resamples)
+    result.provenance["command"] = command
+    return result
+
+
+def _score_all(
+    datasets: Sequence[Dataset], metrics: Sequence[Metric], device: str
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[tuple[str, str], str]]:
+    """Scores of all datasets, each image of a dataset and resolution encoded once."""
+    from perceptbench.scoring.engine import score
+
+    tables, failures, notes = [], [], {}
+    min_size = {m.info.name: m.info.min_size for m in metrics}
+    for dataset in datasets:
+        for resolution, parts in _by_resolution(dataset.judgements).items():
+            found = score(
+                pd.concat([pairs(part.table) for part in parts]).drop_duplicates(),
+                dataset.load,
+                {m.info.name: m.at(resolution) for m in metrics},
+                device=device,
+                min_size=min_size,
+                label=dataset.name,
+            )
+            found.table.insert(0, "dataset", dataset.name)
+            found.failures.insert(0, "dataset", dataset.name)
+            tables.append(found.table)
+            failures.append(found.failures)
+            notes.update({(dataset.name, name): why for name, why in found.notes.items()})
+    lost = pd.concat(failures, ignore_index=True)
+    scores = pd.concat(tables, ignore_index=True)
+    if len(lost) == len(scores):
+        raise DataError(f"not one pair could be scored; the first: {lost['reason'].iloc[0]}")
+    return scores, lost, notes
+
+
+def _by_resolution(parts: Sequence[Judgements]) -> dict[float | None, list[Judgements]]:
+    groups: dict[float | None, list[Judgements]] = {}
+    for part in parts:
+        groups.setdefault(part.pixels_per_degree, []).append(part)
+    return groups
+
+
+def _explain(table: pd.DataFrame, notes: Mapping[tuple[str, str], str]) -> None:
+    """Adds the engine's reason to figures that are undefined for lack of a distance."""
+    for row in table.index[table["value"].isna()]:
+        why = notes.get((table.at[row, "dataset"], table.at[row, "metric"]))
+        if why:
+            table.at[row, "note"] = f"{table.at[row, 'note']}: {why}"
+
+
+def _provenance(
+    datasets: Sequence[Dataset],
+    metrics: Sequence[Metric],
+    skipped: Mapping[str, str],
+    weights: Mapping[str, str],
+    device: str,
+    seed: int,
+    resamples: int,
+) -> dict[str, Any]:
+    import torch
+
+    on_gpu = device.startswith("cuda")
+    return {
+        "versions": {"python": platform.python_version(), **_versions()},
+        "datasets": {
+            d.name: {
+                "fingerprint": d.fingerprint(),
+                "judgements": {
+                    f"{p.slice}/{p.protocol}": {"rows": len(p.table), "display": p.display}
+                    for p in d.judgements
+                },
+            }
+            for d in datasets
+        },
+        "metrics": {
+            m.info.name: m.info.model_dump(
+                include={"title", "loss", "metric", "options", "citation", "trained_on"},
+                exclude_none=True,
+                mode="json",
+            )
+            for m in metrics
+        },
+        "skipped": dict(skipped),
+        "weights_sha256": {Path(path).name: digest for path, digest in weights.items()},
+        "device": torch.cuda.get_device_name(device) if on_gpu else device,
+        "threads": torch.get_num_threads(),
+        "precision": "fp32",
+        "seed": seed,
+        "resamples": resamples,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def report(result: Run) -> str:
+    """The leaderboard with everything needed to read it, as Markdown."""
+    table = result.agreement
+    lines = [to_markdown(result.board, result.columns)]
+    lines.append(
+        "Larger is better, but for stress. In brackets the 95 % percentile interval of "
+        f"{result.provenance['resamples']:,} bootstrap resamples; n is the number of judged items."
+    )
+    lines.append(
+        "*human*: mean p² + (1-p)², or one observer against the mean of the others; "
+        "*oracle*: mean max(p, 1-p), the best any metric can do.\n"
+    )
+    for column in result.columns:
+        here = table[(table["dataset"] == column.dataset) & (table["slice"] == column.slice)]
+        first = here[here["statistic"] == column.statistic].iloc[0]
+        ceiling = "" if here["metric"].isin(PEOPLE).any() else "; no human ceiling is known"
+        lines.append(
+            f"- {column.title}: {first['display']}; {first['units']} resampled units{ceiling}."
+        )
+    undefined = table[table["value"].isna() & table["metric"].isin(result.board["metric"])]
+    keys = ["dataset", "slice", "metric", "note"]
+    ranked = undefined["statistic"].isin({c.statistic for c in result.columns})
+    for (dataset, part, metric, note), _ in undefined[ranked].groupby(keys, sort=False):
+        where = dataset if part == "all" else f"{dataset} {part}"
+        lines.append(f"- undefined: {metric} on {where}: {note}.")
+    lines += [f"- skipped: {name}: {why}" for name, why in result.skipped.items()]
+    for _, row in result.failures.iterrows():
+        lines.append(
+            f"- failed: {row['dataset']}: pair ({row['reference']}, {row['distorted']}): "
+            f"{row['reason']}"
+        )
+    if result.provenance.get("command"):
+        lines.append(f"\nMade by `{result.provenance['command']}`.")
+    return "\n".join(lines) + "\n"
+
+
+def write(result: Run, folder: Path) -> None:
+    """Writes ``scores.parquet agreement.csv leaderboard.csv leaderboard.md run.json``.
+
+    Each file is written beside its place and moved there, so that none is ever half written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.now(UTC).isoformat(timespec="seconds")
+    record = {"created": stamp, **result.provenance}
+    _write(folder / "scores.parquet", lambda p: result.scores.to_parquet(p, index=False))
+    _write(folder / "agreement.csv", lambda p: result.agreement.to_csv(p, index=False))
+    _write(folder / "leaderboard.csv", lambda p: result.board.to_csv(p, index=False))
+    _write(folder / "leaderboard.md", lambda p: p.write_text(report(result), encoding="utf-8"))
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    _write(folder / "run.json", lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def _write(path: Path, save: Any) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save(temporary)
+    temporary.replace(path)
+
+
+def default_folder() -> Path:
+    """``runs/<time>`` below the working folder."""
+    return Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
