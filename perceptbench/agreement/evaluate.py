@@ -49,7 +49,8 @@ def agreement(
     DataFrame of one row a metric and statistic: ``dataset, slice, metric, statistic, value,
     low, high, n, units, display, note``. ``low, high`` bound the 95 % percentile interval, n is
     the number of judged items, units how many things were resampled. Undefined figures are NaN
-    and ``note`` says why. People are rows too, as ``human`` and ``oracle``.
+    and ``note`` says why. People are rows too, as ``human`` and ``oracle``, where the judgements
+    tell how far they agreed.
 
     Raises
     ------
@@ -117,8 +118,10 @@ def _figures_2afc(
     for i, metric in enumerate(metrics):
         note = _missing(per_item[:, i])
         figures[metric, "2afc", note] = None if note else _mean(per_item[:, i])
-    figures["human", "2afc", ""] = _mean(two_alternative.human(p_b))
-    figures["oracle", "2afc", ""] = _mean(two_alternative.oracle(p_b))
+    # Outcomes without shares (p_b 0, 1/2 or 1 throughout) hide how far people agreed.
+    if not np.isin(p_b, (0, 0.5, 1)).all():
+        figures["human", "2afc", ""] = _mean(two_alternative.human(p_b))
+        figures["oracle", "2afc", ""] = _mean(two_alternative.oracle(p_b))
     return figures
 
 

@@ -67,12 +67,17 @@ def stress(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = 
     0.0
     """
     x, y, w = _prepare(distance, badness, weights)
-    if (x < 0).any() or (y < 0).any():
+    if _negative(x) or _negative(y):
         return np.full(w.shape[:-1], np.nan)
     xy, xx, yy = (w @ products for products in (x * y, x * x, y * y))
     with np.errstate(invalid="ignore", divide="ignore"):
         value = np.sqrt(np.clip(1 - xy**2 / (xx * yy), 0, 1))
         return np.where((xx > 0) & (yy > 0), value, np.nan)
+
+
+def _negative(values: Array) -> bool:
+    """Whether any value is below zero by more than rounding (1 - SSIM of like images is)."""
+    return bool((values < -1e-9 * np.abs(values).max(initial=0)).any())
 
 
 def _prepare(

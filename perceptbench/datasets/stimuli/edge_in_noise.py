@@ -143,7 +143,9 @@ def edge_in_noise(background: float = 0.3) -> Dataset:
     display = Display(PIXELS_PER_DEGREE, background)
     points = _points()
     known = {
-        _key(point, sample): point for _, point in points.iterrows() for sample in range(len(SAMPLES))
+        _key(point, sample): point
+        for _, point in points.iterrows()
+        for sample in range(len(SAMPLES))
     }
 
     def load(key: str) -> torch.Tensor:
@@ -165,7 +167,11 @@ def edge_in_noise(background: float = 0.3) -> Dataset:
     tables = (
         Judgements(table=_triplets(points), resample=("a", "b"), statistics=("2afc",), **common),
         Judgements(
-            table=ratings, resample=("distorted",), statistics=("srcc",), observers=observers, **common
+            table=ratings,
+            resample=("distorted",),
+            statistics=("srcc",),
+            observers=observers,
+            **common,
         ),
     )
     return Dataset("edge-in-noise", tables, load)

@@ -1,9 +1,22 @@
-"""Full-reference metrics of the piq package, as distances."""
+"""Full-reference metrics of the piq package, as distances.
+
+Pairs with a nearly uniform image are computed in float64. In float32 the local variances of such
+an image, differences of squares, drown in rounding: 1 - SSIM turns negative, and the order of the
+ModelFest patterns changes (2AFC of SSIM at 120 pixels per degree .550 instead of .596, of FSIM
+.296 instead of .438). Elsewhere float32 is within 1e-3 and ten times as fast on a CPU.
+"""
 
 import importlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
+
+Compare = Callable[[Tensor, Tensor], Tensor]
+
+#: Standard deviation of the values of an image below which it is nearly uniform.
+UNIFORM = 0.01
 
 
 def similarity(reference: Tensor, distorted: Tensor, *, function: str, **options: Any) -> Tensor:
@@ -15,15 +28,32 @@ def similarity(reference: Tensor, distorted: Tensor, *, function: str, **options
     function : name of the function in piq, which gives 1 for identical images.
     options : passed on.
     """
-    return 1 - _call(function, reference, distorted, options)
+    compute = _function(function, options)
+    return _compute(lambda x, y: 1 - compute(x, y), reference, distorted)
 
 
 def distance(reference: Tensor, distorted: Tensor, *, function: str, **options: Any) -> Tensor:
     """A distance of piq (0 = identical) as it is, (N,)."""
-    return _call(function, reference, distorted, options)
+    return _compute(_function(function, options), reference, distorted)
 
 
-def _call(function: str, reference: Tensor, distorted: Tensor, options: dict[str, Any]) -> Tensor:
+def _function(name: str, options: dict[str, Any]) -> Compare:
     piq = importlib.import_module("piq")
-    # piq takes the distorted image first.
-    return getattr(piq, function)(distorted, reference, data_range=1.0, reduction="none", **options)
+    return partial(getattr(piq, name), data_range=1.0, reduction="none", **options)
+
+
+def _compute(compare: Compare, reference: Tensor, distorted: Tensor) -> Tensor:
+    uniform = (reference.flatten(1).std(1) < UNIFORM) | (distorted.flatten(1).std(1) < UNIFORM)
+    value = reference.new_empty(len(reference))
+    if not uniform.all():
+        # piq takes the distorted image first.
+        value[~uniform] = compare(distorted[~uniform], reference[~uniform])
+    for i in uniform.nonzero().flatten().tolist():  # a CPU takes longer over a float64 batch
+        exact = compare(_double(distorted[i : i + 1]), _double(reference[i : i + 1]))
+        value[i : i + 1] = exact.to(value)
+    return value
+
+
+def _double(image: Tensor) -> Tensor:
+    # Apple's mps backend has no float64.
+    return (image.cpu() if image.device.type == "mps" else image).double()
