@@ -198,10 +198,10 @@ def _by_resolution(parts: Sequence[Judgements]) -> dict[float | None, list[Judge
 
 def _explain(table: pd.DataFrame, notes: Mapping[tuple[str, str], str]) -> None:
     """Adds the engine's reason to figures that are undefined for lack of a distance."""
-    for row in table.index[table["value"].isna()]:
-        why = notes.get((table.at[row, "dataset"], table.at[row, "metric"]))
-        if why:
-            table.at[row, "note"] = f"{table.at[row, 'note']}: {why}"
+    keys = zip(table["dataset"], table["metric"], strict=True)
+    why = pd.Series([notes.get(key, "") for key in keys], index=table.index)
+    undefined = table["value"].isna() & (why != "")
+    table.loc[undefined, "note"] += ": " + why
 
 
 def _provenance(

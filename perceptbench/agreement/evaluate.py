@@ -61,8 +61,8 @@ def agreement(
         raise UsageError(f"dataset {judgements.dataset}: protocol {protocol} is not ranked yet")
     sides = ("a", "b") if protocol == "2afc" else ("distorted",)
     table, distances = _items(judgements.table, scores, metrics, sides)
-    scored = ~np.isnan(distances).any(0).all(1)
-    table, distances = table[scored], distances[:, scored]
+    scored = np.flatnonzero(np.isfinite(distances).all(axis=0).any(axis=-1))
+    table, distances = table.iloc[scored], distances[:, scored]
     observers = None
     if judgements.observers is not None:
         observers = judgements.observers.loc[table["row"]].to_numpy(float)

@@ -90,7 +90,7 @@ def _prepare(
     return x, y, w
 
 
-def _groups(values: Array) -> tuple[Array, Array]:
+def _groups(values: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The order that sorts the values, and where each run of equal ones starts in it."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from PIL import Image
+
 from perceptbench.datasets.judgements import PROTOCOLS, Judgements
 from perceptbench.errors import DataError
 
@@ -73,14 +76,12 @@ def read_image(path: Path) -> torch.Tensor:
     ------
     DataError : no such file, not an image, or transparent pixels; names the path.
     """
-    import numpy as np
     import torch
-    from PIL import Image
 
     try:
         with Image.open(path) as image:
             image.load()
-            if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
+            if image.has_transparency_data and _least_alpha(image) < 255:
                 raise DataError(f"{path}: has transparent pixels; flatten it onto a background")
             if image.mode.startswith("I"):
                 grey = np.asarray(image, dtype=np.float32) / 65535.0
@@ -95,3 +96,7 @@ def read_image(path: Path) -> torch.Tensor:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: cannot be read as an image ({reason})") from None
     return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+
+
+def _least_alpha(image: Image.Image) -> int:
+    return int(np.asarray(image.convert("RGBA"))[..., 3].min())

@@ -102,7 +102,8 @@ def validate(table: pd.DataFrame, source: str) -> pd.DataFrame:
     for column in PROTOCOLS[protocol][1]:
         empty = table[column].isna() | (table[column].astype(str).str.strip() == "")
         if empty.any():
-            raise DataError(f"{source}: row {empty.idxmax() + 1} has no image in column `{column}`")
+            row = int(empty.to_numpy().argmax())
+            raise DataError(f"{source}: row {row + 1} has no image in column `{column}`")
         table[column] = table[column].astype(str)
     if protocol == "rating":
         both = {"quality", "impairment"}.issubset(table.columns)
@@ -121,7 +122,7 @@ def _numbers(column: pd.Series, name: str, source: str, upper: float | None) -> 
     if upper is not None:
         wrong |= ~numbers.between(0.0, upper)
     if wrong.any():
-        row = int(wrong.idxmax())
+        row = int(wrong.to_numpy().argmax())
         want = "a finite number" if upper is None else "a fraction between 0 and 1"
         raise DataError(f"{source}: row {row + 1}: `{name}` is {column[row]!r}, not {want}")
     return numbers

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from perceptbench.losses.backbones import Backbone
@@ -52,7 +53,7 @@ class FeaturePass:
         """Distances (N,) of every loss, float64."""
         exact = {key: p.double() for key, p in primitives.items()}
         return {
-            name: sum((exact[key] * w).sum(1) for key, w in terms)
+            name: torch.stack([(exact[key] * w).sum(1) for key, w in terms]).sum(0)
             for name, terms in self.losses.items()
         }
 

@@ -129,10 +129,11 @@ def test_two_columns_weight_a_row_by_the_product_of_its_stimuli():
     rng = np.random.default_rng(np.random.SeedSequence([0]))
     drawn = rng.multinomial(6, np.full(6, 1 / 6), size=50)
     names = sorted(set(table.a) | set(table.b))
+    places = {side: [names.index(key) for key in table[side]] for side in "ab"}
     expected = [
-        [counts[names.index(a)] * counts[names.index(b)] for a, b in zip(table.a, table.b, strict=True)]
+        [counts[a] * counts[b] for a, b in zip(places["a"], places["b"], strict=True)]
         for counts in drawn
-    ]  # fmt: skip
+    ]
     np.testing.assert_array_equal(np.concatenate(list(resampler)), expected)
 
 

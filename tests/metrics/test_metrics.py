@@ -89,3 +89,24 @@ def test_watson_ahumada_has_a_finite_gradient_at_identity():
     image = torch.rand(1, 3, 32, 32, requires_grad=True)
     WatsonAhumada(60.0)(image.detach(), image).sum().backward()
     assert torch.isfinite(image.grad).all()
+
+
+@pytest.mark.parametrize("name", PIQ)
+def test_a_uniform_image_is_compared_in_float64(name):
+    """In float32 SSIM and FSIM of a faint pattern on a uniform field are rounding errors."""
+    rows = torch.arange(176, dtype=torch.float64)
+    field = torch.full((1, 3, 176, 176), 0.58, dtype=torch.float64)
+    pattern = field + 2e-4 * torch.cos(rows / 3)[:, None]
+    exact = 1 - PIQ[name](pattern.float().double(), field.float().double(), reduction="none")
+    got = metric(name)(field.float(), pattern.float())
+    torch.testing.assert_close(got, exact.float(), rtol=1e-5, atol=1e-12)
+
+
+def test_uniform_and_other_images_of_a_batch_keep_their_places(pair):
+    reference, distorted = pair
+    uniform = torch.full_like(reference[:1], 0.3)
+    mixed = torch.cat([reference[:1], uniform, reference[1:]])
+    other = torch.cat([distorted[:1], uniform + 0.1, distorted[1:]])
+    both = metric("ssim")(mixed, other)
+    alone = torch.cat([metric("ssim")(mixed[i : i + 1], other[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(both, alone)

@@ -95,9 +95,7 @@ def _read(path: Path, name: str) -> pd.DataFrame:
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
-        raise DataError(
-            f"{path}: not a COMBVD table ({type(error).__name__}: {error})"
-        ) from None
+        raise DataError(f"{path}: not a COMBVD table ({type(error).__name__}: {error})") from None
 
 
 def _linear(key: str) -> Tensor:

@@ -13,6 +13,7 @@ edge; distances are averaged over the four.
 
 from importlib import resources
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -157,7 +158,7 @@ def edge_in_noise(background: float = 0.3) -> Dataset:
         edge = edge_pattern(known[key]["width"], known[key]["contrast"], int(sample))
         return display.show(noise_pattern(noise, int(sample)) + edge)
 
-    common = {
+    common: dict[str, Any] = {
         "dataset": "edge-in-noise",
         "display": f"{display}, mean of {len(SAMPLES)} noise samples",
         "pixels_per_degree": PIXELS_PER_DEGREE,

@@ -10,6 +10,7 @@ taken to be the closer one.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import resources
 from itertools import combinations
 
@@ -91,15 +92,13 @@ def _formulas() -> dict[int, Callable[[], Array]]:
     elongated = [(4, 0.28), (8, 0.14), (16, 0.07)]
     shapes = [(0.28, 0.14), (0.5, 0.14), (0.14, 0.28), (0.14, 0.5)]
     minutes = [30, 8.43, 2.106, 1.05]
-    found: list[Callable[[], Array]] = [lambda f=f: _gabor(f, 0.5) for f in gabors]  # 1-10
-    found += [lambda f=f, s=s: _gabor(f, s) for f, s in octaves]  # 11-14
-    found += [lambda f=f, s=s: _gabor(f, 0.5, s) for f, s in elongated]  # 15-17
-    found += [lambda x=x, y=y: _gabor(4, x, y) for x, y in shapes]  # 18-21
-    found += [  # 22-25
-        lambda f=f, g=g: _two_components(_wave(f), _wave(g))
-        for f, g in [(2, 2 * np.sqrt(2)), (2, 4), (4, 4 * np.sqrt(2)), (4, 8)]
-    ]
-    found += [lambda m=m: _gauss(m / 60) for m in minutes]  # 26-29
+    pairs = [(2, 2 * np.sqrt(2)), (2, 4), (4, 4 * np.sqrt(2)), (4, 8)]
+    found: list[Callable[[], Array]] = [partial(_gabor, f, 0.5) for f in gabors]  # 1-10
+    found += [partial(_gabor, f, s) for f, s in octaves]  # 11-14
+    found += [partial(_gabor, f, 0.5, s) for f, s in elongated]  # 15-17
+    found += [partial(_gabor, 4, x, y) for x, y in shapes]  # 18-21
+    found += [partial(_two_components, _wave(f), _wave(g)) for f, g in pairs]  # 22-25
+    found += [partial(_gauss, m / 60) for m in minutes]  # 26-29
     found += [
         lambda: np.where(_Y >= 0, 1.0, -1.0) * _gauss(0.5),  # 30 edge
         lambda: _rows(1.0) * _gauss(0.5),  # 31 line

@@ -15,7 +15,7 @@ from torch import Tensor
 
 Compare = Callable[[Tensor, Tensor], Tensor]
 
-#: Standard deviation of the values of an image below which it is nearly uniform.
+#: Standard deviation of a channel below which it is nearly uniform.
 UNIFORM = 0.01
 
 
@@ -43,7 +43,7 @@ def _function(name: str, options: dict[str, Any]) -> Compare:
 
 
 def _compute(compare: Compare, reference: Tensor, distorted: Tensor) -> Tensor:
-    uniform = (reference.flatten(1).std(1) < UNIFORM) | (distorted.flatten(1).std(1) < UNIFORM)
+    uniform = _uniform(reference) | _uniform(distorted)
     value = reference.new_empty(len(reference))
     if not uniform.all():
         # piq takes the distorted image first.
@@ -52,6 +52,11 @@ def _compute(compare: Compare, reference: Tensor, distorted: Tensor) -> Tensor:
         exact = compare(_double(distorted[i : i + 1]), _double(reference[i : i + 1]))
         value[i : i + 1] = exact.to(value)
     return value
+
+
+def _uniform(images: Tensor) -> Tensor:
+    """Which images (N, C, H, W) have a nearly uniform channel, (N,)."""
+    return images.flatten(2).std(2).amin(1) < UNIFORM
 
 
 def _double(image: Tensor) -> Tensor:
