@@ -85,6 +85,7 @@ def run(
     from perceptbench.datasets.manifest import find_manifest, load_dataset, manifests
     from perceptbench.datasets.readers.table import judgement_file
     from perceptbench.metrics.registry import catalogue, select
+    from perceptbench.reporting import run_folder
 
     infos = select(metrics, catalogue())
     if datasets or files:
@@ -94,6 +95,7 @@ def run(
     cache = cache_dir or _user_cache()
     loaded = [load_dataset(manifest, data_dir, cache) for manifest in chosen]
     loaded += [judgement_file(path, images) for path in files]
+    folder = run_folder.create(out)
     result = pipeline.run(
         loaded,
         infos,
@@ -103,9 +105,8 @@ def run(
         resamples=resamples,
         command=shlex.join(["perceptbench", *sys.argv[1:]]),
     )
-    folder = out or pipeline.default_folder()
-    pipeline.write(result, folder)
-    click.echo(pipeline.report(result))
+    run_folder.write(result, folder)
+    click.echo(run_folder.report(result))
     click.echo(f"Written to {folder}: scores, agreement, leaderboard, run.json")
     for where, why in result.broken.items():
         click.echo(f"perceptbench: {where} {why}", err=True)

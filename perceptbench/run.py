@@ -1,11 +1,8 @@
-"""The main job: judgements -> scores -> agreement -> leaderboard, into one folder."""
+"""The main job: judgements -> scores -> agreement -> leaderboard."""
 
-import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,15 +14,17 @@ from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.judgements import Judgements, pairs
 from perceptbench.errors import DataError, Unavailable, UsageError
 from perceptbench.metrics.registry import Metric, MetricInfo, build
-from perceptbench.reporting.leaderboard import PEOPLE, Column, leaderboard, to_markdown
+from perceptbench.reporting.leaderboard import Column, leaderboard
 
 #: Packages whose versions can move a number.
 PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "piq", "lpips")
+#: Scale of a metric -> power that makes it proportional to the perceived difference.
+STRESS_POWER = {"linear": 1.0, "squared": 0.5, "ordinal": None}
 
 
 @dataclass
 class Run:
-    """Everything a run found; `write` puts it into a folder.
+    """Everything a run found; `perceptbench.reporting.run_folder` writes it to a folder.
 
     Attributes
     ----------
@@ -35,6 +34,8 @@ class Run:
     columns : the figures it ranks by.
     skipped : metric -> why it could not be had.
     failures : ``dataset, reference, distorted, reason`` of pairs that could not be scored.
+    broken : ``METRIC on DATASET`` -> the error the metric raised there.
+    assumed : what had to be assumed of how the images were seen, in sentences.
     provenance : what goes into ``run.json``.
     """
 
@@ -45,6 +46,7 @@ class Run:
     skipped: dict[str, str]
     failures: pd.DataFrame
     broken: dict[str, str] = field(default_factory=dict)
+    assumed: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -124,7 +126,7 @@ def run(
         reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
         raise DataError(f"no metric is left to rank ({reasons})")
     scores, failures, notes = _score_all(datasets, metrics, device)
-    power = {info.name: 0.5 for info in infos if info.squared}
+    power = {info.name: STRESS_POWER[info.scale] for info in infos}
     measured = [m.info.name for m in metrics]
     parts = [part for dataset in datasets for part in dataset.judgements]
     table = pd.concat(
@@ -154,6 +156,12 @@ def run(
         for (dataset, name), why in notes.items()
         if why.startswith("failed")
     }
+    result.assumed = [
+        f"{m.info.name} takes {dataset.name} to be seen at {m.info.pixels_per_degree:g} px/deg"
+        for m in metrics
+        for dataset in datasets
+        if m.info.pixels_per_degree and None in _by_resolution(dataset.judgements)
+    ]
     result.provenance = _provenance(datasets, metrics, skipped, weights, device, seed, resamples)
     result.provenance["command"] = command
     return result
@@ -254,66 +262,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def report(result: Run) -> str:
-    """The leaderboard with everything needed to read it, as Markdown."""
-    table = result.agreement
-    lines = [to_markdown(result.board, result.columns)]
-    lines.append(
-        "Larger is better, but for stress. In brackets the 95 % percentile interval of "
-        f"{result.provenance['resamples']:,} bootstrap resamples; n is the number of judged items."
-    )
-    lines.append(
-        "*human*: mean p² + (1-p)², or one observer against the mean of the others; "
-        "*oracle*: mean max(p, 1-p), the best any metric can do.\n"
-    )
-    for column in result.columns:
-        here = table[(table["dataset"] == column.dataset) & (table["slice"] == column.slice)]
-        first = here[here["statistic"] == column.statistic].iloc[0]
-        ceiling = "" if here["metric"].isin(PEOPLE).any() else "; no human ceiling is known"
-        lines.append(
-            f"- {column.title}: {first['display']}; {first['units']} resampled units{ceiling}."
-        )
-    undefined = table[table["value"].isna() & table["metric"].isin(result.board["metric"])]
-    keys = ["dataset", "slice", "metric", "note"]
-    ranked = undefined["statistic"].isin({c.statistic for c in result.columns})
-    for (dataset, part, metric, note), _ in undefined[ranked].groupby(keys, sort=False):
-        where = dataset if part == "all" else f"{dataset} {part}"
-        lines.append(f"- undefined: {metric} on {where}: {note}.")
-    lines += [f"- skipped: {name}: {why}" for name, why in result.skipped.items()]
-    for _, row in result.failures.iterrows():
-        lines.append(
-            f"- failed: {row['dataset']}: pair ({row['reference']}, {row['distorted']}): "
-            f"{row['reason']}"
-        )
-    if result.provenance.get("command"):
-        lines.append(f"\nMade by `{result.provenance['command']}`.")
-    return "\n".join(lines) + "\n"
-
-
-def write(result: Run, folder: Path) -> None:
-    """Writes ``scores.parquet agreement.csv leaderboard.csv leaderboard.md run.json``.
-
-    Each file is written beside its place and moved there, so that none is ever half written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    stamp = datetime.now(UTC).isoformat(timespec="seconds")
-    record = {"created": stamp, **result.provenance}
-    _write(folder / "scores.parquet", lambda p: result.scores.to_parquet(p, index=False))
-    _write(folder / "agreement.csv", lambda p: result.agreement.to_csv(p, index=False))
-    _write(folder / "leaderboard.csv", lambda p: result.board.to_csv(p, index=False))
-    _write(folder / "leaderboard.md", lambda p: p.write_text(report(result), encoding="utf-8"))
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    _write(folder / "run.json", lambda p: p.write_text(text, encoding="utf-8"))
-
-
-def _write(path: Path, save: Any) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save(temporary)
-    temporary.replace(path)
-
-
-def default_folder() -> Path:
-    """``runs/<time>`` below the working folder."""
-    return Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")

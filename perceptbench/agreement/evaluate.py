@@ -30,7 +30,7 @@ def agreement(
     metrics: Sequence[str],
     resamples: int = 2000,
     seed: int = 0,
-    stress_power: Mapping[str, float] | None = None,
+    stress_power: Mapping[str, float | None] | None = None,
 ) -> pd.DataFrame:
     """How well each metric agrees with people on one judgement table.
 
@@ -42,7 +42,8 @@ def agreement(
     resamples, seed : of the bootstrap. The resamples of a table depend on the seed and the
         table's name only, and all metrics and statistics see the same ones.
     stress_power : metric -> power its distance is raised to before STRESS, which wants a
-        distance linear in the perceived difference: 0.5 for squared ones.
+        distance in proportion to the perceived difference: 0.5 for squared ones, None where
+        there is no such power (STRESS is then undefined), 1 where a metric is not named.
 
     Returns
     -------
@@ -129,7 +130,7 @@ def _figures_rating(
     table: pd.DataFrame,
     distances: Array,
     metrics: Sequence[str],
-    stress_power: Mapping[str, float],
+    stress_power: Mapping[str, float | None],
     observers: Array | None,
 ) -> dict[tuple[str, str, str], Statistic | None]:
     impairment = "impairment" in table
@@ -139,11 +140,15 @@ def _figures_rating(
     statistics = [s for s in RATING if s != "stress" or impairment]
     figures: dict[tuple[str, str, str], Statistic | None] = {}
     for i, metric in enumerate(metrics):
-        note = _missing(distances[:, i])
+        missing = _missing(distances[:, i])
+        power = stress_power.get(metric, 1.0)
         for statistic in statistics:
-            x = distances[:, i]
-            if statistic == "stress":
-                x = np.sign(x) * np.abs(x) ** stress_power.get(metric, 1.0)
+            x, note = distances[:, i], missing
+            if statistic == "stress" and not note:
+                if power is None:
+                    note = "STRESS needs distances in proportion to the difference"
+                else:
+                    x = np.sign(x) * np.abs(x) ** power
             figures[metric, statistic, note] = None if note else _correlation(statistic, x, badness)
     if observers is not None and observers.shape[1] > 1:
         note = "one observer against the mean of the others"

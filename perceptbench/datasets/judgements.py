@@ -124,7 +124,7 @@ def _numbers(column: pd.Series, name: str, source: str, upper: float | None) -> 
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         want = "a finite number" if upper is None else "a fraction between 0 and 1"
-        raise DataError(f"{source}: row {row + 1}: `{name}` is {column[row]!r}, not {want}")
+        raise DataError(f"{source}: row {row + 1}: `{name}` is {str(column[row])!r}, not {want}")
     return numbers
 
 

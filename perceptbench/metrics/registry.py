@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -41,7 +41,10 @@ class MetricInfo(BaseModel):
     title : one line for people.
     citation : the paper, with its DOI or arXiv number.
     default : whether a run without ``-m`` ranks it.
-    squared : whether it grows as the square of the difference; STRESS then takes its root.
+    scale : how it grows with the difference, which STRESS asks for. ``linear``: in proportion;
+        ``squared``: as its square, so that STRESS takes the root (mean squares; a similarity
+        that is highest for identical images has no linear term there, hence 1 - SSIM too);
+        ``ordinal``: only its order means something (decibels), so that it has no STRESS.
     trained_on : datasets its weights were fitted to.
     min_size : smallest image side in pixels it is defined for.
     pixels_per_degree : for metrics that need the viewing distance, the value assumed where
@@ -60,7 +63,7 @@ class MetricInfo(BaseModel):
     source: str
     citation: str = ""
     default: bool = False
-    squared: bool = False
+    scale: Literal["linear", "squared", "ordinal"] = "linear"
     trained_on: tuple[str, ...] = ()
     min_size: int = 1
     pixels_per_degree: float | None = None

@@ -24,6 +24,14 @@ class Column:
         """``modelfest 120ppd 2afc``; the slice is left out where it is the whole dataset."""
         return " ".join(p for p in (self.dataset, self.slice, self.statistic) if p != "all")
 
+    def rows(self, agreement: pd.DataFrame) -> pd.DataFrame:
+        """The rows of an agreement table that hold this figure, one a metric."""
+        return agreement[
+            (agreement["dataset"] == self.dataset)
+            & (agreement["slice"] == self.slice)
+            & (agreement["statistic"] == self.statistic)
+        ]
+
 
 def leaderboard(agreement: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
     """One row a metric, ordered by its mean rank over the datasets.
@@ -45,11 +53,7 @@ def leaderboard(agreement: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFr
     ranked = [m for m in metrics if m not in PEOPLE]
     ranks = {}
     for column in columns:
-        rows = agreement[
-            (agreement["dataset"] == column.dataset)
-            & (agreement["slice"] == column.slice)
-            & (agreement["statistic"] == column.statistic)
-        ].set_index("metric")
+        rows = column.rows(agreement).set_index("metric")
         table[column.title] = rows["value"].reindex(metrics)
         for what in ("low", "high", "n"):
             table[f"{column.title} {what}"] = rows[what].reindex(metrics)

@@ -74,6 +74,22 @@ def test_stress_takes_the_root_of_squared_metrics():
     assert figure(frame, "squared", "stress").value == pytest.approx(0, abs=1e-7)
 
 
+def test_a_metric_without_a_ratio_scale_has_no_stress_but_an_order():
+    table, scores = rating_set()
+    frame = agreement(Judgements("toy", table), scores, metrics=["good"], resamples=100,
+                      stress_power={"good": None})  # fmt: skip
+    assert np.isnan(figure(frame, "good", "stress").value)
+    assert "proportion" in figure(frame, "good", "stress").note
+    assert figure(frame, "good", "srcc").value > 0 and not figure(frame, "good", "srcc").note
+
+
+def test_outcomes_without_shares_have_no_human_ceiling():
+    table, scores = triplets()
+    table = table.assign(p_b=(table.p_b > 0.5).astype(float))
+    frame = agreement(Judgements("toy", table), scores, metrics=["m"], resamples=100)
+    assert list(frame.metric) == ["m"]
+
+
 def test_people_are_rows_of_a_2afc_table():
     table, scores = triplets()
     frame = agreement(Judgements("toy", table, resample=("a", "b")), scores, metrics=["m"])

@@ -29,8 +29,8 @@ Array = NDArray[np.float64]
 
 #: Pixels a side, and pixels per degree, as shown.
 SIZE, NATIVE = 256, 120
-#: Number of stimuli with a formula.
-STIMULI = 42
+#: Number of stimuli with a formula, and the number that stands for the blank field.
+STIMULI, BLANK = 42, 0
 #: The binary noise of stimulus 35 is a new sample of the same statistics.
 NOISE_SEED = 35
 
@@ -158,13 +158,13 @@ def _triplets(pixels_per_degree: int) -> pd.DataFrame:
     for i, j in combinations(sensitivity.index, 2):
         difference = sensitivity.loc[i] - sensitivity.loc[j]
         p_b = ((difference > 0) + 0.5 * (difference == 0)).mean()
-        rows.append((f"{pixels_per_degree}ppd/blank", _key(pixels_per_degree, i),
+        rows.append((_key(pixels_per_degree, BLANK), _key(pixels_per_degree, i),
                      _key(pixels_per_degree, j), p_b, len(difference)))  # fmt: skip
     return pd.DataFrame(rows, columns=["reference", "a", "b", "p_b", "votes"])
 
 
 def _key(pixels_per_degree: int, number: int) -> str:
-    return f"{pixels_per_degree}ppd/{number:02d}"
+    return f"{pixels_per_degree}ppd/" + ("blank" if number == BLANK else f"{number:02d}")
 
 
 def modelfest(
@@ -188,15 +188,14 @@ def modelfest(
     UsageError : a resolution that does not divide 120.
     """
     displays = {p: Display(p, background) for p in pixels_per_degree}
+    known = {_key(p, number): (p, number) for p in displays for number in range(STIMULI + 1)}
 
     def load(key: str) -> torch.Tensor:
-        resolution, _, number = key.partition("ppd/")
-        display = displays.get(int(resolution)) if resolution.isdigit() else None
-        if display is None or not (number == "blank" or number.isdigit()):
+        if key not in known:
             raise DataError(f"{key}: there is no such ModelFest image")
-        blank = number == "blank"
-        pattern = np.zeros((SIZE, SIZE)) if blank else contrast_pattern(int(number))
-        return display.show(contrast * _reduce(pattern, int(display.pixels_per_degree)))
+        resolution, number = known[key]
+        pattern = np.zeros((SIZE, SIZE)) if number == BLANK else contrast_pattern(number)
+        return displays[resolution].show(contrast * _reduce(pattern, resolution))
 
     tables = tuple(
         Judgements(

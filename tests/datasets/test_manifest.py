@@ -1,0 +1,90 @@
+"""The catalogue: every manifest is sound, every mistake is named."""
+
+import pytest
+
+from perceptbench.datasets import manifest as catalogue
+from perceptbench.datasets.manifest import (
+    Manifest,
+    find_folder,
+    find_manifest,
+    load_dataset,
+    manifests,
+    read_manifest,
+)
+from perceptbench.errors import DataError, UsageError
+
+NAMES = {"combvd", "edge-in-noise", "macadam-osa", "material-appearance", "modelfest"}
+
+
+def test_the_catalogue_is_complete_and_the_embedded_suite_needs_no_file():
+    found = manifests()
+    assert set(found) == NAMES
+    embedded = {m.name for m in found.values() if m.embedded}
+    assert embedded == {"modelfest", "edge-in-noise", "macadam-osa"}
+    assert all(not m.marker and not m.files for m in found.values() if m.embedded)
+    assert all(m.citation and m.licence and m.expect for m in found.values())
+
+
+@pytest.mark.parametrize("name", ["modelfest", "edge-in-noise", "macadam-osa"])
+def test_embedded_datasets_have_what_their_manifest_says(name, tmp_path):
+    manifest = find_manifest(name)
+    dataset = load_dataset(manifest, None, tmp_path)
+    assert dataset.name == name
+    assert {f"{p.slice}/{p.protocol}" for p in dataset.judgements} == set(manifest.expect)
+    assert {p.protocol for p in dataset.judgements} == set(manifest.protocols)
+    for part in dataset.judgements:
+        key = part.table["reference"].iloc[0]
+        image = dataset.load(key)
+        assert image.shape[0] == 3 and 0 <= image.min() and image.max() <= 1
+    with pytest.raises(DataError, match="there is no such"):
+        dataset.load("nothing")
+
+
+def test_an_unknown_dataset_gets_the_nearest_names():
+    with pytest.raises(UsageError, match="did you mean modelfest"):
+        find_manifest("model-fest")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = ", "is not valid TOML"),
+        ('name = "x"', "key `title`: field required"),
+        ('name = "x"\nspeed = 3', "key `"),
+    ],
+)
+def test_a_faulty_manifest_is_named_with_its_key(tmp_path, text, message):
+    (tmp_path / "x.toml").write_text(text)
+    with pytest.raises(DataError, match=r"x\.toml") as caught:
+        read_manifest(tmp_path / "x.toml")
+    assert message in str(caught.value)
+
+
+def test_a_folder_is_known_by_its_marker(tmp_path):
+    manifest = find_manifest("material-appearance")
+    assert find_folder(manifest, tmp_path) is None
+    folder = tmp_path / "any name"
+    folder.mkdir()
+    (folder / manifest.marker).touch()
+    assert find_folder(manifest, tmp_path) == find_folder(manifest, folder) == folder
+
+
+def test_files_that_are_nowhere_are_asked_for(tmp_path):
+    manifest = find_manifest("material-appearance")
+    with pytest.raises(UsageError, match="--data-dir is needed"):
+        load_dataset(manifest, None, tmp_path)
+    with pytest.raises(UsageError, match="no folder with answers_processed_test"):
+        load_dataset(manifest, tmp_path, tmp_path)
+
+
+def test_a_copy_of_another_size_is_refused(tmp_path):
+    manifest = find_manifest("macadam-osa").model_copy(update={"expect": {"all/rating": 127}})
+    with pytest.raises(DataError, match="has 128 judgements, expected 127"):
+        load_dataset(manifest, None, tmp_path)
+
+
+def test_manifests_of_a_checkout_are_the_packages(monkeypatch, tmp_path):
+    """Without the folder in the package the one beside it is read."""
+    monkeypatch.setattr(catalogue, "FOLDERS", (tmp_path / "none", *catalogue.FOLDERS))
+    assert set(manifests()) == NAMES
+    assert all(isinstance(m, Manifest) for m in manifests().values())
