@@ -75,7 +75,9 @@ def to_markdown(board: pd.DataFrame, columns: Sequence[Column]) -> str:
 
     n stands in the last row: the number of judged items behind each figure.
     """
-    header = ["#", "metric", "mean rank", *(c.title for c in columns)]
+    arrows = [" ↓" if c.statistic in SMALLER_IS_BETTER else "" for c in columns]
+    header = ["#", "metric", "mean rank"]
+    header += [c.title + arrow for c, arrow in zip(columns, arrows, strict=True)]
     best = {c: _best(board, c) for c in columns}
     rows = []
     for _, row in board.iterrows():
@@ -100,12 +102,12 @@ def _cell(row: pd.Series, column: Column, best: float) -> str:
     text = f"{value:.3f}"
     if value == best and row["metric"] not in PEOPLE:
         text = f"**{text}**"
-    return f"{text} [{low:.3f}, {high:.3f}]"
+    return f"{text} [no interval]" if pd.isna(low) else f"{text} [{low:.3f}, {high:.3f}]"
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table whose columns line up as plain text too."""
-    body = [[str(cell) for cell in row] for row in rows]
+    body = [[" ".join(str(cell).replace("|", "\\|").split()) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(header), *body]) for i in range(len(header))]
     rule = ["-" * width for width in widths]
     lines = [list(header), rule, *body]

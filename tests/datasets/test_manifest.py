@@ -35,7 +35,7 @@ def test_embedded_datasets_have_what_their_manifest_says(name, tmp_path):
     for part in dataset.judgements:
         key = part.table["reference"].iloc[0]
         image = dataset.load(key)
-        assert image.shape[0] == 3 and 0 <= image.min() and image.max() <= 1
+        assert image.shape[0] == 3 and image.min() >= 0 and image.max() <= 1
     with pytest.raises(DataError, match="there is no such"):
         dataset.load("nothing")
 

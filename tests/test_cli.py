@@ -1,0 +1,171 @@
+"""The command line as people use it: what it prints, and the exit code."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from perceptbench.cli import main
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Runs a command line in this process, in an empty folder: (exit code, output, errors)."""
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    for variable in ("DATA", "WEIGHTS", "CACHE"):
+        monkeypatch.delenv(f"PERCEPTBENCH_{variable}", raising=False)
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["perceptbench", *map(str, args)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return call
+
+
+def rejected(answer, code, *words):
+    got, output, errors = answer
+    assert got == code and "Traceback" not in output + errors
+    assert all(word in errors for word in words), errors
+
+
+def table(folder, name="mine.csv", **columns):
+    default = {"reference": ["ref.png"], "a": ["a.png"], "b": ["b.png"], "p_b": [0.2]}
+    pd.DataFrame({**default, **columns}).to_csv(folder / name, index=False)
+    return folder / name
+
+
+def test_help_and_lists_import_no_torch(tmp_path):
+    for args in (["--help"], ["run", "-h"], ["datasets", "list"], ["metrics", "list"]):
+        code = (
+            f"import sys; sys.argv = ['perceptbench', *{args!r}]\n"
+            "from perceptbench.cli import main\n"
+            "try: main()\nexcept SystemExit as e: assert not e.code\n"
+            "assert 'torch' not in sys.modules, 'torch was imported'"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=60)
+
+
+def test_lists_name_what_there_is(cli):
+    code, output, _ = cli("datasets", "list")
+    assert code == 0
+    for words in (("modelfest", "120ppd/2afc 861", "embedded"), ("combvd", "35,168", "fetched")):
+        assert any(all(w in line for w in words) for line in output.splitlines())
+    code, output, _ = cli("metrics", "list")
+    assert code == 0
+    lines = {line.split("|")[1].strip(): line for line in output.splitlines()}
+    assert " yes " in lines["lpips-alex"] and " yes " not in lines["lpips-vgg"]
+
+
+def test_a_users_own_judgements_are_ranked(cli, images, tmp_path):
+    file = table(images)
+    code, output, errors = cli(
+        "run", "--judgements", file, "-m", "mse", "-m", "ssim", "-o", tmp_path / "out",
+        "--resamples", 100,
+    )  # fmt: skip
+    assert code == 0, errors
+    board = pd.read_csv(tmp_path / "out" / "leaderboard.csv")
+    assert board[board.metric == "mse"]["mine 2afc"].item() == pytest.approx(0.8)
+    assert "| *human*" in output and "mine 2afc" in output and str(tmp_path / "out") in output
+
+
+def test_without_an_out_folder_the_run_lands_below_runs(cli, tmp_path):
+    code, output, errors = cli("run", "macadam-osa", "-m", "mse", "--resamples", 100)
+    assert code == 0, errors
+    (folder,) = (tmp_path / "cwd" / "runs").iterdir()
+    assert f"Written to {folder.relative_to(tmp_path / 'cwd')}" in output
+    assert (folder / "run.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["run", "model-fest"], ["no dataset 'model-fest'", "did you mean modelfest"]),
+        (["run", "-m", "lpips-alx"], ["no metric 'lpips-alx'", "did you mean lpips-alex"]),
+        (["run", "-m", "none.toml"], ["none.toml: there is no such loss file"]),
+        (["run", "--data-dir", "nowhere"], ["nowhere"]),
+        (["run", "--weights-dir", "nowhere"], ["nowhere"]),
+        (["run", "--judgements", "none.csv"], ["judgement file none.csv does not exist"]),
+        (["run", "--device", "abacus", "macadam-osa"], ["device 'abacus' cannot be used"]),
+        (["run", "--resamples", "3"], ["--resamples"]),
+        (["run", "material-appearance"], ["--data-dir is needed", "github.com/mlagunas"]),
+        (["rnu"], ["rnu"]),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_code_2(cli, tmp_path, args, words):
+    rejected(cli(*args), 2, *words)
+    assert not (tmp_path / "cwd" / "runs").exists() or "abacus" in args
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"p_b": [1.5]}, ["row 1: `p_b` is '1.5'", "between 0 and 1"]),
+        ({"a": [None]}, ["row 1 has no image in column `a`"]),
+        ({"reference": [], "a": [], "b": [], "p_b": []}, ["the table has no rows"]),
+    ],
+)
+def test_wrong_judgements_are_one_sentence_and_code_1(cli, images, columns, words):
+    file = table(images, **columns)
+    rejected(cli("run", "--judgements", file, "-m", "mse"), 1, str(file), *words)
+
+
+def test_a_missing_column_is_named(cli, images):
+    file = images / "mine.csv"
+    file.write_text("reference,a,p_b\nref.png,a.png,1\n")
+    rejected(cli("run", "--judgements", file, "-m", "mse"), 1, "column `b` is missing")
+
+
+def test_pairs_that_fail_are_named_the_rest_is_ranked_and_the_code_says_so(cli, images, tmp_path):
+    (images / "text.png").write_text("no image")
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(images / "small.png")
+    file = table(
+        images, reference=["ref.png"] * 3, a=["a.png"] * 3, b=["b.png", "text.png", "small.png"],
+        p_b=[0.2, 0.5, 0.5],
+    )  # fmt: skip
+    out = tmp_path / "out"
+    code, output, errors = cli(
+        "run", "--judgements", file, "-m", "mse", "-o", out, "--resamples", 100
+    )
+    assert code == 1 and "2 pairs failed" in errors
+    assert "pair (ref.png, text.png)" in output and "cannot be read as an image" in output
+    assert "pair (ref.png, small.png): the images differ in size" in output
+    agreement = pd.read_csv(out / "agreement.csv")
+    assert agreement[agreement.metric == "mse"].n.item() == 1
+
+
+def test_interrupting_is_code_130(cli, monkeypatch):
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("perceptbench.run.run", stop)
+    rejected(cli("run", "macadam-osa", "-m", "mse"), 130, "interrupted")
+
+
+def test_a_machine_without_weights_answers_within_seconds(tmp_path):
+    """No file, and a server that refuses: both networks' losses are skipped and named."""
+    environment = {
+        **os.environ,
+        "TORCH_HOME": str(tmp_path),
+        "https_proxy": "http://127.0.0.1:9",
+        "PERCEPTBENCH_WEIGHTS": "",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "perceptbench", "run", "macadam-osa", "-m", "lpips-alex",
+         "-m", "squeeze-l2", "-m", "mse", "-o", tmp_path / "out", "--resamples", "100"],
+        env=environment, cwd=tmp_path, timeout=60, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name in ("lpips-alex", "squeeze-l2"):
+        assert f"- skipped: {name}: " in done.stdout
+    assert "Traceback" not in done.stderr

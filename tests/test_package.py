@@ -1,0 +1,80 @@
+"""What is shipped and committed: the wheel, the reports, the README."""
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from perceptbench.datasets.manifest import find_manifest, manifests
+from perceptbench.reporting.leaderboard import Column
+from perceptbench.run import run
+
+ROOT = Path(__file__).resolve().parents[1]
+EMBEDDED = ROOT / "reports" / "embedded"
+
+
+def test_the_wheel_runs_from_another_folder_in_a_clean_environment(tmp_path):
+    """Only the dependencies come from outside; the project itself comes from the wheel."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path / "dist"]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    install = [python, "-m", "pip", "install", "-q", "--no-index", "--no-deps", wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+
+    where = "import perceptbench; print(perceptbench.__file__)"
+    found = subprocess.run([python, "-c", where], cwd=tmp_path, capture_output=True, text=True)
+    assert Path(found.stdout.strip()).is_relative_to(site)
+    shipped = {p.stem for p in (site / "perceptbench" / "datasets_manifest").glob("*.toml")}
+    assert shipped == {p.stem for p in (ROOT / "datasets_manifest").glob("*.toml")}
+
+    command = tmp_path / "venv" / "bin" / "perceptbench"
+    options = ["-m", "mse", "-m", "ciede2000", "--resamples", "100", "-o", "out"]
+    done = subprocess.run(
+        [command, "run", "macadam-osa", *options], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| ciede2000 |" in done.stdout and (tmp_path / "out" / "scores.parquet").is_file()
+
+
+@pytest.fixture(scope="module")
+def embedded(weights, tmp_path_factory):
+    """The embedded suite run afresh with the standard set; few resamples, for the values."""
+    from perceptbench.datasets.manifest import load_dataset
+    from perceptbench.metrics.registry import catalogue, select
+
+    suite = [m for m in manifests().values() if m.embedded]
+    datasets = [load_dataset(m, None, tmp_path_factory.mktemp("cache")) for m in suite]
+    return run(datasets, select([], catalogue()), weights_dir=weights, device="cpu", resamples=100)
+
+
+def test_the_committed_report_is_what_the_program_computes(embedded):
+    keys = ["dataset", "slice", "metric", "statistic"]
+    committed = pd.read_csv(EMBEDDED / "agreement.csv").set_index(keys)
+    fresh = embedded.agreement.set_index(keys)
+    assert list(committed.index) == list(fresh.index)
+    pd.testing.assert_frame_equal(
+        committed[["value", "n", "units", "display"]], fresh[["value", "n", "units", "display"]],
+        rtol=0, atol=5e-3, check_dtype=False,
+    )  # fmt: skip
+    assert embedded.complete and not embedded.skipped
+
+
+@pytest.mark.parametrize("name", ["modelfest", "edge-in-noise", "macadam-osa"])
+def test_published_figures_are_come_near(embedded, name):
+    for expected in find_manifest(name).published:
+        rows = Column(name, expected.slice, expected.statistic).rows(embedded.agreement)
+        got = rows.set_index("metric").loc[expected.metric]
+        assert got.value == pytest.approx(expected.value, abs=0.02), expected
+        assert got.low <= got.value <= got.high
+
+
+def test_the_readme_shows_the_committed_leaderboard():
+    table = (EMBEDDED / "leaderboard.md").read_text().split("\n\n")[0]
+    assert table.startswith("| #") and table in (ROOT / "README.md").read_text()
