@@ -22,8 +22,8 @@ def report(result: "Run") -> str:
     table = result.agreement
     lines = [to_markdown(result.board, result.columns)]
     lines.append(
-        "Larger is better, but where there is an arrow (↓). In brackets the 95 % percentile interval of "
-        f"{result.provenance['resamples']:,} bootstrap resamples; n is the number of judged items. "
+        "Larger is better, but where there is an arrow (↓). In brackets: 95 % percentile interval "
+        f"of {result.provenance['resamples']:,} bootstrap resamples; n: number of judged items. "
         "Mean rank: over datasets, each with one vote; an undefined figure (-) counts as last."
     )
     lines.append(
