@@ -129,7 +129,7 @@ def test_a_metric_that_raises_costs_its_own_column_only():
     assert not result.complete
     values = result.board.set_index("metric")["toy srcc"]
     assert np.isnan(values["bad"]) and values["mse"] > 0.9
-    assert "undefined: bad on toy" in run_folder.report(result)
+    assert "undefined: bad on toy srcc: " in run_folder.report(result)
 
 
 def test_what_cannot_be_had_is_skipped_with_its_reason(tmp_path, monkeypatch):

@@ -37,12 +37,7 @@ def report(result: "Run") -> str:
         lines.append(
             f"- {column.title}: {first['display']}; resampled over {first['units']} units{ceiling}."
         )
-    undefined = table[table["value"].isna() & table["metric"].isin(result.board["metric"])]
-    keys = ["dataset", "slice", "metric", "note"]
-    ranked = undefined["statistic"].isin({c.statistic for c in result.columns})
-    for (dataset, part, metric, note), _ in undefined[ranked].groupby(keys, sort=False):
-        where = dataset if part == "all" else f"{dataset} {part}"
-        lines.append(f"- undefined: {metric} on {where}: {note}.")
+    lines += _undefined(result)
     lines += [f"- assumed: {what}." for what in result.assumed]
     lines += [f"- skipped: {name}: {why}" for name, why in result.skipped.items()]
     lines += _failures(result)
@@ -51,6 +46,16 @@ def report(result: "Run") -> str:
     if record.get("command"):
         lines.append(f"Made by `{record['command']}`.")
     return "\n".join(lines) + "\n"
+
+
+def _undefined(result: "Run") -> list[str]:
+    """Why each figure of the leaderboard that is not there is not there."""
+    lines = []
+    for column in result.columns:
+        rows = column.rows(result.agreement)
+        for row in rows[rows["value"].isna()].itertuples():
+            lines.append(f"- undefined: {row.metric} on {column.title}: {row.note}.")
+    return lines
 
 
 def _failures(result: "Run") -> list[str]:
