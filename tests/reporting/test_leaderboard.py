@@ -47,7 +47,7 @@ def test_the_markdown_table_has_intervals_n_and_the_best_in_bold():
     lines = text.splitlines()
     assert len({len(line) for line in lines}) == 1
     assert "**0.900** [0.850, 0.950]" in text and "**0.100** [0.050, 0.150]" in text
-    assert "two 60ppd stress ↓ |" in lines[0] and "*human*" in text
+    assert "two 60ppd stress ↓" in lines[0] and "*human*" in text
     w = next(line for line in lines if "| w " in line)
     assert " - " in w
     assert lines[-1].split("|")[4].strip() == "10"
