@@ -1,15 +1,27 @@
 """Fetches the files of a dataset, with progress, once."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from perceptbench.datasets.manifest import Manifest
+from pydantic import BaseModel, ConfigDict
+
 from perceptbench.errors import DataError
 
 
-def fetch(manifest: Manifest, folder: Path) -> Path:
-    """Downloads what is missing of a dataset into `folder` and returns it.
+class RemoteFile(BaseModel):
+    """A file of a dataset: where it lies in the dataset's folder and where it comes from."""
 
-    A file with a checksum in the manifest is verified against it; a present one is kept.
+    model_config = ConfigDict(extra="forbid")
+
+    path: str
+    url: str
+    sha256: str = ""
+
+
+def fetch(files: Iterable[RemoteFile], folder: Path) -> None:
+    """Downloads the files that are not yet in `folder`.
+
+    A file with a checksum is verified against it; a present one that matches is kept.
 
     Raises
     ------
@@ -18,7 +30,7 @@ def fetch(manifest: Manifest, folder: Path) -> Path:
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
-    for file in manifest.files:
+    for file in files:
         target = folder / file.path
         try:
             pooch.retrieve(
@@ -31,7 +43,6 @@ def fetch(manifest: Manifest, folder: Path) -> Path:
         except Exception as error:  # requests, urllib3 and pooch raise a dozen kinds
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise DataError(
-                f"dataset {manifest.name}: {file.url} could not be downloaded ({reason}); "
+                f"{file.url} could not be downloaded ({reason}); "
                 "put the files into a folder and name it with --data-dir"
             ) from None
-    return folder

@@ -8,22 +8,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from perceptbench.datasets.dataset import Dataset
+from perceptbench.datasets.download import RemoteFile, fetch
 from perceptbench.datasets.judgements import Judgements, validate
 from perceptbench.errors import DataError, UsageError, unknown
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 #: Inside the installed package; beside it in a checkout.
 FOLDERS = (_PACKAGE / "datasets_manifest", _PACKAGE.parent / "datasets_manifest")
-
-
-class RemoteFile(BaseModel):
-    """A file of a dataset: where it lies in the dataset's folder and where it comes from."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    path: str
-    url: str
-    sha256: str = ""
 
 
 class Published(BaseModel):
@@ -144,9 +135,9 @@ def _folder_of(manifest: Manifest, data_dir: Path | None, cache_dir: Path) -> Pa
     if folder is not None:
         return folder
     if manifest.files:
-        from perceptbench.datasets.download import fetch
-
-        return fetch(manifest, cache_dir / "datasets" / manifest.name)
+        fetched = cache_dir / "datasets" / manifest.name
+        fetch(manifest.files, fetched)
+        return fetched
     where = (
         f"no folder with {manifest.marker} in {data_dir}" if data_dir else "--data-dir is needed"
     )

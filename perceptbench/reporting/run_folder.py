@@ -39,7 +39,10 @@ def report(result: "Run") -> str:
         )
     lines += _undefined(result)
     lines += [f"- assumed: {what}." for what in result.assumed]
-    lines += [f"- skipped: {name}: {why}" for name, why in result.skipped.items()]
+    reasons = dict.fromkeys(result.skipped.values())
+    for why in reasons:
+        names = [name for name, reason in result.skipped.items() if reason == why]
+        lines.append(f"- skipped: {', '.join(names)}: {why}.")
     lines += _failures(result)
     record = result.provenance
     lines.append(f"\nScored on {record['device']} in {record['precision']}, seed {record['seed']}.")

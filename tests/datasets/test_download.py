@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from perceptbench.datasets.download import fetch
-from perceptbench.datasets.manifest import RemoteFile, find_manifest
+from perceptbench.datasets.download import RemoteFile, fetch
+from perceptbench.datasets.manifest import find_manifest, load_dataset
 from perceptbench.errors import DataError
 
 
@@ -31,9 +31,8 @@ def server(tmp_path):
     httpd.server_close()
 
 
-def manifest(url, sha256=""):
-    files = (RemoteFile(path="sub/table.json", url=f"{url}/table.json", sha256=sha256),)
-    return find_manifest("combvd").model_copy(update={"files": files})
+def files(url, sha256=""):
+    return (RemoteFile(path="sub/table.json", url=f"{url}/table.json", sha256=sha256),)
 
 
 def test_a_file_is_fetched_once_and_checked(server, tmp_path):
@@ -41,20 +40,31 @@ def test_a_file_is_fetched_once_and_checked(server, tmp_path):
     (folder / "table.json").write_text("{}")
     digest = hashlib.sha256(b"{}").hexdigest()
     for _ in range(2):
-        where = fetch(manifest(url, digest), tmp_path / "cache")
-        assert (where / "sub" / "table.json").read_text() == "{}"
+        fetch(files(url, digest), tmp_path / "cache")
+        assert (tmp_path / "cache" / "sub" / "table.json").read_text() == "{}"
     assert len(requests) == 1
 
 
 def test_a_file_that_is_not_the_one_promised_is_refused(server, tmp_path):
     folder, url, _ = server
     (folder / "table.json").write_text("{}")
-    with pytest.raises(DataError, match=r"combvd: http.*table\.json could not be downloaded"):
-        fetch(manifest(url, "0" * 64), tmp_path / "cache")
+    with pytest.raises(DataError, match=r"http.*table\.json could not be downloaded"):
+        fetch(files(url, "0" * 64), tmp_path / "cache")
     assert not (tmp_path / "cache" / "sub" / "table.json").exists()
 
 
 def test_an_address_that_does_not_answer_is_named(server, tmp_path):
     _, url, _ = server
     with pytest.raises(DataError, match=r"404.*put the files into a folder"):
-        fetch(manifest(url), tmp_path / "cache")
+        fetch(files(url), tmp_path / "cache")
+
+
+def test_a_dataset_that_lies_nowhere_is_fetched_into_the_cache(server, tmp_path):
+    folder, url, _ = server
+    (folder / "table.json").write_text("[]")
+    path = "bfd_p/bfd-d65.json"
+    remote = (RemoteFile(path=path, url=f"{url}/table.json"),)
+    manifest = find_manifest("combvd").model_copy(update={"files": remote})
+    with pytest.raises(DataError, match=r"bfd-d65\.json: not a COMBVD table"):
+        load_dataset(manifest, None, tmp_path / "cache")
+    assert (tmp_path / "cache" / "datasets" / "combvd" / path).read_text() == "[]"
