@@ -24,12 +24,18 @@ class Unavailable(PerceptbenchError):
     """A metric cannot be had on this machine (weights, package); a run lists it as skipped."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+def unknown(kind: str, name: str, known: Iterable[str], command: str = "") -> UsageError:
     """The error for a name that is not there, with the nearest names that are.
 
     >>> str(unknown("metric", "lpip-alex", ["lpips-alex", "mse"]))
     "there is no metric 'lpip-alex'; did you mean lpips-alex? `perceptbench metrics list` shows all"
     """
-    near = get_close_matches(name, list(known), n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else "."
-    return UsageError(f"there is no {kind} {name!r}{hint} `perceptbench {kind}s list` shows all")
+    hint = nearest(name, known) or "."
+    command = command or f"{kind}s list"
+    return UsageError(f"there is no {kind} {name!r}{hint} `perceptbench {command}` shows all")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``; did you mean A or B?``, empty where nothing is near."""
+    near = get_close_matches(name, sorted(set(known)), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else ""

@@ -64,16 +64,16 @@ def build_metrics(
     -------
     metrics, skipped (metric -> reason), weights (file -> sha256).
     """
-    from perceptbench.losses.config import Trunks
+    from perceptbench.losses.config import Networks
 
-    trunks = Trunks(weights_dir)
+    networks = Networks(weights_dir)
     built, skipped = [], {}
     for info in infos:
         try:
-            built.append(build(info, trunks))
+            built.append(build(info, networks))
         except Unavailable as error:
             skipped[info.name] = str(error)
-    return built, skipped, trunks.sha256
+    return built, skipped, networks.sha256
 
 
 def choose_device(name: str) -> str:

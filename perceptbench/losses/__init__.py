@@ -1,7 +1,7 @@
 """Differentiable perceptual losses, usable on their own.
 
->>> from perceptbench.losses import load_loss  # doctest: +SKIP
->>> loss = load_loss("lpips-alex")  # doctest: +SKIP
+>>> from perceptbench.losses import load_loss
+>>> loss = load_loss("random-alex-l2")  # or "lpips-alex", or the path of a loss TOML
 >>> loss(x, y).mean().backward()  # x, y: (N, 3, H, W) in [0, 1]  # doctest: +SKIP
 
 The names below are imported when first used: reading the presets must not cost the import
@@ -12,18 +12,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perceptbench.losses.backbones import Backbone
+    from perceptbench.losses.backbones import Backbone, load_network
+    from perceptbench.losses.composite import Composite
     from perceptbench.losses.config import load_loss
     from perceptbench.losses.feature_loss import FeatureLoss, Term
-
-__all__ = ["Backbone", "FeatureLoss", "Term", "load_loss"]
+    from perceptbench.losses.gan import Adversarial, FeatureMatching
+    from perceptbench.losses.inputs import Input
+    from perceptbench.losses.networks import small_cnn, small_discriminator
+    from perceptbench.losses.pixel import PixelLoss
 
 _HOME = {
+    "Adversarial": "gan",
     "Backbone": "backbones",
+    "Composite": "composite",
     "FeatureLoss": "feature_loss",
+    "FeatureMatching": "gan",
+    "Input": "inputs",
+    "PixelLoss": "pixel",
     "Term": "feature_loss",
     "load_loss": "config",
+    "load_network": "backbones",
+    "small_cnn": "networks",
+    "small_discriminator": "networks",
 }
+__all__ = [
+    "Adversarial",
+    "Backbone",
+    "Composite",
+    "FeatureLoss",
+    "FeatureMatching",
+    "Input",
+    "PixelLoss",
+    "Term",
+    "load_loss",
+    "load_network",
+    "small_cnn",
+    "small_discriminator",
+]
 
 
 def __getattr__(name: str) -> Any:

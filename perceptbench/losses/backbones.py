@@ -1,125 +1,140 @@
-"""Pretrained networks with named taps, frozen, stopped at the deepest tap that is read.
+"""Networks with named taps, frozen, stopped at the deepest tap that is read.
 
 Conventions
 -----------
-Images are float tensors (N, 3, H, W) in [0, 1], sRGB-coded; a backbone normalises them
-itself with the ImageNet mean and standard deviation. A tap is named by the node of
-torchvision's network (``features.1``), for the VGGs also as in the literature (``relu3_3``).
+Images are float tensors (N, 3, H, W) in [0, 1], sRGB-coded, or (N, 1, H, W) grey; a backbone
+resizes and normalises them itself (`Input`). A tap is a node of the network as
+``torchvision.models.feature_extraction`` names it (``features.1``, ``layer2.0.relu``), for the
+VGGs also as in the literature (``relu3_3``), or ``image``: the image itself. Activations are
+always given as (N, C, H', W'), token sequences as the map they are tokens of.
 """
 
+import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from perceptbench.errors import DataError, UsageError, unknown
+from perceptbench.errors import DataError, UsageError, nearest
+from perceptbench.losses.inputs import Input, default_input
+from perceptbench.losses.networks import ARCHITECTURES, Layout, architecture, swap_pooling
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+#: The tap that is the image itself, in [0, 1].
+IMAGE = "image"
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """A torchvision network: its constructor, its ImageNet weights, the usual taps.
+@dataclass(eq=False)
+class Network:
+    """A network with its weights, shared by all backbones that read from it.
 
     Attributes
     ----------
-    build : torchvision constructor, called with ``weights=None``.
-    weights : torchvision's weights entry, which knows the URL.
-    aliases : literature name of a tap -> torchvision node.
+    name : as in `architecture`.
+    module : the whole network, frozen, in evaluation mode.
+    layout : of its activations.
+    default : input handling it was made for.
+    source : weights file, for errors; None for random weights.
+    absent : names of weights that the file does not hold.
     """
 
-    build: str
-    weights: str
-    aliases: dict[str, str]
+    name: str
+    module: nn.Module
+    layout: Layout
+    default: Input
+    source: Path | None = None
+    absent: frozenset[str] = frozenset()
+    nodes: list[str] = field(init=False)
 
-    @property
-    def url(self) -> str:
-        """Where torchvision publishes the weights."""
-        return torchvision.models.get_weight(self.weights).url
+    def __post_init__(self) -> None:
+        try:
+            self.nodes = get_graph_node_names(self.module, suppress_diff_warning=True)[1]
+        except Exception as error:  # tracing runs the network's own code
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UsageError(f"backbone {self.name} cannot be traced ({reason})") from None
 
-
-_VGG16_RELUS = {
-    f"relu{block}_{layer}": f"features.{index}"
-    for block, layers in enumerate(
-        [(1, 3), (6, 8), (11, 13, 15), (18, 20, 22), (25, 27, 29)], start=1
-    )
-    for layer, index in enumerate(layers, start=1)
-}
-
-ARCHITECTURES = {
-    "alexnet": Architecture("alexnet", "AlexNet_Weights.IMAGENET1K_V1", {}),
-    "squeezenet1_1": Architecture("squeezenet1_1", "SqueezeNet1_1_Weights.IMAGENET1K_V1", {}),
-    "vgg16": Architecture("vgg16", "VGG16_Weights.IMAGENET1K_V1", _VGG16_RELUS),
-}
-
-
-def architecture(name: str) -> Architecture:
-    """The entry of ARCHITECTURES, or a UsageError that names the nearest ones."""
-    if name not in ARCHITECTURES:
-        raise unknown("backbone", name, ARCHITECTURES)
-    return ARCHITECTURES[name]
+    def node(self, tap: str) -> str:
+        """The node a tap stands for; raises UsageError with the nearest taps."""
+        aliases = ARCHITECTURES[self.name].aliases if self.name in ARCHITECTURES else {}
+        name = aliases.get(tap, tap)
+        inner = any(node.startswith(f"{name}.") for node in self.nodes)
+        if name == IMAGE or inner or name in self.nodes[1:]:
+            return name
+        near = nearest(tap, [*aliases, *self.nodes[1:]]) or "."
+        raise UsageError(
+            f"backbone {self.name} has no tap {tap!r}{near} "
+            f"`perceptbench metrics taps {self.name}` shows all"
+        )
 
 
-def tap_index(backbone: str, tap: str) -> int:
-    """Position of a tap in the network's ``features``; raises UsageError for an unknown tap."""
-    node = architecture(backbone).aliases.get(tap, tap)
-    prefix, _, index = node.partition(".")
-    if prefix != "features" or not index.isdigit():
-        known = ", ".join(architecture(backbone).aliases) or "features.0, features.1, ..."
-        raise UsageError(f"backbone {backbone} has no tap {tap!r}; its taps are {known}")
-    return int(index)
-
-
-def load_trunk(
-    backbone: str, depth: int, weights: Path | None = None, seed: int = 0
-) -> nn.Sequential:
-    """The first `depth` + 1 modules of a network's ``features``, frozen, in evaluation mode.
+def load_network(
+    name: str, weights: Path | None = None, seed: int = 0, pooling: str = "max"
+) -> Network:
+    """Builds a network and loads its weights.
 
     Parameters
     ----------
-    backbone : a key of ARCHITECTURES.
-    depth : index of the deepest module needed.
-    weights : a state dict that holds at least these modules' ``features.*``; None draws them
-        at random with torchvision's own initialisation.
+    name : as in `architecture`, or ``module:callable``.
+    weights : a state dict; may hold only the leading part (``features.*``), which is checked
+        when taps are read. None draws the weights at random with the network's own
+        initialisation.
     seed : of that random initialisation; the global generator is left as it was.
+    pooling : ``max`` as it is, or every max pooling swapped for ``average`` or ``l2``.
 
     Raises
     ------
-    UsageError : the network has no module of that index.
+    UsageError : an unknown network, or one that cannot be built or traced.
     DataError : the weights cannot be read or do not fit; names the file and the key.
     """
-    with torch.random.fork_rng(devices=[]):
+    known = architecture(name)
+    own = ":" in known.build
+    # Nothing is initialised that is then overwritten: VGG16 has half a gigabyte of weights.
+    device = "meta" if weights is not None and not own else "cpu"
+    with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
-        network = getattr(torchvision.models, architecture(backbone).build)(weights=None)
-    if depth >= len(network.features):
-        raise UsageError(
-            f"backbone {backbone} has no tap 'features.{depth}': "
-            f"its last is 'features.{len(network.features) - 1}'"
-        )
-    trunk = network.features[: depth + 1]
-    if weights is not None:
-        _load_features(trunk, weights)
-    for module in trunk.modules():
-        if isinstance(module, nn.ReLU):
-            # A tap before a ReLU would otherwise be overwritten by it.
-            module.inplace = False
-    return trunk.eval().requires_grad_(False)
+        module = _build(known.build)
+    swap_pooling(module, pooling)
+    absent = _load(module, weights) if weights is not None else frozenset()
+    for part in module.modules():
+        if hasattr(part, "inplace"):
+            # A tap before an in-place operation would otherwise be overwritten by it.
+            part.inplace = False  # type: ignore[assignment]
+    module.eval().requires_grad_(False)
+    default = default_input(known.normalised, known.size)
+    return Network(name, module, known.layout, default, weights, absent)
 
 
-def _load_features(trunk: nn.Sequential, path: Path) -> None:
+def _build(build: str) -> nn.Module:
+    if ":" not in build:
+        model: nn.Module = getattr(torchvision.models, build)(weights=None)
+        return model
+    path, _, attribute = build.partition(":")
+    try:
+        model = getattr(importlib.import_module(path), attribute)()
+    except Exception as error:  # a user's own code
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"backbone {build} cannot be built ({reason})") from None
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"backbone {build} gives {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def _load(module: nn.Module, path: Path) -> frozenset[str]:
+    """Loads what the file holds; the names of what it does not."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        needed = {key: state[f"features.{key}"] for key in trunk.state_dict()}
-        trunk.load_state_dict(needed)
-    except KeyError as error:
-        raise DataError(f"{path}: holds no {error}; is it the file of this network?") from None
+        wanted = module.state_dict()
+        held = {key: state[key] for key in wanted if key in state}
+        module.load_state_dict(held, strict=False, assign=True)
     except Exception as error:  # torch raises many kinds for a file that is no state dict
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}: cannot be read as network weights ({reason})") from None
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise DataError(
+            f"{path}: cannot be read as network weights ({lines[-1].strip()})"
+        ) from None
+    return frozenset(wanted) - frozenset(held)
 
 
 class Backbone(nn.Module):
@@ -127,42 +142,71 @@ class Backbone(nn.Module):
 
     Parameters
     ----------
-    name : a key of ARCHITECTURES.
+    network : see `load_network`; backbones may share one, the scoring engine then runs it once.
     taps : names of the taps to read.
-    trunk : the network's leading modules (`load_trunk`), at least up to the deepest tap. Two
-        backbones may share one trunk; the scoring engine then runs it once for both.
+    input : what is done to an image first; default: what the network was made for.
+    frozen : no gradient for its weights, evaluation mode always, also while one trains.
+
+    Raises
+    ------
+    UsageError : a tap the network does not have.
+    DataError : the weights file lacks what a tap needs.
 
     Examples
     --------
-    >>> trunk = load_trunk("alexnet", depth=4)
-    >>> backbone = Backbone("alexnet", ["features.1", "features.4"], trunk)
+    >>> backbone = Backbone(load_network("alexnet"), ["features.1", "features.4"])
     >>> [tuple(a.shape) for a in backbone(torch.zeros(1, 3, 64, 64)).values()]
     [(1, 64, 15, 15), (1, 192, 7, 7)]
     """
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, name: str, taps: Sequence[str], trunk: nn.Sequential) -> None:
+    def __init__(
+        self,
+        network: Network,
+        taps: Sequence[str],
+        input: Input | None = None,
+        frozen: bool = True,
+    ) -> None:
         super().__init__()
-        self.name = name
-        self.taps = tuple(taps)
-        self.indices = {tap: tap_index(name, tap) for tap in taps}
-        self.trunk = trunk
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        self.network, self.taps, self.frozen = network, tuple(taps), frozen
+        self.input = input or network.default
+        self.nodes = {tap: network.node(tap) for tap in taps}
+        inner = [node for node in dict.fromkeys(self.nodes.values()) if node != IMAGE]
+        self.trunk: nn.Module | None = None
+        if inner:
+            self.trunk = create_feature_extractor(
+                network.module, inner, suppress_diff_warning=True
+            ).requires_grad_(not frozen)
+            lacking = network.absent.intersection(self.trunk.state_dict())
+            if lacking:
+                raise DataError(
+                    f"{network.source}: holds no {min(lacking)!r}; is it the file of this network?"
+                )
+        self.eval()
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Activations by tap, each (N, C, H', W'), for images (N, 3, H, W) in [0, 1]."""
-        x = (images - self.mean) / self.std
-        wanted = set(self.indices.values())
-        found = {}
-        for index, module in enumerate(self.trunk[: max(wanted) + 1]):
-            x = module(x)
-            if index in wanted:
-                found[index] = x
-        return {tap: found[index] for tap, index in self.indices.items()}
+        """Activations by tap, each (N, C, H', W'), for images (N, 1 or 3, H, W) in [0, 1]."""
+        images = self.input.fit(images)
+        found = self.trunk(self.input.normalise(images)) if self.trunk is not None else {}
+        return {
+            tap: images if node == IMAGE else _as_map(found[node], tap, self.network, len(images))
+            for tap, node in self.nodes.items()
+        }
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Stays in evaluation mode: a frozen measure must not change while one trains."""
-        return super().train(False)
+        """A frozen one stays in evaluation mode: a measure must not change while one trains."""
+        return super().train(mode and not self.frozen)
+
+
+def _as_map(activation: Tensor, tap: str, network: Network, batch: int) -> Tensor:
+    """Activations of a batch as (N, C, H', W'); raises UsageError for what is no such thing."""
+    shape = tuple(getattr(activation, "shape", ()))
+    if len(shape) == 4 and shape[0] == batch:
+        return activation.permute(0, 3, 1, 2) if network.layout == "nhwc" else activation
+    if len(shape) == 3 and shape[0] == batch and network.layout == "tokens":
+        side = int(shape[1] ** 0.5)
+        tokens = activation[:, shape[1] - side * side :]  # a class token comes first
+        return tokens.transpose(1, 2).unflatten(2, (side, side))
+    if len(shape) == 2 and shape[0] == batch:
+        return activation[:, :, None, None]
+    what = f"shape {shape}" if shape else type(activation).__name__
+    raise UsageError(f"backbone {network.name}: tap {tap!r} gives no map of activations ({what})")

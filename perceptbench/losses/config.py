@@ -1,150 +1,354 @@
 """A loss written in TOML, and the module it stands for.
 
+A feature loss names a network and one row a tap; a composite loss one row a term:
+
 .. code-block:: toml
 
-    [loss]
-    backbone = "alexnet"            # a key of backbones.ARCHITECTURES
-    weights = "imagenet"            # or "random", or a file's path
-    seed = 0                        # of random weights
-    distance = "unit_normalised"    # a key of distances.DISTANCES
-    heads = "alex"                  # LPIPS v0.1 heads, for unit_normalised only
+    [backbone]
+    name = "vgg16"            # `perceptbench metrics taps` lists networks; or "module:callable"
+    weights = "imagenet"      # or "random", or a file's path
+    seed = 0                  # of random weights
+    pooling = "max"           # or "average", "l2"
 
-    [loss.taps]                     # tap = its weight
-    "features.1" = 1.0
+    [input]                   # optional, see inputs.Input
+
+    [[tap]]
+    layer = "relu3_3"         # `perceptbench metrics taps vgg16` lists them; or "image"
+    distance = "l2"           # see distances.DISTANCES
+    weight = 1.0
+    head = "lpips:vgg:2"      # see weights.load_head; for unit_normalised, structure_texture
+    reduction = "mean"        # for l1, l2, lp, mean_feature
+    p = 3                     # for lp
+
+    [[term]]                  # instead of [backbone] and [[tap]]
+    weight = 0.1
+    loss = "lpips-alex"       # a preset or a path, or else
+    pixel = "l1"              # a key of pixel.KINDS
+
+Paths are relative to the file's own folder.
 """
 
+import hashlib
+import json
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    ValidationError,
-    field_validator,
-)
+import torch
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError, model_validator
 from torch import nn
 
 from perceptbench.errors import DataError, UsageError, unknown
-from perceptbench.losses.backbones import Backbone, architecture, load_trunk, tap_index
-from perceptbench.losses.distances import DISTANCES
+from perceptbench.losses.backbones import Backbone, Network, load_network
+from perceptbench.losses.composite import Composite
+from perceptbench.losses.distances import POWERS, REDUCTIONS, distance
 from perceptbench.losses.feature_loss import FeatureLoss, Term
-from perceptbench.losses.weights import find_weights, lpips_heads, sha256
+from perceptbench.losses.inputs import Input
+from perceptbench.losses.networks import architecture
+from perceptbench.losses.pixel import KINDS, PixelLoss
+from perceptbench.losses.weights import find_weights, load_head, sha256
+
+#: Raised when a change of the code changes the numbers of a loss file.
+CODE_VERSION = 1
 
 
-class LossConfig(BaseModel):
-    """The ``[loss]`` table; see the module's docstring."""
-
+class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backbone: str
-    taps: dict[str, NonNegativeFloat] = Field(min_length=1)
-    distance: str
+
+class BackboneTable(_Table):
+    """``[backbone]``."""
+
+    name: str
     weights: str = "imagenet"
     seed: int = 0
-    heads: str | None = None
-
-    @field_validator("distance")
-    @classmethod
-    def _known_distance(cls, value: str) -> str:
-        if value not in DISTANCES:
-            raise ValueError(f"unknown; one of {', '.join(DISTANCES)}")
-        return value
+    pooling: Literal["max", "average", "l2"] = "max"
 
 
-class Trunks:
+class TapRow(_Table):
+    """``[[tap]]``."""
+
+    layer: str
+    distance: str
+    weight: NonNegativeFloat = 1.0
+    head: str | tuple[NonNegativeFloat, ...] | None = None
+    reduction: str | None = None
+    p: float | None = None
+
+
+class TermRow(_Table):
+    """``[[term]]``."""
+
+    weight: NonNegativeFloat = 1.0
+    loss: str | None = None
+    pixel: str | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "TermRow":
+        if (self.loss is None) == (self.pixel is None):
+            raise ValueError("needs either `loss` or `pixel`")
+        if self.pixel is not None and self.pixel not in KINDS:
+            raise ValueError(f"unknown pixel loss {self.pixel!r}; one of {', '.join(KINDS)}")
+        return self
+
+
+class LossConfig(_Table):
+    """A whole loss file; see the module's docstring."""
+
+    backbone: BackboneTable | None = None
+    input: dict[str, Any] = {}
+    tap: tuple[TapRow, ...] = ()
+    term: tuple[TermRow, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "LossConfig":
+        if self.term and (self.tap or self.backbone or self.input):
+            raise ValueError(
+                "has rows [[term]] beside a network; put the network into its own file"
+            )
+        if not self.term and not (self.tap and self.backbone):
+            raise ValueError("needs a table [backbone] and rows [[tap]], or rows [[term]]")
+        return self
+
+
+class Networks:
     """Networks already loaded, so that losses over the same one share it.
 
     Attributes
     ----------
+    folder : where weights are looked for first.
     sha256 : weights file -> its sha256, of every file that was used.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
         self.sha256: dict[str, str] = {}
-        self._loaded: dict[tuple[str, Path | None, int], nn.Sequential] = {}
+        self._loaded: dict[tuple[Any, ...], Network] = {}
 
-    def get(self, config: LossConfig) -> nn.Sequential:
-        """The network of a configuration, at least as deep as its deepest tap."""
+    def get(self, table: BackboneTable, base: Path = Path()) -> Network:
+        """The network of a ``[backbone]`` table; `base` is what a weights path is relative to."""
         weights = None
-        if config.weights == "imagenet":
-            weights = find_weights(config.backbone, self.folder)
-        elif config.weights != "random":
-            weights = Path(config.weights)
-        if weights is not None and str(weights) not in self.sha256:
+        if table.weights == "imagenet":
+            weights = find_weights(table.name, self.folder)
+        elif table.weights != "random":
+            weights = base / table.weights
             if not weights.is_file():
                 raise DataError(f"{weights}: there is no such weights file")
+        if weights is not None and str(weights) not in self.sha256:
             self.sha256[str(weights)] = sha256(weights)
-        depth = max(tap_index(config.backbone, tap) for tap in config.taps)
-        key = (config.backbone, weights, config.seed if weights is None else 0)
-        if key not in self._loaded or len(self._loaded[key]) <= depth:
-            self._loaded[key] = load_trunk(config.backbone, depth, weights, config.seed)
+        seed = table.seed if weights is None else 0
+        key = (table.name, weights, seed, table.pooling)
+        if key not in self._loaded:
+            self._loaded[key] = load_network(table.name, weights, seed, table.pooling)
         return self._loaded[key]
 
 
 def parse_loss(table: Mapping[str, Any], source: str) -> LossConfig:
-    """Checks a ``[loss]`` table; raises UsageError that names the source and the key."""
+    """Checks the tables of a loss file.
+
+    Raises
+    ------
+    UsageError : a wrong or missing key, a negative weight, an unknown network, distance or
+        parameter; names the source and the key.
+    """
     try:
         config = LossConfig.model_validate(dict(table))
+        Input.model_validate(config.input)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in ("loss", *first["loc"]))
-        raise UsageError(f"{source}: key `{key}`: {first['msg'].lower()}") from None
-    architecture(config.backbone)
+        where = ["input", *first["loc"]] if error.title == "Input" else list(first["loc"])
+        key = f"key `{'.'.join(str(part) for part in where)}`: " if where else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{source}: {key}{message[0].lower()}{message[1:]}") from None
+    try:
+        if config.backbone is not None:
+            architecture(config.backbone.name)
+        for row in config.tap:
+            distance(row.distance, row.p, row.reduction, row.head is not None)
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
     return config
 
 
-def build_loss(config: LossConfig, trunks: Trunks) -> FeatureLoss:
+def build_loss(
+    config: LossConfig, networks: Networks, base: Path = Path(), **options: bool
+) -> FeatureLoss | Composite:
     """The module a configuration stands for.
+
+    Parameters
+    ----------
+    config : see `parse_loss`.
+    networks : where networks come from.
+    base : folder that paths in it are relative to.
+    options : keyword arguments of FeatureLoss (``mean``, ``spatial`` ...).
 
     Raises
     ------
     Unavailable : its weights or heads cannot be had on this machine.
     UsageError, DataError : a tap, a head or a weights file does not fit.
     """
-    heads = lpips_heads(config.heads) if config.heads else [None] * len(config.taps)
-    if len(heads) != len(config.taps):
-        raise UsageError(
-            f"the heads {config.heads!r} are for {len(heads)} taps, the loss has {len(config.taps)}"
-        )
+    if config.term:
+        parts: dict[str, tuple[float, nn.Module]] = {}
+        for number, row in enumerate(config.term):
+            name = row.loss or row.pixel or ""
+            key = name if name not in parts else f"{name} ({number})"
+            if row.pixel is not None:
+                parts[key] = (row.weight, PixelLoss(row.pixel))
+            else:
+                nested, folder = read_loss(name, base)
+                parts[key] = (row.weight, build_loss(nested, networks, folder, **options))
+        return Composite(parts)
+    assert config.backbone is not None
+    network = networks.get(config.backbone, base)
+    rows = _live(config)
+    taps = [row.layer for row in rows]
+    backbone = Backbone(network, list(dict.fromkeys(taps)), resolve_input(config, network))
+    heads = [load_head(row.head, base, networks.folder) for row in rows]
     terms = [
-        Term(tap, config.distance, weight, head)
-        for (tap, weight), head in zip(config.taps.items(), heads, strict=True)
+        Term(row.layer, row.distance, row.weight, head, row.p, row.reduction)
+        for row, head in zip(rows, heads, strict=True)
     ]
-    return FeatureLoss(Backbone(config.backbone, list(config.taps), trunks.get(config)), terms)
+    loss = FeatureLoss(backbone, terms, **options)
+    _check_heads(loss)
+    return loss
 
 
-def load_loss(name: str, weights_dir: str | Path | None = None) -> FeatureLoss:
+def _live(config: LossConfig) -> list[TapRow]:
+    """The rows that count: a tap of weight 0 is not even computed."""
+    rows = [row for row in config.tap if row.weight]
+    if not rows:
+        raise UsageError("a feature loss needs a tap whose weight is not 0")
+    return rows
+
+
+def resolve_input(config: LossConfig, network: Network) -> Input:
+    """The input handling: what the network was made for, with the file's keys laid over it."""
+    return Input.model_validate({**network.default.model_dump(), **config.input})
+
+
+def _check_heads(loss: FeatureLoss) -> None:
+    """Raises UsageError where a head's width is not that of its tap."""
+    headed = [n for n, term in enumerate(loss.terms) if term.head is not None]
+    if not headed:
+        return
+    side = max(64, *(loss.backbone.input.crop or (0, 0)))
+    with torch.inference_mode():
+        at = loss.backbone(torch.zeros(1, 3, side, side))
+    for number in headed:
+        term = loss.terms[number]
+        wanted = term.how.compare(*[term.how.embed(at[term.tap])] * 2).shape[1]
+        if loss.weights(number).numel() != wanted:
+            raise UsageError(
+                f"tap {term.tap!r}: the head has {loss.weights(number).numel()} weights, "
+                f"{wanted} are needed there"
+            )
+
+
+def read_loss(name: str, base: Path = Path()) -> tuple[LossConfig, Path]:
+    """The configuration of a preset or a TOML path, and the folder its paths are relative to.
+
+    Raises
+    ------
+    UsageError : no such preset or file, or a wrong key in it.
+    """
+    presets = resources.files("perceptbench.losses.presets")
+    known = {p.name[:-5]: p for p in presets.iterdir() if p.name.endswith(".toml")}
+    if name.endswith(".toml"):
+        path = base / name
+        if not path.is_file():
+            raise UsageError(f"{path}: there is no such loss file")
+        text, folder, source = path.read_text(encoding="utf-8"), path.parent, str(path)
+    elif name in known:
+        text, folder, source = known[name].read_text(encoding="utf-8"), Path(), name
+    else:
+        raise unknown("metric", name, known)
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source}: is not valid TOML ({error})") from None
+    return parse_loss(
+        {k: v for k, v in table.items() if k in LossConfig.model_fields}, source
+    ), folder
+
+
+def load_loss(
+    name: str, weights_dir: str | Path | None = None, **options: bool
+) -> FeatureLoss | Composite:
     """A preset by its name, or the loss in a TOML file, ready to train with.
 
     Parameters
     ----------
     name : a preset (``lpips-alex``) or a path that ends in ``.toml``.
     weights_dir : folder with weights files; default ``PERCEPTBENCH_WEIGHTS``.
+    options : keyword arguments of FeatureLoss (``mean``, ``spatial`` ...).
 
     Raises
     ------
     UsageError : no such preset or file, or a wrong key in it.
     Unavailable : the weights cannot be had.
     """
-    presets = resources.files("perceptbench.losses.presets")
-    known = {path.name.removesuffix(".toml"): path for path in presets.iterdir()}
-    if name.endswith(".toml"):
-        if not Path(name).is_file():
-            raise UsageError(f"{name}: there is no such loss file")
-        text = Path(name).read_text()
-    elif name in known:
-        text = known[name].read_text()
-    else:
-        raise unknown("metric", name, [k for k in known if "." not in k])
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{name}: is not valid TOML ({error})") from None
-    folder = Path(weights_dir) if weights_dir else None
-    return build_loss(parse_loss(table.get("loss", {}), name), Trunks(folder))
+    config, folder = read_loss(name)
+    networks = Networks(Path(weights_dir) if weights_dir else None)
+    return build_loss(config, networks, folder, **options)
+
+
+def resolve(config: LossConfig, loss: FeatureLoss | Composite, base: Path = Path()) -> dict:
+    """Everything that decides the numbers of a loss, every default filled in.
+
+    Names of taps are those of the network, taps and terms of weight 0 are left out, weights of
+    networks and heads are given by a digest of their values, wherever they were read from.
+    """
+    if isinstance(loss, Composite):
+        rows = []
+        for row, part in zip(config.term, loss.parts, strict=True):
+            what: dict[str, Any] = {"pixel": row.pixel}
+            if row.loss is not None and isinstance(part, (FeatureLoss, Composite)):
+                nested, folder = read_loss(row.loss, base)
+                what = {"loss": resolve(nested, part, folder)}
+            rows.append({"weight": row.weight, **what})
+        rows = [row for row in rows if row["weight"]]
+        return {"code": CODE_VERSION, "term": sorted(rows, key=_canonical)}
+    assert config.backbone is not None
+    taps = [_resolved_tap(row, loss, n) for n, row in enumerate(_live(config))]
+    trunk = loss.backbone.trunk
+    return {
+        "code": CODE_VERSION,
+        "backbone": {
+            "name": config.backbone.name,
+            "pooling": config.backbone.pooling,
+            "weights": _digest(trunk.state_dict()) if trunk is not None else None,
+        },
+        "input": loss.backbone.input.model_dump(mode="json"),
+        "tap": sorted(taps, key=_canonical),
+    }
+
+
+def _resolved_tap(row: TapRow, loss: FeatureLoss, number: int) -> dict[str, Any]:
+    """One row with the network's own name of the layer and a digest of the head."""
+    given: dict[str, Any] = {"layer": loss.backbone.nodes[row.layer], "weight": row.weight}
+    given["distance"] = row.distance
+    if row.distance in POWERS:
+        given["reduction"] = row.reduction or REDUCTIONS[0]
+    if row.distance in ("l1", "l2", "lp"):
+        given.update(distance="lp", p=row.p or POWERS[row.distance][1])
+    head = getattr(loss, f"head{number}")
+    return given if head is None else {**given, "head": _digest({"": head})}
+
+
+def fingerprint(resolved: Mapping[str, Any]) -> str:
+    """Hash of a resolved configuration: changes exactly when the numbers would."""
+    return hashlib.sha256(_canonical(resolved).encode()).hexdigest()[:16]
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

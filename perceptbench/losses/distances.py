@@ -3,19 +3,29 @@
 Conventions
 -----------
 Each distance is split in two. `embed` maps activations (N, C, H, W) to what is compared, once
-an image; `measure` maps the difference of two embeddings to ``(N, K)`` non-negative primitives,
-once a pair. The distance at a tap is the primitives' dot product with a head of K weights, so
-that losses which differ only in their weights share all the work. K is 1, or C where channels
-stay apart.
+an image; `compare` maps two embeddings to ``(N, K)`` primitives, once a pair. The distance at a
+tap is the primitives' dot product with a head of K weights, so that losses which differ only in
+their weights share all the work. K is 1, or the number of channels where these stay apart.
 
-All vanish for identical activations, also where these are zero.
+All vanish for identical activations, also where these are zero, are symmetric, and never
+negative.
+
+Reductions of ``l1``, ``l2`` and ``lp`` over channels and locations, which the others have fixed:
+``mean`` per element, ``sum``, ``spatial_mean_channel_sum``.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 
 import torch
 from torch import Tensor
+
+from perceptbench.errors import UsageError
+
+#: Added by DISTS to both terms of its similarities (Ding et al. 2020, eq. 3 and 4).
+DISTS_C = 1e-6
+REDUCTIONS = ("mean", "sum", "spatial_mean_channel_sum")
 
 
 def raw(activations: Tensor) -> Tensor:
@@ -33,6 +43,11 @@ def unit(activations: Tensor) -> Tensor:
     return activations / (norm + 1e-10)
 
 
+def unit_flat(activations: Tensor) -> Tensor:
+    """Activations (N, C, H, W) as one vector (N, CHW, 1, 1) of unit length."""
+    return unit(activations.flatten(1)[:, :, None, None])
+
+
 def gram(activations: Tensor) -> Tensor:
     """Gram matrices (N, C, C) of activations (N, C, H, W), divided by C H W.
 
@@ -43,24 +58,55 @@ def gram(activations: Tensor) -> Tensor:
     return flat @ flat.transpose(1, 2) / (c * h * w)
 
 
-def mean_absolute(difference: Tensor) -> Tensor:
-    """Mean absolute value over everything but the batch, (N, 1)."""
-    return difference.abs().flatten(1).mean(1, keepdim=True)
+def spatial_mean(activations: Tensor) -> Tensor:
+    """Mean of each channel over the locations, (N, C, 1, 1)."""
+    return activations.mean((2, 3), keepdim=True)
 
 
-def mean_square(difference: Tensor) -> Tensor:
-    """Mean square over everything but the batch, (N, 1)."""
-    return difference.square().flatten(1).mean(1, keepdim=True)
+def power(difference: Tensor, p: float) -> Tensor:
+    """|difference| to the power p, element by element."""
+    if p == 1:
+        return difference.abs()
+    return difference.square() if p == 2 else difference.abs() ** p
 
 
-def sum_square(difference: Tensor) -> Tensor:
-    """Sum of squares (of a matrix: its squared Frobenius norm), (N, 1)."""
-    return difference.square().flatten(1).sum(1, keepdim=True)
+def reduced_power(x: Tensor, y: Tensor, p: float, reduction: str) -> Tensor:
+    """The p-th powers of the differences, reduced to (N, 1)."""
+    powers = power(x - y, p)
+    if reduction == "spatial_mean_channel_sum":
+        return powers.flatten(2).mean(2).sum(1, keepdim=True)
+    flat = powers.flatten(1)
+    return flat.mean(1, keepdim=True) if reduction == "mean" else flat.sum(1, keepdim=True)
 
 
-def channel_square(difference: Tensor) -> Tensor:
-    """Mean square of each channel over the locations, (N, C)."""
-    return difference.square().mean((2, 3))
+def sum_square(x: Tensor, y: Tensor) -> Tensor:
+    """Sum of squared differences (of matrices: the squared Frobenius norm), (N, 1)."""
+    return (x - y).square().flatten(1).sum(1, keepdim=True)
+
+
+def channel_square(x: Tensor, y: Tensor) -> Tensor:
+    """Mean square of each channel's difference over the locations, (N, C)."""
+    return (x - y).square().mean((2, 3))
+
+
+def structure_texture(x: Tensor, y: Tensor) -> Tensor:
+    """1 - l and 1 - s of every channel, (N, 2C): DISTS (Ding et al. 2020, eq. 3 and 4).
+
+    l compares the channels' means (texture), s their covariance (structure).
+    """
+    mean_x, mean_y = x.mean((2, 3)), y.mean((2, 3))
+    from_x, from_y = x - mean_x[..., None, None], y - mean_y[..., None, None]
+    variance_x, variance_y = from_x.square().mean((2, 3)), from_y.square().mean((2, 3))
+    covariance = (from_x * from_y).mean((2, 3))
+    texture = (mean_x - mean_y).square() / (mean_x.square() + mean_y.square() + DISTS_C)
+    # 1 - s with the difference taken before the division: 0 for identical activations.
+    apart = (variance_x + variance_y - 2 * covariance) / (variance_x + variance_y + DISTS_C)
+    return torch.cat([texture, apart], dim=1)
+
+
+def mean_structure_texture(x: Tensor, y: Tensor) -> Tensor:
+    """The mean of `structure_texture` over channels and both terms, (N, 1)."""
+    return structure_texture(x, y).mean(1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -70,22 +116,93 @@ class Distance:
     Attributes
     ----------
     embed : (N, C, H, W) -> what is compared.
-    measure : difference of two embeddings -> (N, K).
+    compare : two embeddings -> (N, K).
     head : the weight of every primitive where no head is given; None where one must be.
+    pointwise : two embeddings -> (N, K, H, W), whose spatial mean is what `compare` gives; None
+        where there is no such map.
     """
 
     embed: Callable[[Tensor], Tensor]
-    measure: Callable[[Tensor], Tensor]
+    compare: Callable[[Tensor, Tensor], Tensor]
     head: float | None = 1.0
+    pointwise: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
-DISTANCES = {
-    "l1": Distance(raw, mean_absolute),
-    "l2": Distance(raw, mean_square),
-    # For unit vectors 1 - cos = |u - v|^2 / 2; this form does not cancel for similar images
-    # and gives 0, not 1, where both activations are zero.
-    "cosine": Distance(unit, channel_square, head=0.5),
-    "unit_normalised": Distance(unit, channel_square, head=None),
+def _powers_map(x: Tensor, y: Tensor, p: float, reduction: str) -> Tensor:
+    powers = power(x - y, p)
+    if reduction == "mean":
+        return powers.mean(1, keepdim=True)
+    scale = powers.shape[2] * powers.shape[3] if reduction == "sum" else 1
+    return scale * powers.sum(1, keepdim=True)
+
+
+def _squares_map(x: Tensor, y: Tensor) -> Tensor:
+    return (x - y).square()
+
+
+#: Distances without parameters. For unit vectors 1 - cos = |u - v|^2 / 2; this form does not
+#: cancel for similar images and gives 0, not 1, where both activations are zero.
+FIXED = {
+    "cosine": Distance(unit, channel_square, head=0.5, pointwise=_squares_map),
+    "cosine_flat": Distance(unit_flat, sum_square, head=0.5),
+    "unit_normalised": Distance(unit, channel_square, head=None, pointwise=_squares_map),
     # Squared Frobenius norm, Johnson et al. 2016, eq. 4.
     "gram": Distance(gram, sum_square),
+    "structure_texture": Distance(raw, mean_structure_texture),
 }
+#: The same with a learned head instead of equal weights.
+HEADED = {"structure_texture": Distance(raw, structure_texture, head=None)}
+#: Powers of differences: name -> (embed, p; None where the caller says it).
+POWERS = {
+    "l1": (raw, 1.0),
+    "l2": (raw, 2.0),
+    "lp": (raw, None),
+    "mean_feature": (spatial_mean, 1.0),
+}
+DISTANCES = (*POWERS, *FIXED)
+
+
+@cache
+def distance(
+    name: str, p: float | None = None, reduction: str | None = None, headed: bool = False
+) -> Distance:
+    """The distance of a name; equal arguments give the same object.
+
+    Parameters
+    ----------
+    name : one of DISTANCES.
+    p : the power of ``lp``, at least 1.
+    reduction : one of REDUCTIONS (default ``mean``), for ``l1``, ``l2``, ``lp``, ``mean_feature``.
+    headed : whether the primitives are weighted by a head.
+
+    Raises
+    ------
+    UsageError : an unknown name, or parameters that do not go with it.
+    """
+    if name not in DISTANCES:
+        raise UsageError(f"unknown distance {name!r}; one of {', '.join(DISTANCES)}")
+    if (p is None) == (name == "lp"):
+        raise UsageError(f"distance {name!r} {'needs a' if p is None else 'takes no'} power `p`")
+    if name in FIXED:
+        if reduction is not None:
+            raise UsageError(f"distance {name!r} takes no `reduction`: it has its own")
+        found = HEADED.get(name, FIXED[name]) if headed else FIXED[name]
+    else:
+        embed, power_of_name = POWERS[name]
+        exponent = p if power_of_name is None else power_of_name
+        assert exponent is not None
+        if reduction not in (None, *REDUCTIONS):
+            raise UsageError(f"unknown reduction {reduction!r}; one of {', '.join(REDUCTIONS)}")
+        if exponent < 1:
+            raise UsageError(f"distance 'lp': the power must be at least 1, not {exponent:g}")
+        how = reduction or "mean"
+        found = Distance(
+            embed,
+            partial(reduced_power, p=exponent, reduction=how),
+            pointwise=partial(_powers_map, p=exponent, reduction=how),
+        )
+    if headed != (found.head is None):
+        raise UsageError(
+            f"distance {name!r} {'takes no' if headed else 'needs a'} per-channel head"
+        )
+    return found

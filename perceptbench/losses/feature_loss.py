@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from perceptbench.errors import UsageError
 from perceptbench.losses.backbones import Backbone
-from perceptbench.losses.distances import DISTANCES, Distance
+from perceptbench.losses.distances import Distance, distance
 
 
 @dataclass(frozen=True)
@@ -18,92 +20,145 @@ class Term:
     Attributes
     ----------
     tap : a tap of the backbone.
-    distance : a key of DISTANCES.
+    distance : one of DISTANCES.
     weight : factor of this summand, non-negative.
-    head : per-channel weights (C,) for ``unit_normalised``, else None.
+    head : weights (K,) of the primitives: (C,) for ``unit_normalised``, (2C,) for
+        ``structure_texture``, where it may also be None (equal weights); else None.
+    p, reduction : see `distances.distance`.
     """
 
     tap: str
     distance: str
     weight: float = 1.0
     head: Tensor | None = None
+    p: float | None = None
+    reduction: str | None = None
 
     @property
     def how(self) -> Distance:
-        """The entry of DISTANCES."""
-        return DISTANCES[self.distance]
+        """What is computed; raises UsageError where the parameters do not go together."""
+        return distance(self.distance, self.p, self.reduction, self.head is not None)
 
 
 class FeatureLoss(nn.Module):
     """sum over taps l of w_l * d(phi_l(x), phi_l(y)).
 
-    Covers the content loss (l1, l2), cosine distance, Gram (style) loss and LPIPS.
+    Covers the content loss (l1, l2), cosine distance, Gram (style) loss, LPIPS and DISTS.
+    Differentiable with respect to either image. Distances are taken in float32 also under
+    autocast.
 
     Parameters
     ----------
-    backbone : network whose taps include those of the terms; stays frozen.
+    backbone : network whose taps include those of the terms.
     terms : the summands, at least one.
+    mean : whether `forward` returns the batch's mean instead of (N,).
+    spatial : whether `forward` returns a map (N, 1, H, W) instead: each tap's differences at
+        their places, scaled up bilinearly to the size of the images.
+    detach_target : whether no gradient goes to `y`; its activations are then not kept.
+    checkpointing : whether the backbone's activations of `x` are computed a second time in the
+        backward pass instead of being kept.
 
     Raises
     ------
-    UsageError : no term, or a head where the distance takes none, or none where it needs one.
+    UsageError : no term, wrong parameters of a distance, or a map asked of one without.
 
     Examples
     --------
-    >>> from perceptbench.losses.backbones import load_trunk
-    >>> backbone = Backbone("alexnet", ["features.1"], load_trunk("alexnet", 1))
+    >>> from perceptbench.losses.backbones import load_network
+    >>> backbone = Backbone(load_network("alexnet"), ["features.1"])
     >>> loss = FeatureLoss(backbone, [Term("features.1", "l2")])
     >>> x = torch.rand(2, 3, 32, 32)
     >>> loss(x, x)
     tensor([0., 0.])
     """
 
-    def __init__(self, backbone: Backbone, terms: Sequence[Term]) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        terms: Sequence[Term],
+        *,
+        mean: bool = False,
+        spatial: bool = False,
+        detach_target: bool = False,
+        checkpointing: bool = False,
+    ) -> None:
         super().__init__()
         if not terms:
             raise UsageError("a feature loss needs at least one tap")
-        for term in terms:
-            if (term.head is None) == (term.how.head is None):
-                needs = "needs" if term.how.head is None else "takes no"
-                raise UsageError(f"distance {term.distance!r} {needs} per-channel head")
+        for number, term in enumerate(terms):
+            how = term.how
+            if spatial and how.pointwise is None:
+                raise UsageError(f"distance {term.distance!r} has no spatial map")
+            self.register_buffer(f"head{number}", term.head)
         self.backbone = backbone
         self.terms = tuple(terms)
-        for number, term in enumerate(terms):
-            self.register_buffer(f"head{number}", term.head)
+        self.mean, self.spatial = mean, spatial
+        self.detach_target, self.checkpointing = detach_target, checkpointing
 
     def weights(self, number: int) -> Tensor:
-        """What the primitives of term `number` are multiplied with: (C,), or (1,) for all."""
+        """What the primitives of term `number` are multiplied with: (K,), or (1,) for all."""
         term = self.terms[number]
         head = getattr(self, f"head{number}")
         if head is None:
             assert term.how.head is not None
-            head = torch.tensor([term.how.head], device=self.backbone.mean.device)
+            head = torch.tensor([term.how.head])
         return term.weight * head
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Distances (N,) between images x and y, both (N, 3, H, W) in [0, 1].
+        """Distances between images x and y, both (N, 3, H, W) in [0, 1] (or (N, 1, H, W)).
+
+        Returns
+        -------
+        (N,), their mean (``mean``), or maps (N, 1, H, W) (``spatial``).
 
         Raises
         ------
-        ValueError : shapes differ, not (N, 3, H, W), or values outside [0, 1].
+        ValueError : shapes differ, are not those of images, or values outside [0, 1].
         """
         check_images(x, y)
-        at_x, at_y = self.backbone(x), self.backbone(y)
-        total = x.new_zeros(len(x))
-        for number, term in enumerate(self.terms):
-            embed, measure = term.how.embed, term.how.measure
-            primitives = measure(embed(at_x[term.tap]) - embed(at_y[term.tap]))
-            total = total + (primitives * self.weights(number)).sum(1)
-        return total
+        at_x = self._activations(x)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detach_target):
+            at_y = self.backbone(y)
+        with torch.autocast(x.device.type, enabled=False):
+            parts = [
+                self._term(number, _exact(at_x[term.tap]), _exact(at_y[term.tap]), x.shape[-2:])
+                for number, term in enumerate(self.terms)
+            ]
+            total = torch.stack(parts).sum(0)
+        return total.mean() if self.mean else total
+
+    def _activations(self, x: Tensor) -> dict[str, Tensor]:
+        if self.checkpointing and torch.is_grad_enabled():
+            found: dict[str, Tensor] = checkpoint(self.backbone, x, use_reentrant=False)
+            return found
+        result: dict[str, Tensor] = self.backbone(x)
+        return result
+
+    def _term(self, number: int, x: Tensor, y: Tensor, size: torch.Size) -> Tensor:
+        how = self.terms[number].how
+        weights = self.weights(number).to(x)
+        ex, ey = how.embed(x), how.embed(y)
+        if not self.spatial:
+            return (how.compare(ex, ey) * weights).sum(1)
+        assert how.pointwise is not None
+        places = (how.pointwise(ex, ey) * weights[:, None, None]).sum(1, keepdim=True)
+        return F.interpolate(places, tuple(size), mode="bilinear", align_corners=False)
+
+
+def _exact(activations: Tensor) -> Tensor:
+    """At least float32: squares of half-precision activations overflow."""
+    return activations.float() if activations.itemsize < 4 else activations
 
 
 def check_images(x: Tensor, y: Tensor) -> None:
     """Raises ValueError unless x and y are two equal batches of images in [0, 1]."""
-    if x.shape != y.shape or x.dim() != 4 or x.shape[1] != 3:
+    if x.shape != y.shape or x.dim() != 4 or x.shape[1] not in (1, 3):
         raise ValueError(
             f"expected two batches (N, 3, H, W) of the same shape, got {tuple(x.shape)} "
             f"and {tuple(y.shape)}"
         )
+    if torch.compiler.is_compiling():
+        return  # looking at values would break the graph
     for batch in (x, y):
         low, high = (float(v) for v in torch.aminmax(batch.detach()))
         if not (low >= -1e-4 and high <= 1 + 1e-4):

@@ -4,14 +4,16 @@ import hashlib
 import importlib.util
 import os
 import threading
+from collections.abc import Sequence
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import torch
 
 from perceptbench.errors import DataError, Unavailable, UsageError
-from perceptbench.losses.backbones import architecture
+from perceptbench.losses.networks import architecture
 
 #: Seconds a server is given to answer before its weights count as not to be had.
 PATIENCE = 5.0
@@ -26,12 +28,16 @@ def find_weights(backbone: str, folder: Path | None = None) -> Path:
 
     Raises
     ------
-    UsageError : `folder` does not exist.
+    UsageError : `folder` does not exist, or the network was never trained on ImageNet.
     Unavailable : nothing was found and the server does not answer within seconds.
     DataError : the download does not match its published checksum.
     """
     folder = folder or _folder_from_environment()
     url = architecture(backbone).url
+    if url is None:
+        raise UsageError(
+            f'backbone {backbone} has no ImageNet weights; use weights = "random" or a file'
+        )
     filename = url.rpartition("/")[2]
     if folder is not None:
         if not folder.is_dir():
@@ -101,6 +107,48 @@ def _answers(server: str) -> bool:
     return bool(outcome)
 
 
+def load_head(
+    head: str | Sequence[float] | None, base: Path = Path(), folder: Path | None = None
+) -> torch.Tensor | None:
+    """The per-channel weights of a tap, (K,).
+
+    Parameters
+    ----------
+    head : the numbers themselves; ``lpips:NET:I``, head I of LPIPS v0.1 for NET (``alex``,
+        ``squeeze``, ``vgg``), from the ``lpips`` package; ``dists:I``, alpha and beta of tap I
+        of DISTS, from ``dists_weights.pt`` in the weights folder or the package DISTS-pytorch;
+        ``FILE:KEY``, a tensor of a state dict; None.
+    base : folder that FILE is relative to.
+    folder : weights folder.
+
+    Raises
+    ------
+    Unavailable : the package is not installed.
+    UsageError, DataError : there is no such head.
+    """
+    if head is None:
+        return None
+    if not isinstance(head, str):
+        return torch.tensor(head, dtype=torch.float32)
+    kind, _, rest = head.partition(":")
+    if kind == "lpips":
+        network, _, index = rest.partition(":")
+        return _numbered(lpips_heads(network), index, head)
+    if kind == "dists":
+        return _numbered(dists_heads(folder), rest, head)
+    file, _, key = head.rpartition(":")
+    state = _state(base / file)
+    if key not in state:
+        raise DataError(f"{base / file}: holds no {key!r}")
+    return state[key].float().flatten()
+
+
+def _numbered(heads: list[torch.Tensor], index: str, head: str) -> torch.Tensor:
+    if not index.isdigit() or int(index) >= len(heads):
+        raise UsageError(f"there is no head {head!r}: its number runs from 0 to {len(heads) - 1}")
+    return heads[int(index)]
+
+
 def lpips_heads(network: str) -> list[torch.Tensor]:
     """The v0.1 linear heads of LPIPS, one (C,) a tap, from the ``lpips`` package's data.
 
@@ -119,8 +167,49 @@ def lpips_heads(network: str) -> list[torch.Tensor]:
     path = Path(spec.submodule_search_locations[0]) / "weights" / "v0.1" / f"{network}.pth"
     if not path.is_file():
         raise UsageError(f"there are no LPIPS heads for {network!r}; use alex, squeeze or vgg")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = _state(path)
     return [state[f"lin{i}.model.1.weight"].flatten() for i in range(len(state))]
+
+
+#: Channels of the taps of DISTS: the image, then relu1_2 to relu5_3 of VGG16.
+DISTS_CHANNELS = (3, 64, 128, 256, 512, 512)
+
+
+def dists_heads(folder: Path | None = None) -> list[torch.Tensor]:
+    """The weights of DISTS, one (2C,) a tap: alpha, then beta, over the sum of all.
+
+    Raises
+    ------
+    Unavailable : there is no ``dists_weights.pt`` and the package is not installed.
+    """
+    folder = folder or _folder_from_environment()
+    path = folder / "dists_weights.pt" if folder is not None else None
+    if path is None or not path.is_file():
+        try:
+            files = metadata.files("DISTS-pytorch") or []
+        except metadata.PackageNotFoundError:
+            files = []
+        path = next((Path(str(f.locate())) for f in files if f.name == "weights.pt"), None)
+    if path is None or not path.is_file():
+        raise Unavailable(
+            "DISTS needs dists_weights.pt in the weights folder or the package `DISTS-pytorch`: "
+            "pip install DISTS-pytorch"
+        )
+    state = _state(path)
+    alpha, beta = (state[key].flatten().split(DISTS_CHANNELS) for key in ("alpha", "beta"))
+    total = state["alpha"].sum() + state["beta"].sum()
+    return [torch.cat(both) / total for both in zip(alpha, beta, strict=True)]
+
+
+def _state(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return dict(state)
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such weights file") from None
+    except Exception as error:  # torch raises many kinds for a file that is no state dict
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: cannot be read as weights ({reason})") from None
 
 
 def sha256(path: Path) -> str:

@@ -27,9 +27,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from perceptbench.errors import PerceptbenchError, Unavailable, UsageError, unknown
 
 if TYPE_CHECKING:
-    from perceptbench.losses.config import Trunks
+    from perceptbench.losses.config import Networks
 
 GROUP = "perceptbench.metrics"
+#: The top-level keys of a loss file that make the loss itself.
+LOSS_KEYS = ("backbone", "input", "tap", "term")
 
 
 class MetricInfo(BaseModel):
@@ -51,7 +53,7 @@ class MetricInfo(BaseModel):
         the judgements carry none.
     requires : packages it imports.
     metric : ``module:attribute`` of a class or function; or else
-    loss : the table of a feature loss, see `perceptbench.losses.config`.
+    loss : the tables of a loss file (LOSS_KEYS), see `perceptbench.losses.config`.
     options : keyword arguments for `metric`.
     source : where it was found (a file or an entry point).
     """
@@ -136,9 +138,9 @@ def read_info(path: Path) -> MetricInfo:
     """The metric described in a TOML file; raises UsageError that names the file and the key."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        info = MetricInfo.model_validate(
-            {"title": path.stem, **table, "name": path.stem, "source": str(path)}
-        )
+        loss = {key: table.pop(key) for key in LOSS_KEYS if key in table}
+        own = {"name": path.stem, "source": str(path), "loss": loss or None}
+        info = MetricInfo.model_validate({"title": path.stem, **table, **own})
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such loss file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -148,7 +150,9 @@ def read_info(path: Path) -> MetricInfo:
         key = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{path}: key `{key}`: {first['msg'].lower()}") from None
     if (info.metric is None) == (info.loss is None):
-        raise UsageError(f"{path}: needs either a table [loss] or a key `metric`")
+        raise UsageError(
+            f"{path}: needs either a loss ([backbone] and [[tap]], or [[term]]) or a key `metric`"
+        )
     return info
 
 
@@ -173,7 +177,7 @@ def select(names: Iterable[str], found: Catalogue) -> list[MetricInfo]:
     return list(chosen.values()) or [i for i in found.metrics.values() if i.default]
 
 
-def build(info: MetricInfo, trunks: "Trunks") -> Metric:
+def build(info: MetricInfo, networks: "Networks") -> Metric:
     """Imports a metric and loads its weights.
 
     Raises
@@ -183,7 +187,8 @@ def build(info: MetricInfo, trunks: "Trunks") -> Metric:
     if info.loss is not None:
         from perceptbench.losses.config import build_loss, parse_loss
 
-        loss = build_loss(parse_loss(info.loss, info.source), trunks)
+        config = parse_loss(info.loss, info.source)
+        loss = build_loss(config, networks, Path(info.source).parent)
         return Metric(info, lambda _: loss)
     for package in info.requires:
         if importlib.util.find_spec(package) is None:

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from perceptbench.losses.backbones import Backbone
 from perceptbench.losses.feature_loss import FeatureLoss
+from perceptbench.losses.inputs import Input
 
 Embed = Callable[[Tensor], Tensor]
-Measure = Callable[[Tensor], Tensor]
-Primitive = tuple[str, Embed, Measure]
+Compare = Callable[[Tensor, Tensor], Tensor]
+Primitive = tuple[str, Embed, Compare]
 
 
 @dataclass
@@ -27,12 +28,12 @@ class FeaturePass:
     Attributes
     ----------
     backbone : the network with the union of the taps.
-    primitives : (tap, embed) -> what is measured of the difference of these embeddings.
-    losses : metric name -> [((tap, embed, measure) of a primitive, its weights (K,))].
+    primitives : (tap, embed) -> how these embeddings are compared.
+    losses : metric name -> [((tap, embed, compare) of a primitive, its weights (K,))].
     """
 
     backbone: Backbone
-    primitives: dict[tuple[str, Embed], list[Measure]] = field(default_factory=dict)
+    primitives: dict[tuple[str, Embed], list[Compare]] = field(default_factory=dict)
     losses: dict[str, list[tuple[Primitive, Tensor]]] = field(default_factory=dict)
 
     def encode(self, images: Tensor) -> dict[tuple[str, Embed], Tensor]:
@@ -43,10 +44,9 @@ class FeaturePass:
     def compare(self, x: Mapping[Any, Tensor], y: Mapping[Any, Tensor]) -> dict[Primitive, Tensor]:
         """All primitives (N, K) of two batches of embeddings."""
         found = {}
-        for key, measures in self.primitives.items():
-            difference = x[key] - y[key]
-            for measure in measures:
-                found[*key, measure] = measure(difference)
+        for key, ways in self.primitives.items():
+            for compare in ways:
+                found[*key, compare] = compare(x[key], y[key])
         return found
 
     def combine(self, primitives: Mapping[Primitive, Tensor]) -> dict[str, Tensor]:
@@ -78,11 +78,12 @@ def make_plan(metrics: Mapping[str, Any]) -> Plan:
     ----------
     metrics : name -> a FeatureLoss, or any callable (reference, distorted) -> (N,).
     """
-    shared: dict[int, list[tuple[str, FeatureLoss]]] = {}
+    shared: dict[tuple[int, Input], list[tuple[str, FeatureLoss]]] = {}
     opaque = {}
     for name, metric in metrics.items():
         if isinstance(metric, FeatureLoss):
-            shared.setdefault(id(metric.backbone.trunk), []).append((name, metric))
+            key = (id(metric.backbone.network), metric.backbone.input)
+            shared.setdefault(key, []).append((name, metric))
         else:
             opaque[name] = metric
     return Plan([_feature_pass(losses) for losses in shared.values()], opaque)
@@ -91,15 +92,16 @@ def make_plan(metrics: Mapping[str, Any]) -> Plan:
 def _feature_pass(losses: list[tuple[str, FeatureLoss]]) -> FeaturePass:
     first = losses[0][1].backbone
     taps = dict.fromkeys(term.tap for _, loss in losses for term in loss.terms)
-    backbone = Backbone(first.name, list(taps), first.trunk).to(first.mean.device)
+    device = next((p.device for p in first.parameters()), torch.device("cpu"))
+    backbone = Backbone(first.network, list(taps), first.input).to(device)
     result = FeaturePass(backbone)
     for name, loss in losses:
         result.losses[name] = []
         for number, term in enumerate(loss.terms):
-            embed, measure = term.how.embed, term.how.measure
-            measures = result.primitives.setdefault((term.tap, embed), [])
-            if measure not in measures:
-                measures.append(measure)
-            weights = loss.weights(number).double()
-            result.losses[name].append(((term.tap, embed, measure), weights))
+            embed, compare = term.how.embed, term.how.compare
+            ways = result.primitives.setdefault((term.tap, embed), [])
+            if compare not in ways:
+                ways.append(compare)
+            weights = loss.weights(number).double().to(device)
+            result.losses[name].append(((term.tap, embed, compare), weights))
     return result

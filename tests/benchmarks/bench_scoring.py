@@ -18,7 +18,7 @@ import torch
 
 from perceptbench.datasets.judgements import pairs
 from perceptbench.datasets.readers.material import material_appearance
-from perceptbench.losses.config import Trunks
+from perceptbench.losses.config import Networks
 from perceptbench.metrics.registry import build, catalogue
 from perceptbench.reporting.leaderboard import format_table
 from perceptbench.run import choose_device
@@ -39,10 +39,9 @@ def seconds(work: Callable[[], object], device: str) -> float:
 def package(net: str, ours: torch.nn.Module, device: str) -> torch.nn.Module:
     """The lpips package's own module, with our copy of the ImageNet weights."""
     theirs = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
-    modules = dict(enumerate(ours.backbone.trunk))
+    features = ours.backbone.network.module.features
     for name, parameter in theirs.net.named_parameters():
-        index, _, rest = name.partition(".")[2].partition(".")
-        parameter.data.copy_(modules[int(index)].get_parameter(rest).data)
+        parameter.data.copy_(features.get_parameter(name.partition(".")[2]).data)
     return theirs.to(device)
 
 
@@ -58,8 +57,8 @@ def main() -> None:
     table = dataset.judgements[0].table
     images = {key: dataset.load(key).to(device) for key in sorted(set(table["reference"]))}
     infos = [i for i in catalogue().metrics.values() if i.default and i.loss is not None]
-    trunks = Trunks(args.data / "weights")
-    losses = {info.name: build(info, trunks).at(None).to(device) for info in infos}
+    networks = Networks(args.data / "weights")
+    losses = {info.name: build(info, networks).at(None).to(device) for info in infos}
     plan = make_plan(losses)
 
     def forward() -> None:

@@ -1,126 +1,188 @@
-"""Loss files and weights: what is accepted, and what the errors say."""
+"""Loss files: what is accepted, what the errors say, and what the hash follows."""
 
-import pickle
-import threading
-import time
 import tomllib
 from importlib import resources
-from pathlib import Path
 
 import pytest
-import requests
 import torch
 
-from perceptbench.errors import DataError, Unavailable, UsageError
-from perceptbench.losses import load_loss
-from perceptbench.losses import weights as weights_module
-from perceptbench.losses.backbones import load_trunk, tap_index
-from perceptbench.losses.config import Trunks, parse_loss
-from perceptbench.losses.weights import find_weights
+from perceptbench.errors import DataError, UsageError
+from perceptbench.losses import Backbone, FeatureLoss, Term, load_loss, load_network
+from perceptbench.losses.config import (
+    LossConfig,
+    Networks,
+    build_loss,
+    fingerprint,
+    parse_loss,
+    read_loss,
+    resolve,
+)
 
-GOOD = {"backbone": "alexnet", "weights": "random", "distance": "l2", "taps": {"features.1": 1.0}}
+NETWORK = {"name": "small-cnn", "weights": "random"}
+ROW = {"layer": "relu1", "distance": "l2"}
+GOOD = {"backbone": NETWORK, "tap": [ROW]}
 
 
 def test_every_preset_is_valid():
     for path in resources.files("perceptbench.losses.presets").iterdir():
         if path.name.endswith(".toml"):
-            assert parse_loss(tomllib.loads(path.read_text())["loss"], path.name)
+            table = tomllib.loads(path.read_text())
+            keys = LossConfig.model_fields
+            assert parse_loss({k: v for k, v in table.items() if k in keys}, path.name)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"distance": "l3"}, "loss.distance"),
-        ({"taps": {}}, "loss.taps"),
-        ({"taps": {"features.1": -1.0}}, "loss.taps.features.1"),
-        ({"tapz": {}}, "loss.tapz"),
-        ({"backbone": "alexnett"}, "did you mean alexnet"),
+        ({"tap": [{**ROW, "distance": "l3"}]}, "unknown distance 'l3'; one of l1, l2"),
+        ({"tap": []}, r"needs a table \[backbone\] and rows \[\[tap\]\]"),
+        ({"tap": [{**ROW, "weight": -1}]}, r"key `tap.0.weight`: .* greater than or equal to 0"),
+        ({"tap": [{**ROW, "wait": 1}]}, "key `tap.0.wait`: extra inputs"),
+        ({"tap": [{"distance": "l2"}]}, "key `tap.0.layer`: field required"),
+        ({"tap": [{**ROW, "p": 3}]}, "'l2' takes no power `p`"),
+        ({"tap": [{**ROW, "distance": "lp"}]}, "'lp' needs a power `p`"),
+        ({"tap": [{**ROW, "distance": "lp", "p": 0.5}]}, "at least 1, not 0.5"),
+        ({"tap": [{**ROW, "reduction": "max"}]}, "unknown reduction 'max'"),
+        ({"tap": [{**ROW, "distance": "gram", "reduction": "sum"}]}, "takes no `reduction`"),
+        ({"tap": [{**ROW, "head": [1.0]}]}, "'l2' takes no per-channel head"),
+        ({"tap": [{**ROW, "distance": "unit_normalised"}]}, "needs a per-channel head"),
+        ({"tapz": {}}, "key `tapz`"),
+        ({"backbone": {**NETWORK, "name": "alexnett"}}, "did you mean alexnet"),
+        ({"backbone": {**NETWORK, "pooling": "min"}}, "key `backbone.pooling`"),
+        ({"backbone": {**NETWORK, "seed": "x"}}, "key `backbone.seed`"),
+        ({"input": {"mean": [0, 0]}}, "key `input.mean.2`"),
+        ({"input": {"std": [0, 1, 1]}}, "key `input.std.0`"),
+        ({"input": {"size": 3}}, "key `input.size`"),
+        ({"term": [{"pixel": "l1"}]}, r"has rows \[\[term\]\] beside a network"),
     ],
 )
-def test_a_wrong_key_is_named(change, message):
-    with pytest.raises(UsageError, match=message):
+def test_a_wrong_key_is_named_with_its_file(change, message):
+    with pytest.raises(UsageError, match=message) as caught:
         parse_loss({**GOOD, **change}, "mine.toml")
+    assert str(caught.value).startswith("mine.toml: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("term", "message"),
+    [
+        ({}, "needs either `loss` or `pixel`"),
+        ({"pixel": "l1", "loss": "lpips-alex"}, "needs either `loss` or `pixel`"),
+        ({"pixel": "l7"}, "unknown pixel loss 'l7'"),
+    ],
+)
+def test_a_wrong_term_is_named(term, message):
+    with pytest.raises(UsageError, match=message):
+        parse_loss({"term": [term]}, "mine.toml")
+
+
+def build(table, base="."):
+    config = parse_loss(table, "mine.toml")
+    return build_loss(config, Networks(), __import__("pathlib").Path(base))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({**GOOD, "tap": [{**ROW, "layer": "relu9"}]}, "no tap 'relu9'; did you mean relu"),
+        (
+            {**GOOD, "tap": [{**ROW, "distance": "unit_normalised", "head": [1.0, 2.0]}]},
+            "the head has 2 weights, 16 are needed there",
+        ),
+        (
+            {**GOOD, "tap": [{**ROW, "distance": "unit_normalised", "head": "lpips:alex:7"}]},
+            "its number runs from 0 to 4",
+        ),
+        ({**GOOD, "backbone": {"name": "small-cnn"}}, "has no ImageNet weights"),
+    ],
+)
+def test_what_does_not_fit_the_network_is_named(table, message):
+    with pytest.raises(UsageError, match=message):
+        build(table)
+
+
+def test_paths_are_relative_to_the_file(tmp_path):
+    network = load_network("small-cnn", seed=4)
+    torch.save(network.module.state_dict(), tmp_path / "own.pth")
+    torch.save({"h": torch.arange(16.0)}, tmp_path / "heads.pth")
+    (tmp_path / "mine.toml").write_text(
+        '[backbone]\nname = "small-cnn"\nweights = "own.pth"\n'
+        '[[tap]]\nlayer = "relu1"\ndistance = "unit_normalised"\nhead = "heads.pth:h"\n'
+    )
+    (tmp_path / "sum.toml").write_text(
+        '[[term]]\nweight = 0.5\nloss = "mine.toml"\n[[term]]\npixel = "l1"\n'
+    )
+    x, y = torch.rand(2, 2, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    head = Term("relu1", "unit_normalised", 1.0, torch.arange(16.0))
+    expected = FeatureLoss(Backbone(network, ["relu1"]), [head])(x, y)
+    torch.testing.assert_close(load_loss(str(tmp_path / "mine.toml"))(x, y), expected)
+    both = load_loss(str(tmp_path / "sum.toml"))(x, y)
+    torch.testing.assert_close(both, 0.5 * expected + (x - y).abs().mean((1, 2, 3)))
+    with pytest.raises(DataError, match=r"there is no such weights file"):
+        load_loss_text(tmp_path, '[backbone]\nname = "small-cnn"\nweights = "no.pth"\n'
+                       '[[tap]]\nlayer = "relu1"\ndistance = "l2"\n')  # fmt: skip
+
+
+def load_loss_text(folder, text):
+    (folder / "x.toml").write_text(text)
+    return load_loss(str(folder / "x.toml"))
 
 
 def test_a_loss_file_gives_the_loss_it_declares(tmp_path):
-    path = tmp_path / "mine.toml"
-    path.write_text(
-        '[loss]\nbackbone = "alexnet"\nweights = "random"\nseed = 7\ndistance = "l2"\n'
-        '[loss.taps]\n"features.1" = 2.0\n'
+    loss = load_loss_text(
+        tmp_path,
+        'title = "for people"\n[backbone]\nname = "alexnet"\nweights = "random"\nseed = 7\n'
+        '[[tap]]\nlayer = "features.1"\ndistance = "l2"\nweight = 2.0\n',
     )
     x, y = torch.rand(2, 1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
-    trunk = load_trunk("alexnet", 1, seed=7)
+    module = load_network("alexnet", seed=7).module.features[:2]
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
-    expected = 2 * (trunk((x - mean) / std) - trunk((y - mean) / std)).square().mean()
-    torch.testing.assert_close(load_loss(str(path))(x, y).squeeze(), expected)
+    expected = 2 * (module((x - mean) / std) - module((y - mean) / std)).square().mean()
+    torch.testing.assert_close(loss(x, y).squeeze(), expected)
 
 
-def test_random_weights_depend_on_the_seed_only():
-    torch.manual_seed(5)
-    before = torch.random.get_rng_state()
-    first, again, other = (load_trunk("alexnet", 0, seed=s) for s in (1, 1, 2))
-    assert torch.equal(torch.random.get_rng_state(), before)
-    assert torch.equal(first[0].weight, again[0].weight)
-    assert not torch.equal(first[0].weight, other[0].weight)
+def hash_of(table):
+    config = parse_loss(table, "mine.toml")
+    return fingerprint(resolve(config, build_loss(config, Networks())))
+
+
+def test_the_hash_changes_exactly_when_the_numbers_would():
+    two = [ROW, {"layer": "relu2", "distance": "l1", "weight": 0.5}]
+    base = hash_of({**GOOD, "tap": two})
+    same = [
+        {**GOOD, "tap": two[::-1]},
+        {**GOOD, "tap": [*two, {"layer": "relu3", "distance": "l2", "weight": 0.0}]},
+        {**GOOD, "tap": two, "input": {"mean": [0, 0, 0], "resize": "none"}},
+        {**GOOD, "tap": [{**ROW, "reduction": "mean"}, two[1]]},
+        {**GOOD, "tap": [{**ROW, "distance": "lp", "p": 2}, two[1]]},
+    ]
+    other = [
+        {**GOOD, "tap": [{**ROW, "weight": 2.0}, two[1]]},
+        {**GOOD, "tap": [{**ROW, "layer": "conv1"}, two[1]]},
+        {**GOOD, "tap": [{**ROW, "distance": "gram"}, two[1]]},
+        {**GOOD, "tap": [{**ROW, "reduction": "sum"}, two[1]]},
+        {"backbone": {**NETWORK, "seed": 1}, "tap": two},
+        {**GOOD, "tap": two, "input": {"resize": 32}},
+    ]
+    assert [hash_of(table) == base for table in same] == [True] * len(same)
+    assert len({base, *(hash_of(table) for table in other)}) == len(other) + 1
+
+
+def test_names_of_the_literature_and_nodes_are_one_tap():
+    vgg = {"name": "vgg11", "weights": "random"}
+    rows = [{"layer": name, "distance": "l2"} for name in ("relu2_1", "features.4")]
+    assert len({hash_of({"backbone": vgg, "tap": [row]}) for row in rows}) == 1
+
+
+def test_a_head_changes_the_hash_by_its_values():
+    def of(head):
+        return hash_of({**GOOD, "tap": [{**ROW, "distance": "unit_normalised", "head": head}]})
+
+    assert of([1.0] * 16) == of([1.0] * 16) != of([1.0] * 15 + [2.0])
 
 
 def test_losses_over_one_network_share_it(weights):
-    trunks = Trunks(weights)
-    config = parse_loss({**GOOD, "weights": "imagenet"}, "x")
-    assert trunks.get(config) is trunks.get(config)
-    assert len(trunks.sha256) == 1
-
-
-def test_vgg_taps_have_their_literature_names():
-    relus = ["relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"]
-    assert [tap_index("vgg16", t) for t in relus] == [3, 8, 15, 22, 29]
-    with pytest.raises(UsageError, match="its taps are relu1_1"):
-        tap_index("vgg16", "relu9_9")
-    with pytest.raises(UsageError, match=r"its last is 'features.12'"):
-        load_trunk("alexnet", 40)
-
-
-def test_a_file_that_is_no_weights_file_is_named(tmp_path):
-    garbage = tmp_path / "alexnet.pth"
-    garbage.write_bytes(b"not a state dict")
-    with pytest.raises(DataError, match=r"alexnet.pth: cannot be read as network weights"):
-        load_trunk("alexnet", 1, garbage)
-    torch.save({"features.0.weight": torch.zeros(64, 3, 11, 11)}, garbage)
-    with pytest.raises(DataError, match=r"holds no 'features.0.bias'"):
-        load_trunk("alexnet", 1, garbage)
-
-
-def test_code_hidden_in_a_weights_file_is_not_run(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return (Path.touch, (tmp_path / "ran",))
-
-    (tmp_path / "alexnet.pth").write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(DataError):
-        load_trunk("alexnet", 1, tmp_path / "alexnet.pth")
-    assert not (tmp_path / "ran").exists()
-
-
-def test_weights_are_found_in_the_folder_then_the_environment(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights_module, "_answers", lambda server: False)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    with pytest.raises(Unavailable, match="--weights-dir"):
-        find_weights("alexnet", tmp_path)
-    (tmp_path / "alexnet_features.pth").touch()
-    assert find_weights("alexnet", tmp_path) == tmp_path / "alexnet_features.pth"
-    (tmp_path / "alexnet-owt-7be5be79.pth").touch()
-    assert find_weights("alexnet", tmp_path) == tmp_path / "alexnet-owt-7be5be79.pth"
-    monkeypatch.setenv("PERCEPTBENCH_WEIGHTS", str(tmp_path))
-    assert find_weights("alexnet").parent == tmp_path
-    with pytest.raises(UsageError, match="does not exist"):
-        find_weights("alexnet", tmp_path / "nowhere")
-
-
-def test_a_server_that_never_answers_costs_seconds(monkeypatch):
-    monkeypatch.setattr(weights_module, "PATIENCE", 0.2)
-    monkeypatch.setattr(requests, "head", lambda *a, **k: threading.Event().wait(30))
-    weights_module._answers.cache_clear()
-    start = time.monotonic()
-    assert not weights_module._answers("https://blackhole.invalid")
-    assert time.monotonic() - start < 5
+    networks = Networks(weights)
+    config, _ = read_loss("lpips-alex")
+    assert networks.get(config.backbone) is networks.get(config.backbone)
+    assert len(networks.sha256) == 1

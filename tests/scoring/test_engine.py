@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from perceptbench.errors import DataError
-from perceptbench.losses import Backbone, FeatureLoss, Term
-from perceptbench.losses.backbones import load_trunk
+from perceptbench.losses import Backbone, FeatureLoss, Term, load_network
 from perceptbench.metrics.pixel import mae, mse
 from perceptbench.scoring import engine
 from perceptbench.scoring.engine import score
@@ -34,23 +33,23 @@ class Images:
 @pytest.fixture(scope="module")
 def losses():
     """Four losses over one network, with its forward passes counted image by image."""
-    trunk = load_trunk("alexnet", 4)
-    trunk.images = 0
+    network = load_network("alexnet")
+    network.images = 0
 
     def count(module, inputs):
-        trunk.images += len(inputs[0])
+        network.images += len(inputs[0])
 
-    trunk[0].register_forward_pre_hook(count)
+    network.module.features[0].register_forward_pre_hook(count)
     heads = [torch.rand(64), torch.rand(192)]
     kinds = {"l2": [None] * 2, "l1": [None] * 2, "gram": [None] * 2, "unit_normalised": heads}
     made = {
         kind: FeatureLoss(
-            Backbone("alexnet", TAPS, trunk),
+            Backbone(network, TAPS),
             [Term(t, kind, w, h) for t, w, h in zip(TAPS, (1.0, 0.3), heads, strict=True)],
         )
         for kind, heads in kinds.items()
     }
-    return trunk, made
+    return network, made
 
 
 def all_pairs(keys):
@@ -73,20 +72,20 @@ def test_scores_are_those_of_the_losses_called_pair_by_pair(losses):
 
 
 def test_each_backbone_runs_once_per_unique_image(losses):
-    trunk, metrics = losses
+    network, metrics = losses
     images = Images({k: (40, 48) for k in "abcdefgh"})
-    trunk.images = 0
+    network.images = 0
     score(all_pairs("abcdefgh"), images, metrics)  # 56 pairs, four losses
-    assert trunk.images == 8
+    assert network.images == 8
     assert set(images.loaded.values()) == {1}
 
 
 def test_little_memory_costs_passes_not_correctness(losses):
-    trunk, metrics = losses
+    network, metrics = losses
     images = Images({k: (40, 48) for k in "abcdef"})
     pairs = all_pairs("abcdef")
     roomy = score(pairs, images, metrics).table
-    trunk.images = 0
+    network.images = 0
     tight = score(pairs, images, metrics, memory=1).table
     np.testing.assert_allclose(tight[list(metrics)], roomy[list(metrics)], rtol=1e-6)
 

@@ -1,0 +1,78 @@
+"""What happens to an image before a network sees it; part of a loss's configuration."""
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from torch import Tensor
+from torch.nn import functional as F
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Triple = tuple[float, float, float]
+Positives = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+Size = tuple[PositiveInt, PositiveInt]
+
+
+class Input(BaseModel):
+    """Input handling: the keys of a loss file's ``[input]`` table, in the order they act.
+
+    Attributes
+    ----------
+    resize : ``none``; a number: the shorter side in pixels; two numbers: height and width.
+    kernel : of the resizing, anti-aliased.
+    crop : centred crop, height and width; None keeps all.
+    value_range : what [0, 1] is mapped to before normalising, as the network was trained.
+    mean, std : per channel, subtracted and divided by, in `value_range`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    resize: Literal["none"] | PositiveInt | Size = "none"
+    kernel: Literal["bilinear", "bicubic"] = "bilinear"
+    crop: Size | None = None
+    value_range: tuple[float, float] = (0.0, 1.0)
+    mean: Triple = IMAGENET_MEAN
+    std: Positives = IMAGENET_STD
+
+    def fit(self, images: Tensor) -> Tensor:
+        """Images (N, 1 or 3, H, W) in [0, 1], resized, cropped and as RGB, still in [0, 1]."""
+        if self.resize != "none":
+            size = self._size(images.shape[-2], images.shape[-1])
+            # Bicubic kernels overshoot.
+            images = F.interpolate(images, size, mode=self.kernel, antialias=True).clamp(0, 1)
+        if self.crop is not None:
+            height, width = self.crop
+            top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+            if top < 0 or left < 0:
+                raise ValueError(
+                    f"an image of {images.shape[-1]} x {images.shape[-2]} pixels is smaller than "
+                    f"the crop of {width} x {height}"
+                )
+            images = images[..., top : top + height, left : left + width]
+        return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) in [0, 1] as the network takes them."""
+        low, high = self.value_range
+        mean, std = (
+            torch.tensor(v, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
+            for v in (self.mean, self.std)
+        )
+        if (low, high) != (0.0, 1.0):
+            images = low + (high - low) * images
+        return (images - mean) / std
+
+    def _size(self, height: int, width: int) -> tuple[int, int]:
+        if isinstance(self.resize, int):
+            scale = self.resize / min(height, width)
+            return max(1, round(height * scale)), max(1, round(width * scale))
+        assert isinstance(self.resize, tuple)
+        return self.resize
+
+
+def default_input(normalised: bool, size: int | None) -> Input:
+    """Input handling of a network: ImageNet's statistics or none, its only size or any."""
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if normalised else ((0.0,) * 3, (1.0,) * 3)
+    return Input(resize=(size, size) if size else "none", mean=mean, std=std)

@@ -1,0 +1,173 @@
+"""The networks that activations are read from: a table of architectures, small ones of our own.
+
+Any network of ``torchvision.models`` can be named; those in ARCHITECTURES are known in more
+detail. A user's own is named ``module:callable``; the callable returns an ``nn.Module``.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from perceptbench.errors import unknown
+
+#: How a network lays out its activations: channels second, channels last, or (N, tokens, C).
+Layout = Literal["nchw", "nhwc", "tokens"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What is known of a network.
+
+    Attributes
+    ----------
+    build : constructor in torchvision.models, or ``module:callable``.
+    weights : torchvision's entry of its ImageNet weights; None where there are none.
+    aliases : name of a tap in the literature -> node of the network.
+    layout : of its activations.
+    normalised : whether it takes images normalised by the ImageNet mean and deviation.
+    size : the only image side it takes, None where any.
+    """
+
+    build: str
+    weights: str | None = None
+    aliases: dict[str, str] = field(default_factory=dict)
+    layout: Layout = "nchw"
+    normalised: bool = True
+    size: int | None = None
+
+    @property
+    def url(self) -> str | None:
+        """Where torchvision publishes the weights."""
+        return torchvision.models.get_weight(self.weights).url if self.weights else None
+
+
+def small_cnn() -> nn.Sequential:
+    """Three 3 x 3 convolutions of 16, 32 and 64 channels, each followed by a ReLU."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number, (inputs, outputs) in enumerate([(3, 16), (16, 32), (32, 64)], start=1):
+        layers[f"conv{number}"] = nn.Conv2d(inputs, outputs, 3, padding=1)
+        layers[f"relu{number}"] = nn.ReLU()
+    return nn.Sequential(layers)
+
+
+def small_discriminator() -> nn.Sequential:
+    """Three 4 x 4 convolutions of stride 2 with 32, 64 and 128 channels, leaky ReLU of 0.2."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number, (inputs, outputs) in enumerate([(3, 32), (32, 64), (64, 128)], start=1):
+        layers[f"conv{number}"] = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
+        layers[f"relu{number}"] = nn.LeakyReLU(0.2)
+    return nn.Sequential(layers)
+
+
+def _vgg_aliases(convolutions: tuple[int, ...], batch_norm: bool) -> dict[str, str]:
+    """``relu3_3`` and the like: block, then layer in it, both counted from 1."""
+    kinds = ["conv", "bn", "relu"] if batch_norm else ["conv", "relu"]
+    names = []
+    for block, count in enumerate(convolutions, start=1):
+        names += [f"{kind}{block}_{layer}" for layer in range(1, count + 1) for kind in kinds]
+        names.append(f"pool{block}")
+    return {name: f"features.{index}" for index, name in enumerate(names)}
+
+
+def _vggs() -> dict[str, Architecture]:
+    blocks = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+    found = {}
+    for depth, convolutions in blocks.items():
+        for suffix, batch_norm in (("", False), ("_bn", True)):
+            weights = f"VGG{depth}{suffix.upper()}_Weights.IMAGENET1K_V1"
+            aliases = _vgg_aliases(convolutions, batch_norm)
+            name = f"vgg{depth}{suffix}"
+            found[name] = Architecture(name, weights, aliases)
+    return found
+
+
+_PLAIN = {
+    "alexnet": "AlexNet",
+    "squeezenet1_0": "SqueezeNet1_0",
+    "squeezenet1_1": "SqueezeNet1_1",
+    "resnet18": "ResNet18",
+    "resnet34": "ResNet34",
+    "resnet50": "ResNet50",
+    "densenet121": "DenseNet121",
+    "mobilenet_v2": "MobileNet_V2",
+    "mobilenet_v3_small": "MobileNet_V3_Small",
+    "mobilenet_v3_large": "MobileNet_V3_Large",
+    "efficientnet_b0": "EfficientNet_B0",
+    "convnext_tiny": "ConvNeXt_Tiny",
+}
+
+ARCHITECTURES = {
+    **{
+        name: Architecture(name, f"{title}_Weights.IMAGENET1K_V1") for name, title in _PLAIN.items()
+    },
+    **_vggs(),
+    "vit_b_16": Architecture(
+        "vit_b_16", "ViT_B_16_Weights.IMAGENET1K_V1", layout="tokens", size=224
+    ),
+    "swin_t": Architecture("swin_t", "Swin_T_Weights.IMAGENET1K_V1", layout="nhwc"),
+    "small-cnn": Architecture(f"{__name__}:small_cnn", normalised=False),
+    "small-discriminator": Architecture(f"{__name__}:small_discriminator", normalised=False),
+}
+
+
+def architecture(name: str) -> Architecture:
+    """The entry of ARCHITECTURES, any other network of torchvision, or a user's own.
+
+    Raises
+    ------
+    UsageError : an unknown name; names the nearest ones.
+    """
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    if ":" in name:
+        return Architecture(name, normalised=False)
+    others = torchvision.models.list_models(module=torchvision.models)
+    if name not in others:
+        raise unknown("backbone", name, {*ARCHITECTURES, *others}, "metrics taps")
+    entry = next(iter(torchvision.models.get_model_weights(name)))
+    return Architecture(name, str(entry))
+
+
+class L2Pool(nn.Module):
+    """Anti-aliased pooling: the root of the Hanning-weighted mean square, stride 2.
+
+    Henaff and Simoncelli 2016, as in DISTS (Ding et al. 2020). 5 x 5 window, padding 2.
+    """
+
+    window: Tensor
+
+    def __init__(self, kernel_size: int = 5, stride: int = 2) -> None:
+        super().__init__()
+        self.stride, self.padding = stride, (kernel_size - 2) // 2
+        hanning = torch.hann_window(kernel_size, periodic=False)[1:-1]
+        window = torch.outer(hanning, hanning)
+        self.register_buffer("window", (window / window.sum())[None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, about H / 2, about W / 2)."""
+        channels = x.shape[1]
+        window = self.window.to(x.dtype).expand(channels, 1, -1, -1)
+        square = F.conv2d(x * x, window, stride=self.stride, padding=self.padding, groups=channels)
+        # The floor keeps the root's derivative finite where nothing is active.
+        return (square + 1e-12).sqrt()
+
+
+def swap_pooling(model: nn.Module, pooling: str) -> None:
+    """Replaces every max pooling by ``average`` pooling, or by ``l2`` (`L2Pool`), in place."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, nn.MaxPool2d) and pooling != "max":
+            parent = model.get_submodule(name.rpartition(".")[0])
+            setattr(parent, name.rpartition(".")[2], _pool_like(module, pooling))
+
+
+def _pool_like(pool: nn.MaxPool2d, pooling: str) -> nn.Module:
+    if pooling == "l2":
+        return L2Pool(stride=int(pool.stride if isinstance(pool.stride, int) else pool.stride[0]))
+    return nn.AvgPool2d(
+        pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode, count_include_pad=False
+    )
