@@ -210,3 +210,27 @@ def _as_map(activation: Tensor, tap: str, network: Network, batch: int) -> Tenso
         return activation[:, :, None, None]
     what = f"shape {shape}" if shape else type(activation).__name__
     raise UsageError(f"backbone {network.name}: tap {tap!r} gives no map of activations ({what})")
+
+
+def list_taps(network: Network, side: int = 224) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Every tap that gives a map: (name in the literature or "", node, (C, H', W')).
+
+    Parameters
+    ----------
+    side : of the square image that H' and W' are for, where the network takes any size.
+    """
+    aliases = ARCHITECTURES[network.name].aliases if network.name in ARCHITECTURES else {}
+    names = {node: alias for alias, node in aliases.items()}
+    nodes = network.nodes[1:]
+    extractor = create_feature_extractor(network.module, nodes, suppress_diff_warning=True)
+    image = torch.zeros(1, 3, side, side)
+    with torch.inference_mode():
+        found = extractor(network.default.normalise(network.default.fit(image)))
+    rows = [("", IMAGE, tuple(image.shape[1:]))]
+    for node in nodes:
+        try:
+            shape = tuple(_as_map(found[node], node, network, 1).shape[1:])
+        except UsageError:
+            continue
+        rows.append((names.get(node, ""), node, shape))
+    return rows

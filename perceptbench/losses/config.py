@@ -23,9 +23,13 @@ A feature loss names a network and one row a tap; a composite loss one row a ter
     [[term]]                  # instead of [backbone] and [[tap]]
     weight = 0.1
     loss = "lpips-alex"       # a preset or a path, or else
-    pixel = "l1"              # a key of pixel.KINDS
+    pixel = "l1"              # a key of pixel.KINDS, or else
+    matching = "pair"         # or "batch": feature matching, see gan.FeatureMatching, with
+    layers = ["relu1"]        # these taps of
+    backbone = { name = "small-discriminator", weights = "random" }
 
-Paths are relative to the file's own folder.
+``detach_target = true`` (of a feature loss) and ``frozen = false`` (of a backbone) concern training
+only. Paths are relative to the file's own folder.
 """
 
 import hashlib
@@ -45,6 +49,7 @@ from perceptbench.losses.backbones import Backbone, Network, load_network
 from perceptbench.losses.composite import Composite
 from perceptbench.losses.distances import POWERS, REDUCTIONS, distance
 from perceptbench.losses.feature_loss import FeatureLoss, Term
+from perceptbench.losses.gan import FeatureMatching
 from perceptbench.losses.inputs import Input
 from perceptbench.losses.networks import architecture
 from perceptbench.losses.pixel import KINDS, PixelLoss
@@ -65,6 +70,7 @@ class BackboneTable(_Table):
     weights: str = "imagenet"
     seed: int = 0
     pooling: Literal["max", "average", "l2"] = "max"
+    frozen: bool = True
 
 
 class TapRow(_Table):
@@ -84,11 +90,16 @@ class TermRow(_Table):
     weight: NonNegativeFloat = 1.0
     loss: str | None = None
     pixel: str | None = None
+    matching: Literal["batch", "pair"] | None = None
+    layers: tuple[str, ...] = ()
+    backbone: BackboneTable | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> "TermRow":
-        if (self.loss is None) == (self.pixel is None):
-            raise ValueError("needs either `loss` or `pixel`")
+        if sum(kind is not None for kind in (self.loss, self.pixel, self.matching)) != 1:
+            raise ValueError("needs one of `loss`, `pixel` and `matching`")
+        if (self.matching is not None) != (self.backbone is not None and bool(self.layers)):
+            raise ValueError("`matching` needs `layers` and `backbone`, the others take neither")
         if self.pixel is not None and self.pixel not in KINDS:
             raise ValueError(f"unknown pixel loss {self.pixel!r}; one of {', '.join(KINDS)}")
         return self
@@ -100,6 +111,7 @@ class LossConfig(_Table):
     backbone: BackboneTable | None = None
     input: dict[str, Any] = {}
     tap: tuple[TapRow, ...] = ()
+    detach_target: bool = False
     term: tuple[TermRow, ...] = ()
 
     @model_validator(mode="after")
@@ -192,27 +204,43 @@ def build_loss(
     if config.term:
         parts: dict[str, tuple[float, nn.Module]] = {}
         for number, row in enumerate(config.term):
-            name = row.loss or row.pixel or ""
+            name = row.loss or row.pixel or f"{row.matching} matching"
             key = name if name not in parts else f"{name} ({number})"
-            if row.pixel is not None:
-                parts[key] = (row.weight, PixelLoss(row.pixel))
-            else:
-                nested, folder = read_loss(name, base)
-                parts[key] = (row.weight, build_loss(nested, networks, folder, **options))
+            parts[key] = (row.weight, _build_term(row, networks, base, options))
         return Composite(parts)
     assert config.backbone is not None
     network = networks.get(config.backbone, base)
     rows = _live(config)
     taps = [row.layer for row in rows]
-    backbone = Backbone(network, list(dict.fromkeys(taps)), resolve_input(config, network))
+    backbone = Backbone(
+        network,
+        list(dict.fromkeys(taps)),
+        resolve_input(config, network),
+        frozen=config.backbone.frozen,
+    )
     heads = [load_head(row.head, base, networks.folder) for row in rows]
     terms = [
         Term(row.layer, row.distance, row.weight, head, row.p, row.reduction)
         for row, head in zip(rows, heads, strict=True)
     ]
-    loss = FeatureLoss(backbone, terms, **options)
+    loss = FeatureLoss(backbone, terms, **{"detach_target": config.detach_target, **options})
     _check_heads(loss)
     return loss
+
+
+def _build_term(
+    row: TermRow, networks: Networks, base: Path, options: dict[str, bool]
+) -> nn.Module:
+    if row.pixel is not None:
+        return PixelLoss(row.pixel)
+    if row.loss is not None:
+        nested, folder = read_loss(row.loss, base)
+        return build_loss(nested, networks, folder, **options)
+    assert row.backbone is not None and row.matching is not None
+    network = networks.get(row.backbone, base)
+    return FeatureMatching(
+        Backbone(network, row.layers, frozen=row.backbone.frozen), match=row.matching
+    )
 
 
 def _live(config: LossConfig) -> list[TapRow]:
@@ -303,7 +331,8 @@ def resolve(config: LossConfig, loss: FeatureLoss | Composite, base: Path = Path
     if isinstance(loss, Composite):
         rows = []
         for row, part in zip(config.term, loss.parts, strict=True):
-            what: dict[str, Any] = {"pixel": row.pixel}
+            what = row.model_dump(mode="json", exclude={"weight"}, exclude_none=True)
+            what["weights"] = _digest(part.state_dict())
             if row.loss is not None and isinstance(part, (FeatureLoss, Composite)):
                 nested, folder = read_loss(row.loss, base)
                 what = {"loss": resolve(nested, part, folder)}
@@ -320,9 +349,15 @@ def resolve(config: LossConfig, loss: FeatureLoss | Composite, base: Path = Path
             "pooling": config.backbone.pooling,
             "weights": _digest(trunk.state_dict()) if trunk is not None else None,
         },
-        "input": loss.backbone.input.model_dump(mode="json"),
+        "input": _resolved_input(loss.backbone.input),
         "tap": sorted(taps, key=_canonical),
     }
+
+
+def _resolved_input(handling: Input) -> dict[str, Any]:
+    """Without the kernel where nothing is resized."""
+    idle = {"kernel"} if handling.resize == "none" else set()
+    return handling.model_dump(mode="json", exclude=idle)
 
 
 def _resolved_tap(row: TapRow, loss: FeatureLoss, number: int) -> dict[str, Any]:

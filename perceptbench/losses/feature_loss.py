@@ -92,17 +92,17 @@ class FeatureLoss(nn.Module):
             self.register_buffer(f"head{number}", term.head)
         self.backbone = backbone
         self.terms = tuple(terms)
+        self.how = tuple(term.how for term in terms)
         self.mean, self.spatial = mean, spatial
         self.detach_target, self.checkpointing = detach_target, checkpointing
 
     def weights(self, number: int) -> Tensor:
         """What the primitives of term `number` are multiplied with: (K,), or (1,) for all."""
-        term = self.terms[number]
         head = getattr(self, f"head{number}")
         if head is None:
-            assert term.how.head is not None
-            head = torch.tensor([term.how.head])
-        return term.weight * head
+            head = torch.tensor([self.how[number].head])
+        weighted: Tensor = self.terms[number].weight * head
+        return weighted
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Distances between images x and y, both (N, 3, H, W) in [0, 1] (or (N, 1, H, W)).
@@ -135,7 +135,7 @@ class FeatureLoss(nn.Module):
         return result
 
     def _term(self, number: int, x: Tensor, y: Tensor, size: torch.Size) -> Tensor:
-        how = self.terms[number].how
+        how = self.how[number]
         weights = self.weights(number).to(x)
         ex, ey = how.embed(x), how.embed(y)
         if not self.spatial:

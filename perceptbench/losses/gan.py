@@ -1,5 +1,6 @@
 """Losses that ask a discriminator: feature matching, and the generator's adversarial term."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -43,6 +44,12 @@ class FeatureMatching(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """(N,) for generated images x and real ones y, (N, 3, H, W) in [0, 1]."""
+        if self.match == "batch" and len(x) == 1:
+            warnings.warn(
+                "feature matching over a batch of one image compares two single images' means; "
+                "use a larger batch, or match='pair'",
+                stacklevel=2,
+            )
         at_x = _listed(self.features(x))
         with torch.no_grad():
             at_y = _listed(self.features(y))

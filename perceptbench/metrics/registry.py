@@ -14,6 +14,7 @@ Nothing is imported to list the folders; a metric's code is imported when it is 
 import importlib
 import importlib.util
 import inspect
+import json
 import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 GROUP = "perceptbench.metrics"
 #: The top-level keys of a loss file that make the loss itself.
-LOSS_KEYS = ("backbone", "input", "tap", "term")
+LOSS_KEYS = ("backbone", "input", "tap", "detach_target", "term")
 
 
 class MetricInfo(BaseModel):
@@ -203,6 +204,27 @@ def build(info: MetricInfo, networks: "Networks") -> Metric:
             f"{info.metric} cannot be used: {type(error).__name__}: {error}"
         ) from None
     return Metric(info, make)
+
+
+def describe(info: MetricInfo, weights_dir: Path | None = None) -> str:
+    """A metric's description as JSON: for people, then all that decides its numbers.
+
+    A loss is given with every default filled in and its hash, which changes exactly when its
+    numbers would; where its weights cannot be had, as in its file, with the reason.
+    """
+    shown = info.model_dump(mode="json", exclude_none=True, exclude={"loss"})
+    if info.loss is not None:
+        from perceptbench.losses import config as losses
+
+        parsed, base = losses.parse_loss(info.loss, info.source), Path(info.source).parent
+        try:
+            loss = losses.build_loss(parsed, losses.Networks(weights_dir), base)
+        except Unavailable as error:
+            shown |= {"loss": info.loss, "hash": f"not known: {error}"}
+        else:
+            resolved = losses.resolve(parsed, loss, base)
+            shown |= {"loss": resolved, "hash": losses.fingerprint(resolved)}
+    return json.dumps(shown, indent=2, ensure_ascii=False)
 
 
 def _import(info: MetricInfo) -> Callable[[float | None], Any]:

@@ -65,8 +65,9 @@ def test_a_wrong_key_is_named_with_its_file(change, message):
 @pytest.mark.parametrize(
     ("term", "message"),
     [
-        ({}, "needs either `loss` or `pixel`"),
-        ({"pixel": "l1", "loss": "lpips-alex"}, "needs either `loss` or `pixel`"),
+        ({}, "needs one of `loss`, `pixel` and `matching`"),
+        ({"pixel": "l1", "loss": "lpips-alex"}, "needs one of `loss`, `pixel` and `matching`"),
+        ({"matching": "pair"}, "`matching` needs `layers` and `backbone`"),
         ({"pixel": "l7"}, "unknown pixel loss 'l7'"),
     ],
 )
@@ -155,6 +156,8 @@ def test_the_hash_changes_exactly_when_the_numbers_would():
         {**GOOD, "tap": two, "input": {"mean": [0, 0, 0], "resize": "none"}},
         {**GOOD, "tap": [{**ROW, "reduction": "mean"}, two[1]]},
         {**GOOD, "tap": [{**ROW, "distance": "lp", "p": 2}, two[1]]},
+        {**GOOD, "tap": two, "input": {"kernel": "bicubic"}},
+        {"backbone": {**NETWORK, "frozen": False}, "tap": two, "detach_target": True},
     ]
     other = [
         {**GOOD, "tap": [{**ROW, "weight": 2.0}, two[1]]},

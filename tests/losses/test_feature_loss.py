@@ -2,7 +2,6 @@
 
 import math
 
-import lpips
 import pytest
 import torch
 from hypothesis import given, settings
@@ -51,18 +50,6 @@ def test_lpips_gives_the_published_values_of_its_authors_example(shared, weights
     loss = load_loss(preset, weights)
     assert loss(ref, a).item() == pytest.approx(p0, abs=1e-5)
     assert loss(ref, b).item() == pytest.approx(p1, abs=1e-5)
-
-
-@pytest.mark.parametrize(("preset", "net"), [("lpips-alex", "alex"), ("lpips-squeeze", "squeeze")])
-def test_lpips_equals_the_lpips_package_on_random_images(weights, preset, net):
-    ours = load_loss(preset, weights)
-    theirs = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
-    features = ours.backbone.network.module.features
-    for name, parameter in theirs.net.named_parameters():
-        parameter.data.copy_(features.get_parameter(name.partition(".")[2]).data)
-    x, y = torch.rand(2, 2, 3, 80, 64, generator=torch.Generator().manual_seed(1))
-    expected = theirs(x, y, normalize=True).flatten()
-    torch.testing.assert_close(ours(x, y), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_l1_l2_cosine_and_gram_are_their_formulas(random_losses):
@@ -139,3 +126,156 @@ def test_wrong_input_says_what_is_wrong(random_losses):
         FeatureLoss(random_losses["l2"].backbone, [Term("features.1", "unit_normalised")])
     with pytest.raises(UsageError, match="takes no per-channel head"):
         FeatureLoss(random_losses["l2"].backbone, [Term("features.1", "l2", 1.0, torch.ones(64))])
+
+
+SMALL = {"relu1": 16, "relu2": 32}
+
+
+def small_loss(name, **options):
+    """A loss over the small random network in float64."""
+    backbone = Backbone(load_network("small-cnn", seed=2), list(SMALL))
+    terms = [
+        Term(tap, name, 0.5, torch.rand(c, generator=torch.Generator().manual_seed(c))
+             if name == "unit_normalised" else None, p=2.5 if name == "lp" else None)
+        for tap, c in SMALL.items()
+    ]  # fmt: skip
+    return FeatureLoss(backbone, terms, **options).double()
+
+
+def small_pair(seed=0, n=2, side=8):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(2, n, 3, side, side, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+def test_gradients_are_the_numerical_ones(name):
+    x, y = small_pair(n=1, side=5)
+    loss = small_loss(name)
+    # Away from the ends of the range, which are checked.
+    x, y = (0.1 + 0.8 * images for images in (x, y))
+    assert torch.autograd.gradcheck(loss, (x.requires_grad_(), y.requires_grad_()), atol=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from(DISTANCES), st.integers(0, 2**31 - 1), st.integers(4, 12))
+def test_a_pairs_distance_is_a_distance_and_its_own(name, seed, side):
+    loss = small_loss(name)
+    x, y = small_pair(seed, 3, side)
+    both = loss(x, y)
+    assert (both > 0).all() and (loss(x, x).abs() < 1e-12).all()
+    torch.testing.assert_close(loss(y, x), both)
+    alone = torch.cat([loss(x[i : i + 1], y[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(alone, both, rtol=1e-10, atol=0)
+    other = torch.cat([y[:1], x[1:]])
+    torch.testing.assert_close(loss(x, other)[0], both[0], rtol=1e-10, atol=0)
+
+
+def test_reductions_are_what_they_say():
+    x, y = small_pair()
+    backbone = Backbone(load_network("small-cnn", seed=2), ["relu1"]).double()
+    difference = (backbone(x)["relu1"] - backbone(y)["relu1"]).abs() ** 3
+    for reduction, expected in {
+        "mean": difference.mean((1, 2, 3)),
+        "sum": difference.sum((1, 2, 3)),
+        "spatial_mean_channel_sum": difference.mean((2, 3)).sum(1),
+    }.items():
+        loss = FeatureLoss(backbone, [Term("relu1", "lp", p=3, reduction=reduction)])
+        torch.testing.assert_close(loss(x, y), expected)
+
+
+def test_structure_texture_by_the_formulas_of_dists():
+    x, y = small_pair()
+    backbone = Backbone(load_network("small-cnn", seed=2), ["relu1"]).double()
+    a, b = (backbone(i)["relu1"].flatten(2) for i in (x, y))
+    c = 1e-6
+    l_term = (2 * a.mean(2) * b.mean(2) + c) / (a.mean(2) ** 2 + b.mean(2) ** 2 + c)
+    covariance = (a * b).mean(2) - a.mean(2) * b.mean(2)
+    s_term = (2 * covariance + c) / (a.var(2, correction=0) + b.var(2, correction=0) + c)
+    expected = 1 - (l_term + s_term).mean(1) / 2
+    loss = FeatureLoss(backbone, [Term("relu1", "structure_texture")])
+    torch.testing.assert_close(loss(x, y), expected)
+
+
+def test_mean_feature_sees_no_place_and_flat_cosine_no_scale():
+    x, _ = small_pair()
+    backbone = Backbone(load_network("small-cnn", seed=2), ["image"]).double()
+    mean = FeatureLoss(backbone, [Term("image", "mean_feature")])
+    assert mean(x, x.flip(3)).max() < 1e-12 < mean(x, 0.5 * x).min()
+    flat = FeatureLoss(backbone, [Term("image", "cosine_flat")])
+    assert flat(x, 0.5 * x).max() < 1e-12 < flat(x, x.flip(3)).min()
+    expected = 1 - torch.nn.functional.cosine_similarity(x.flatten(1), x.flip(3).flatten(1))
+    torch.testing.assert_close(flat(x, x.flip(3)), expected)
+
+
+@pytest.mark.parametrize("name", ["l1", "l2", "lp", "cosine", "unit_normalised", "mean_feature"])
+def test_the_mean_of_the_spatial_map_is_the_distance(name):
+    x, y = small_pair()  # the small network keeps the size, so that nothing is interpolated
+    places = small_loss(name, spatial=True)(x, y)
+    assert places.shape == (2, 1, 8, 8)
+    torch.testing.assert_close(places.mean((1, 2, 3)), small_loss(name)(x, y))
+
+
+def test_there_is_no_map_of_a_gram_matrix():
+    with pytest.raises(UsageError, match="'gram' has no spatial map"):
+        small_loss("gram", spatial=True)
+
+
+def test_the_mean_and_the_detached_target():
+    x, y = small_pair()
+    torch.testing.assert_close(small_loss("l2", mean=True)(x, y), small_loss("l2")(x, y).mean())
+    x.requires_grad_()
+    y.requires_grad_()
+    small_loss("l2", mean=True, detach_target=True)(x, y).backward()
+    assert x.grad.abs().sum() > 0 and y.grad is None
+
+
+def kept(loss, x, y):
+    """Bytes autograd keeps for the backward pass, and the gradient."""
+    total = 0
+
+    def pack(tensor):
+        nonlocal total
+        total += tensor.nbytes
+        return tensor
+
+    x = x.clone().requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        value = loss(x, y)
+    value.sum().backward()
+    return total, x.grad
+
+
+def test_checkpointing_keeps_less_and_changes_no_gradient():
+    x, y = (images.float() for images in small_pair(side=48))
+    options = {"detach_target": True}
+    networks = {}
+    for checkpointing in (False, True):
+        backbone = Backbone(load_network("resnet18", seed=1), ["layer2"])
+        loss = FeatureLoss(backbone, [Term("layer2", "l2")], checkpointing=checkpointing, **options)
+        networks[checkpointing] = kept(loss, x, y)
+    (plain, gradient), (less, same) = networks[False], networks[True]
+    assert less < 0.2 * plain
+    torch.testing.assert_close(same, gradient)
+
+
+def test_autocast_takes_distances_in_float32():
+    x, y = (images.float() for images in small_pair(side=32))
+    for name in ("gram", "unit_normalised", "l2"):
+        loss = small_loss(name).float()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = loss(x, y)
+        assert half.dtype == torch.float32
+        torch.testing.assert_close(half, loss(x, y), rtol=0.05, atol=1e-4)
+
+
+def test_the_dtype_follows_the_module():
+    x, y = small_pair()
+    assert small_loss("l1")(x, y).dtype == torch.float64
+    assert small_loss("l1").float()(x.float(), y.float()).dtype == torch.float32
+
+
+def test_it_traces_without_a_graph_break():
+    x, y = (images.float() for images in small_pair(side=16))
+    loss = small_loss("unit_normalised").float()
+    whole = torch.compile(loss, backend="eager", fullgraph=True)
+    torch.testing.assert_close(whole(x, y), loss(x, y))
