@@ -1,5 +1,6 @@
 """The command line as people use it: what it prints, and the exit code."""
 
+import json
 import os
 import subprocess
 import sys
@@ -169,3 +170,46 @@ def test_a_machine_without_weights_answers_within_seconds(tmp_path):
     for name in ("lpips-alex", "squeeze-l2"):
         assert f"- skipped: {name}: " in done.stdout
     assert "Traceback" not in done.stderr
+
+
+LOSS = '[backbone]\nname = "small-cnn"\nweights = "random"\n[[tap]]\nlayer = "relu1"\n'
+
+
+def test_taps_of_a_network_are_listed_with_their_shapes(cli):
+    code, output, _ = cli("metrics", "taps", "small-cnn")
+    assert code == 0 and "| relu3 | 64 x 224 x 224" in output
+    code, output, _ = cli("metrics", "taps")
+    assert code == 0 and "vit_b_16" in output and "module:callable" in output
+    rejected(cli("metrics", "taps", "vgg61"), 2, "did you mean vgg16")
+
+
+def test_a_loss_is_shown_with_every_default_and_its_hash(cli, tmp_path):
+    (tmp_path / "mine.toml").write_text(LOSS + 'distance = "l2"\n')
+    code, output, _ = cli("metrics", "show", tmp_path / "mine.toml")
+    shown = json.loads(output)
+    assert code == 0 and len(shown["hash"]) == 16
+    assert shown["loss"]["input"]["std"] == [1.0, 1.0, 1.0]
+    assert shown["loss"]["tap"][0]["reduction"] == "mean"
+    code, output, _ = cli("metrics", "show", "mse")
+    assert code == 0 and "hash" not in json.loads(output)
+    rejected(cli("metrics", "show", "msee"), 2, "did you mean mse")
+
+
+def test_a_loss_file_is_checked_for_known_mistakes(cli, tmp_path):
+    (tmp_path / "mine.toml").write_text(LOSS + 'distance = "l2"\nreduction = "sum"\n'
+                                        '[[tap]]\nlayer = "relu3"\ndistance = "l2"\n')  # fmt: skip
+    code, output, _ = cli("metrics", "check", tmp_path / "mine.toml")
+    assert code == 0 and "reductions mean and sum are mixed" in output
+    (tmp_path / "bad.toml").write_text(LOSS + 'distance = "l9"\n')
+    rejected(cli("metrics", "check", tmp_path / "bad.toml"), 2, "bad.toml", "unknown distance 'l9'")
+
+
+def test_a_composite_loss_file_is_ranked(cli, tmp_path):
+    (tmp_path / "mine.toml").write_text(LOSS + 'distance = "l2"\n')
+    (tmp_path / "sum.toml").write_text(
+        '[[term]]\npixel = "l1"\n[[term]]\nweight = 0.1\nloss = "mine.toml"\n'
+    )
+    options = ["-m", tmp_path / "sum.toml", "-m", "mae", "-o", tmp_path / "out"]
+    code, output, errors = cli("run", "macadam-osa", *options, "--resamples", 100)
+    assert code == 0, errors
+    assert "| sum " in output

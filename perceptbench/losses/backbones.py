@@ -13,10 +13,12 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from perceptbench.errors import DataError, UsageError, nearest
@@ -176,6 +178,7 @@ class Backbone(nn.Module):
             self.trunk = create_feature_extractor(
                 network.module, inner, suppress_diff_warning=True
             ).requires_grad_(not frozen)
+            _rectify_in_place(self.trunk)
             lacking = network.absent.intersection(self.trunk.state_dict())
             if lacking:
                 raise DataError(
@@ -195,6 +198,24 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> "Backbone":
         """A frozen one stays in evaluation mode: a measure must not change while one trains."""
         return super().train(mode and not self.frozen)
+
+
+def _rectify_in_place(trunk: Any) -> None:
+    """Lets a ReLU overwrite a convolution's or normalisation's output that nothing else reads."""
+    before = (nn.Conv2d, nn.BatchNorm2d)
+    for graph in (trunk.train_graph, trunk.eval_graph):
+        for node in graph.nodes:
+            if node.op != "call_module" or type(trunk.get_submodule(node.target)) is not nn.ReLU:
+                continue
+            source = node.args[0]
+            if source.op != "call_module" or len(source.users) > 1:
+                continue
+            if isinstance(trunk.get_submodule(source.target), before):
+                with graph.inserting_after(node):
+                    new = graph.call_function(F.relu, (source,), {"inplace": True})
+                node.replace_all_uses_with(new)
+                graph.erase_node(node)
+    trunk.graph = trunk.eval_graph  # compiles it anew
 
 
 def _as_map(activation: Tensor, tap: str, network: Network, batch: int) -> Tensor:

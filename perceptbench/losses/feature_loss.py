@@ -137,6 +137,8 @@ class FeatureLoss(nn.Module):
     def _term(self, number: int, x: Tensor, y: Tensor, size: torch.Size) -> Tensor:
         how = self.how[number]
         weights = self.weights(number).to(x)
+        if how.fused is not None and not self.spatial and not torch.compiler.is_compiling():
+            return (how.fused(x, y) * weights).sum(1)
         ex, ey = how.embed(x), how.embed(y)
         if not self.spatial:
             return (how.compare(ex, ey) * weights).sum(1)

@@ -56,13 +56,15 @@ class Input(BaseModel):
     def normalise(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] as the network takes them."""
         low, high = self.value_range
-        mean, std = (
-            torch.tensor(v, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
-            for v in (self.mean, self.std)
+        # One multiplication and one addition: (low + (high - low) x - mean) / std.
+        scale, shift = (
+            images.new_tensor(values).view(1, 3, 1, 1)
+            for values in (
+                [(high - low) / s for s in self.std],
+                [(low - m) / s for m, s in zip(self.mean, self.std, strict=True)],
+            )
         )
-        if (low, high) != (0.0, 1.0):
-            images = low + (high - low) * images
-        return (images - mean) / std
+        return torch.addcmul(shift, images, scale)
 
     def _size(self, height: int, width: int) -> tuple[int, int]:
         if isinstance(self.resize, int):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from perceptbench.datasets.dataset import read_image
 from perceptbench.errors import UsageError
 from perceptbench.losses import Backbone, FeatureLoss, Term, load_loss, load_network
-from perceptbench.losses.distances import DISTANCES, FIXED, unit
+from perceptbench.losses.distances import DISTANCES, FIXED, points, unit
 
 NETWORKS = {"alexnet": ["features.1", "features.4"], "squeezenet1_1": ["features.1", "features.4"]}
 
@@ -69,7 +69,11 @@ def test_l1_l2_cosine_and_gram_are_their_formulas(random_losses):
         torch.testing.assert_close(random_losses[name](x, y), expected, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", DISTANCES)
+#: Distances in the strict sense; `contextual` is neither symmetric nor zero for equal images.
+STRICT = [name for name in DISTANCES if name != "contextual"]
+
+
+@pytest.mark.parametrize("name", STRICT)
 def test_identity_symmetry_and_finite_gradient(random_losses, name):
     loss = random_losses[name]
     x, y = torch.rand(2, 2, 3, 48, 48, generator=torch.Generator().manual_seed(3))
@@ -157,7 +161,7 @@ def test_gradients_are_the_numerical_ones(name):
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.sampled_from(DISTANCES), st.integers(0, 2**31 - 1), st.integers(4, 12))
+@given(st.sampled_from(STRICT), st.integers(0, 2**31 - 1), st.integers(4, 12))
 def test_a_pairs_distance_is_a_distance_and_its_own(name, seed, side):
     loss = small_loss(name)
     x, y = small_pair(seed, 3, side)
@@ -279,3 +283,27 @@ def test_it_traces_without_a_graph_break():
     loss = small_loss("unit_normalised").float()
     whole = torch.compile(loss, backend="eager", fullgraph=True)
     torch.testing.assert_close(whole(x, y), loss(x, y))
+
+
+def test_the_contextual_distance_by_its_formulas_in_a_loop():
+    x, y = small_pair(n=1, side=4)
+    a, b = (images[0].flatten(1).T for images in (x, y))  # 16 vectors of 3
+    a, b = a - b.mean(0), b - b.mean(0)
+    apart = [[1 - torch.dot(p, q) / (p.norm() * q.norm()) for q in b] for p in a]
+    rows = []
+    for row in apart:
+        weights = [torch.exp((1 - d / (min(row) + 1e-5)) / 0.5) for d in row]
+        rows.append([w / sum(weights) for w in weights])
+    expected = -torch.stack([max(r[j] for r in rows) for j in range(16)]).mean().log()
+    backbone = Backbone(load_network("small-cnn"), ["image"])
+    got = FeatureLoss(backbone, [Term("image", "contextual")])(x, y)
+    torch.testing.assert_close(got[0], expected)
+
+
+def test_the_contextual_distance_ignores_places_and_keeps_within_memory():
+    x, _ = small_pair(n=1, side=8)
+    loss = FeatureLoss(
+        Backbone(load_network("small-cnn"), ["image"]), [Term("image", "contextual")]
+    )
+    assert max(loss(x, x), loss(x, x.flip(2))) < 1e-6 < loss(x, small_pair(1, n=1, side=8)[0])
+    assert points(torch.rand(1, 3, 300, 200)).shape == (1, 3, 32 * 32)

@@ -1,0 +1,158 @@
+"""LPIPS forward and backward: ours beside lpips, piq and torchmetrics, in one run.
+
+    python tests/benchmarks/bench_losses.py [--device auto] [--repeats 5]
+
+Random weights (speed does not depend on them). `distance` is everything but the network: the
+same call with the backbone's answers prepared. piq has LPIPS with VGG16 only.
+"""
+
+import argparse
+import copy
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+
+import lpips
+import piq
+import torch
+from torch import Tensor, nn
+from torchmetrics.functional.image.lpips import _LPIPS
+
+from perceptbench.losses import Backbone, FeatureLoss, Term, load_network
+from perceptbench.losses.backbones import Network
+from perceptbench.losses.weights import lpips_heads
+from perceptbench.reporting.leaderboard import format_table
+from perceptbench.run import choose_device
+
+TAPS = {
+    "alex": ("alexnet", [f"features.{i}" for i in (1, 4, 7, 9, 11)]),
+    "squeeze": ("squeezenet1_1", [f"features.{i}" for i in (1, 4, 7, 9, 10, 11, 12)]),
+    "vgg": ("vgg16", ["relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"]),
+}
+SIZES = {"64 x 64, batch 64": (64, 64, 64), "384 x 512, batch 4": (4, 384, 512)}
+
+
+def rivals(net: str, network: Network) -> dict[str, nn.Module]:
+    """Library -> its LPIPS on images in [0, 1]; its backbone is the attribute `backbone`."""
+    _, taps = TAPS[net]
+    heads = lpips_heads(net)
+    terms = [Term(t, "unit_normalised", 1.0, h) for t, h in zip(taps, heads, strict=True)]
+    found: dict[str, nn.Module] = {
+        "perceptbench": FeatureLoss(Backbone(network, taps), terms),
+        "lpips": Rival(lpips.LPIPS(net=net, pnet_rand=True, verbose=False), "net"),
+        "torchmetrics": Rival(_LPIPS(net=net, pretrained=True, pnet_rand=True), "net"),
+    }
+    if net == "vgg":
+        piq.perceptual.vgg16 = lambda **_: copy.deepcopy(network.module)
+        shaped = [h.view(1, -1, 1, 1) for h in heads]
+        torch.hub.load_state_dict_from_url = lambda *a, **k: shaped
+        found["piq"] = Rival(piq.LPIPS(reduction="none"), "get_features")
+    return found
+
+
+class Rival(nn.Module):
+    """Another library's LPIPS, with its backbone where ours has it."""
+
+    def __init__(self, module: nn.Module, name: str) -> None:
+        super().__init__()
+        self.module, self.name = module, name
+        self.options = {"normalize": True} if name == "net" else {}
+
+    def backbone(self, images: Tensor) -> object:
+        return getattr(self.module, self.name)(images)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.module(x, y, **self.options)
+
+
+def seconds(work: Callable[[], object], device: str, repeats: int) -> float:
+    """Median time of `repeats` runs after one to warm up."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        work()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def forward_and_training(
+    loss: Callable[[], Tensor], leaves: list[Tensor], device: str, repeats: int
+) -> tuple[float, float]:
+    """Seconds without gradients, and with a backward pass to the leaves."""
+
+    def forward() -> None:
+        with torch.no_grad():
+            loss()
+
+    def training() -> None:
+        for leaf in leaves:
+            leaf.grad = None
+        loss().mean().backward()
+
+    return seconds(forward, device, repeats), seconds(training, device, repeats)
+
+
+def measure(module: nn.Module, x: Tensor, y: Tensor, device: str, repeats: int) -> list[float]:
+    """Seconds: forward, forward and backward; the same of everything but the backbone."""
+    image = x.clone().requires_grad_()
+    whole = forward_and_training(lambda: module(image, y), [image], device, repeats)
+    with torch.no_grad():
+        at_x, at_y = copy.copy(module.backbone(x)), copy.copy(module.backbone(y))
+    leaves = [t.requires_grad_() for t in (at_x.values() if isinstance(at_x, dict) else at_x)]
+    stub = Stub([at_x, at_y])  # x first, then y, as each library asks
+    if isinstance(module, Rival):
+        module.module._modules.pop(module.name, None)
+        module.module.__dict__[module.name] = stub
+    else:
+        module.backbone = stub
+    distance = forward_and_training(lambda: module(image, y), leaves, device, repeats)
+    return [*whole, *distance]
+
+
+class Stub(nn.Module):
+    """A backbone that gives what it was told to, in turn."""
+
+    def __init__(self, answers: list[object]) -> None:
+        super().__init__()
+        self.answers, self.asked = answers, 0
+
+    def forward(self, images: Tensor) -> object:
+        self.asked += 1
+        return self.answers[(self.asked - 1) % len(self.answers)]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--device", default="auto")
+    options.add_argument("--repeats", type=int, default=5)
+    options.add_argument("--nets", default="alex,squeeze,vgg")
+    args = options.parse_args()
+    device = choose_device(args.device)
+    name = torch.cuda.get_device_name() if device.startswith("cuda") else "CPU"
+    print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
+    rows = []
+    for net, (size, shape) in itertools.product(args.nets.split(","), SIZES.items()):
+        generator = torch.Generator().manual_seed(0)
+        n, h, w = shape
+        x, y = torch.rand(2, n, 3, h, w, generator=generator).to(device)
+        for library, module in rivals(net, load_network(TAPS[net][0])).items():
+            times = measure(module.to(device), x, y, device, args.repeats)
+            rows.append((net, size, library, *(f"{1000 * t:.0f}" for t in times)))
+            print(*rows[-1], sep=", ", flush=True)
+    header = (
+        "LPIPS",
+        "images",
+        "library",
+        "forward ms",
+        "with backward",
+        "distance",
+        "with backward",
+    )
+    print("\n" + format_table(header, rows))
+
+
+if __name__ == "__main__":
+    main()
