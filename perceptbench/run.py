@@ -237,11 +237,14 @@ def _provenance(
             for d in datasets
         },
         "metrics": {
-            m.info.name: m.info.model_dump(
-                include={"title", "loss", "metric", "options", "citation", "trained_on"},
-                exclude_none=True,
-                mode="json",
-            )
+            m.info.name: {
+                **m.info.model_dump(
+                    include={"title", "loss", "metric", "options", "citation", "trained_on"},
+                    exclude_none=True,
+                    mode="json",
+                ),
+                **({"hash": m.hash} if m.hash else {}),
+            }
             for m in metrics
         },
         "skipped": dict(skipped),

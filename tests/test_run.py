@@ -61,6 +61,7 @@ def test_a_run_ranks_and_states_where_its_numbers_come_from(tmp_path):
     assert row.mse == pytest.approx(0.16, abs=1e-6) and row.dataset == "toy"
     assert row.psnr == pytest.approx(100 + 10 * np.log10(0.16), abs=1e-3)
     record = json.loads((tmp_path / "run.json").read_text())
+    assert len(record["metrics"]["random-alex-l2"]["hash"]) == 16
     for key in ("created", "versions", "weights_sha256", "device", "precision", "seed", "command"):
         assert key in record
     assert record["datasets"]["toy"]["fingerprint"] == toy().fingerprint()

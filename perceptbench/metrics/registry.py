@@ -84,10 +84,12 @@ class Metric:
     ----------
     info : its description.
     at : pixels per degree -> callable (reference, distorted) -> (N,).
+    hash : of a loss: changes exactly when its numbers would; None for other metrics.
     """
 
     info: MetricInfo
     at: Callable[[float | None], Any]
+    hash: str | None = None
 
 
 @dataclass
@@ -186,11 +188,11 @@ def build(info: MetricInfo, networks: "Networks") -> Metric:
     Unavailable : a package or weights cannot be had; the reason is for people.
     """
     if info.loss is not None:
-        from perceptbench.losses.config import build_loss, parse_loss
+        from perceptbench.losses.config import build_loss, fingerprint, parse_loss, resolve
 
-        config = parse_loss(info.loss, info.source)
-        loss = build_loss(config, networks, Path(info.source).parent)
-        return Metric(info, lambda _: loss)
+        config, base = parse_loss(info.loss, info.source), Path(info.source).parent
+        loss = build_loss(config, networks, base)
+        return Metric(info, lambda _: loss, fingerprint(resolve(config, loss, base)))
     for package in info.requires:
         if importlib.util.find_spec(package) is None:
             raise Unavailable(f"needs the package `{package}`: pip install {package}")
