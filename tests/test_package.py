@@ -1,5 +1,6 @@
 """What is shipped and committed: the wheel, the reports, the README."""
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from perceptbench.datasets.manifest import find_manifest, manifests
 from perceptbench.reporting.leaderboard import Column
@@ -78,3 +80,16 @@ def test_published_figures_are_come_near(embedded, name):
 def test_the_readme_shows_the_committed_leaderboard():
     table = (EMBEDDED / "leaderboard.md").read_text().split("\n\n")[0]
     assert table.startswith("| #") and table in (ROOT / "README.md").read_text()
+
+
+def test_the_readmes_loss_file_and_training_step_work(tmp_path, monkeypatch):
+    """With random weights instead of ImageNet's, which are not at hand everywhere."""
+    blocks = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (loss_file,) = (text for kind, text in blocks if kind == "toml" and "[backbone]" in text)
+    (training,) = (text for kind, text in blocks if kind == "python")
+    monkeypatch.chdir(tmp_path)
+    Path("my-loss.toml").write_text(loss_file + 'weights = "random"\n')
+    output, target = torch.rand(2, 2, 3, 48, 48)
+    names = {"output": output.requires_grad_(), "target": target}
+    exec(training, names)
+    assert output.grad.abs().sum() > 0

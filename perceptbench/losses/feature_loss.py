@@ -56,7 +56,9 @@ class FeatureLoss(nn.Module):
         their places, scaled up bilinearly to the size of the images.
     detach_target : whether no gradient goes to `y`; its activations are then not kept.
     checkpointing : whether the backbone's activations of `x` are computed a second time in the
-        backward pass instead of being kept.
+        backward pass instead of being kept from the forward pass on: only those at the taps
+        are. For LPIPS and one 384 x 512 image that is 185 instead of 364 MiB with VGG16, 17
+        instead of 21 with AlexNet, whose every ReLU is a tap (target detached).
 
     Raises
     ------
