@@ -2,7 +2,7 @@
 
 Written out operation by operation, the distance of two activations makes ten passes over memory
 and keeps as many maps for the backward pass. Here they are taken in pieces that stay in a CPU's
-cache, and nothing but the activations themselves is kept.
+cache, and nothing but the activations themselves and their norms is kept.
 """
 
 from collections.abc import Iterator
@@ -26,31 +26,32 @@ class UnitSquares(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
-        ctx.save_for_backward(x, y)
         a, b = x.flatten(2), y.flatten(2)
         total = x.new_zeros(x.shape[:2])
+        scales = [t.new_empty(t.shape[0], 1, t.shape[2]) for t in (a, b)]
         for piece in _pieces(a):
-            u, v = (_unit(t[piece])[0] for t in (a, b))
+            u, v = (_unit(t[piece], s[piece]) for t, s in zip((a, b), scales, strict=True))
             # Not addcmul: fused with the product, the difference of equal values is not 0.
             total[piece[0]] += u.sub_(v).square_().sum(2)
+        ctx.save_for_backward(x, y, *scales)
         return total / a.shape[2]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, y = ctx.saved_tensors
+        x, y, scale_a, scale_b = ctx.saved_tensors
         a, b = x.flatten(2), y.flatten(2)
         need_x, need_y = ctx.needs_input_grad
         at_x = torch.empty_like(a) if need_x else None
         at_y = torch.empty_like(b) if need_y else None
         weight = (2 / a.shape[2]) * gradient[..., None]
         for piece in _pieces(a):
-            (u, scale_a), (v, scale_b) = _unit(a[piece]), _unit(b[piece])
+            u, v = a[piece] * scale_a[piece], b[piece] * scale_b[piece]
             at = torch.sub(u, v).mul_(weight[piece[0]])
             if at_x is not None:
-                _through_norm(u, scale_a, at, at_x[piece])
+                _through_norm(u, scale_a[piece], at, at_x[piece])
             if at_y is not None:
-                _through_norm(v, scale_b, at.neg_(), at_y[piece])
+                _through_norm(v, scale_b[piece], at.neg_(), at_y[piece])
         return (
             at_x.view_as(x) if at_x is not None else None,
             at_y.view_as(y) if at_y is not None else None,
@@ -68,11 +69,11 @@ def _pieces(a: Tensor) -> Iterator[tuple[slice, slice, slice]]:
             yield slice(image, image + together), slice(None), slice(place, place + step)
 
 
-def _unit(a: Tensor) -> tuple[Tensor, Tensor]:
-    """Activations of unit length, and what they were multiplied with, (N, 1, P)."""
+def _unit(a: Tensor, scale: Tensor) -> Tensor:
+    """Activations of unit length; what they are multiplied with, (N, 1, P), goes into `scale`."""
     # vector_norm over a dimension that is not the last takes ten times as long on a CPU.
-    scale = (a * a).sum(1, keepdim=True).sqrt_().add_(EPSILON).reciprocal_()
-    return a * scale, scale
+    torch.sum(a * a, 1, keepdim=True, out=scale)
+    return a * scale.sqrt_().add_(EPSILON).reciprocal_()
 
 
 def _through_norm(u: Tensor, scale: Tensor, gradient: Tensor, out: Tensor) -> None:

@@ -154,3 +154,10 @@ def test_max_pooling_taps_are_kept_apart_from_swapped_ones(vgg):
     assert any(isinstance(m, nn.MaxPool2d) for m in vgg.module.modules())
     first, second = (n.module.features[0].weight for n in (vgg, swapped))
     assert torch.equal(first, second)
+
+
+def test_lpips_is_piqs(images, vgg, others_take_our_vgg, monkeypatch):
+    heads = [h.view(1, -1, 1, 1) for h in lpips_heads("vgg")]
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *a, **k: heads)
+    expected = piq.LPIPS(reduction="none")(*images)
+    torch.testing.assert_close(our_lpips("vgg", vgg)(*images), expected, rtol=1e-5, atol=1e-8)
