@@ -14,8 +14,9 @@ from torch.autograd.function import once_differentiable
 
 #: Added to the norm (`distances.unit`).
 EPSILON = 1e-10
-#: Bytes of one operand of a piece on a CPU; a GPU takes everything at once.
-PIECE_BYTES = 1 << 19
+#: Bytes of one operand of a piece on a CPU, whose last cache should hold a few of them; smaller
+#: ones cost more in calls. A GPU takes everything at once.
+PIECE_BYTES = 1 << 21
 
 
 class UnitSquares(torch.autograd.Function):
