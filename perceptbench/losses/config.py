@@ -185,7 +185,11 @@ def parse_loss(table: Mapping[str, Any], source: str) -> LossConfig:
 
 
 def build_loss(
-    config: LossConfig, networks: Networks, base: Path = Path(), **options: bool
+    config: LossConfig,
+    networks: Networks,
+    base: Path = Path(),
+    source: str = "loss",
+    **options: bool,
 ) -> FeatureLoss | Composite:
     """The module a configuration stands for.
 
@@ -194,6 +198,7 @@ def build_loss(
     config : see `parse_loss`.
     networks : where networks come from.
     base : folder that paths in it are relative to.
+    source : the file, for errors.
     options : keyword arguments of FeatureLoss (``mean``, ``spatial`` ...).
 
     Raises
@@ -201,6 +206,15 @@ def build_loss(
     Unavailable : its weights or heads cannot be had on this machine.
     UsageError, DataError : a tap, a head or a weights file does not fit.
     """
+    try:
+        return _build(config, networks, base, options)
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
+
+
+def _build(
+    config: LossConfig, networks: Networks, base: Path, options: dict[str, bool]
+) -> FeatureLoss | Composite:
     if config.term:
         parts: dict[str, tuple[float, nn.Module]] = {}
         for number, row in enumerate(config.term):
@@ -234,8 +248,8 @@ def _build_term(
     if row.pixel is not None:
         return PixelLoss(row.pixel)
     if row.loss is not None:
-        nested, folder = read_loss(row.loss, base)
-        return build_loss(nested, networks, folder, **options)
+        nested, folder = read_part(row.loss, base)
+        return build_loss(nested, networks, folder, row.loss, **options)
     assert row.backbone is not None and row.matching is not None
     network = networks.get(row.backbone, base)
     return FeatureMatching(
@@ -301,6 +315,14 @@ def read_loss(name: str, base: Path = Path()) -> tuple[LossConfig, Path]:
     ), folder
 
 
+def read_part(name: str, base: Path = Path()) -> tuple[LossConfig, Path]:
+    """The same for a term of a composite loss, which must not be a composite itself."""
+    config, folder = read_loss(name, base)
+    if config.term:
+        raise UsageError(f"{name}: is a composite loss and no term of another; list its terms")
+    return config, folder
+
+
 def load_loss(
     name: str, weights_dir: str | Path | None = None, **options: bool
 ) -> FeatureLoss | Composite:
@@ -319,7 +341,7 @@ def load_loss(
     """
     config, folder = read_loss(name)
     networks = Networks(Path(weights_dir) if weights_dir else None)
-    return build_loss(config, networks, folder, **options)
+    return build_loss(config, networks, folder, name, **options)
 
 
 def resolve(config: LossConfig, loss: FeatureLoss | Composite, base: Path = Path()) -> dict:
@@ -334,7 +356,7 @@ def resolve(config: LossConfig, loss: FeatureLoss | Composite, base: Path = Path
             what = row.model_dump(mode="json", exclude={"weight"}, exclude_none=True)
             what["weights"] = _digest(part.state_dict())
             if row.loss is not None and isinstance(part, (FeatureLoss, Composite)):
-                nested, folder = read_loss(row.loss, base)
+                nested, folder = read_part(row.loss, base)
                 what = {"loss": resolve(nested, part, folder)}
             rows.append({"weight": row.weight, **what})
         rows = [row for row in rows if row["weight"]]

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from perceptbench.losses.backbones import IMAGE, Network, list_taps, load_network
-from perceptbench.losses.config import LossConfig, TermRow, read_loss, resolve_input
+from perceptbench.losses.config import LossConfig, TermRow, read_part, resolve_input
 
 #: A tap counts as deep where its maps are this many times smaller than the image.
 DEEP = 16
@@ -122,7 +122,7 @@ def _of_terms(config: LossConfig, base: Path) -> list[str]:
     found = []
     for row in config.term:
         if row.loss is not None:
-            nested, folder = read_loss(row.loss, base)
+            nested, folder = read_part(row.loss, base)
             inner = [m for m in mistakes(nested, folder) if m != _only_perceptual()]
             found += [f"{row.loss}: {problem}" for problem in inner]
     found += [problem for row in config.term if (problem := _matching(row))]

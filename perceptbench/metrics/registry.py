@@ -191,7 +191,7 @@ def build(info: MetricInfo, networks: "Networks") -> Metric:
         from perceptbench.losses.config import build_loss, fingerprint, parse_loss, resolve
 
         config, base = parse_loss(info.loss, info.source), Path(info.source).parent
-        loss = build_loss(config, networks, base)
+        loss = build_loss(config, networks, base, info.source)
         return Metric(info, lambda _: loss, fingerprint(resolve(config, loss, base)))
     for package in info.requires:
         if importlib.util.find_spec(package) is None:
@@ -220,7 +220,7 @@ def describe(info: MetricInfo, weights_dir: Path | None = None) -> str:
 
         parsed, base = losses.parse_loss(info.loss, info.source), Path(info.source).parent
         try:
-            loss = losses.build_loss(parsed, losses.Networks(weights_dir), base)
+            loss = losses.build_loss(parsed, losses.Networks(weights_dir), base, info.source)
         except Unavailable as error:
             shown |= {"loss": info.loss, "hash": f"not known: {error}"}
         else:

@@ -189,3 +189,11 @@ def test_losses_over_one_network_share_it(weights):
     config, _ = read_loss("lpips-alex")
     assert networks.get(config.backbone) is networks.get(config.backbone)
     assert len(networks.sha256) == 1
+
+
+def test_errors_of_building_name_the_file_and_a_loss_cannot_name_itself(tmp_path):
+    text = '[backbone]\nname = "small-cnn"\nweights = "random"\n'
+    with pytest.raises(UsageError, match=r"x\.toml: backbone small-cnn has no tap 'relu9'"):
+        load_loss_text(tmp_path, text + '[[tap]]\nlayer = "relu9"\ndistance = "l2"\n')
+    with pytest.raises(UsageError, match=r"x\.toml: is a composite loss and no term of another"):
+        load_loss_text(tmp_path, '[[term]]\nloss = "x.toml"\n')
