@@ -79,12 +79,13 @@ def ciede2000(lab1: Tensor, lab2: Tensor) -> Tensor:
     # 2 sqrt(C1 C2) sin(dh / 2) without an angle, from sin(dh / 2) = sin(dh) / (2 cos(dh / 2)).
     cross, dot = a1 * b2 - a2 * b1, a1 * a2 + b1 * b2
     opposite = c1 * c2 + dot <= 1e-9 * c1 * c2  # half a turn apart, or grey
+    h1, h2 = _hue(a1, b1, c1), _hue(a2, b2, c2)
     d_h = torch.where(
         opposite,
-        2 * _root(c1 * c2),
+        2 * _root(c1 * c2) * _turn_sign(h1, h2),
         math.sqrt(2) * cross / torch.where(opposite, 1.0, c1 * c2 + dot).sqrt(),
     )
-    h_mean = _mean_hue(a1, b1, c1, a2, b2, c2)
+    h_mean = _mean_hue(h1, h2, c1 * c2)
     t = (
         1
         - 0.17 * torch.cos(h_mean - math.radians(30))
@@ -111,8 +112,8 @@ def _mix(matrix: Tensor, channels: Tensor) -> Tensor:
 
 
 def _root(x: Tensor) -> Tensor:
-    """Square root with derivative 0, not infinity, at 0."""
-    positive = x > 0
+    """Square root with derivative 0, not infinity, at 0, which is anything below 1e-30."""
+    positive = x > 1e-30
     return torch.where(positive, torch.where(positive, x, 1.0).sqrt(), 0.0)
 
 
@@ -126,19 +127,24 @@ def _saturation(chroma: Tensor) -> Tensor:
     return _root(ratio / (ratio + 1))
 
 
-def _mean_hue(a1: Tensor, b1: Tensor, c1: Tensor, a2: Tensor, b2: Tensor, c2: Tensor) -> Tensor:
+def _turn_sign(h1: Tensor, h2: Tensor) -> Tensor:
+    """Which way the shorter turn from hue 1 to hue 2 goes, 1 or -1 (Sharma et al., eq. 10)."""
+    backwards = (h2 < h1) != ((h2 - h1).abs() > math.pi)
+    return torch.where(backwards, -1.0, 1.0).to(h1)
+
+
+def _mean_hue(h1: Tensor, h2: Tensor, chroma_product: Tensor) -> Tensor:
     """Mean hue angle in radians; where one chroma is 0, the other's hue.
 
     By the sign rule of Sharma et al., eq. 14: hues more than half a turn apart have their mean on
     the short side.
     """
-    h1, h2 = _hue(a1, b1, c1), _hue(a2, b2, c2)
     apart = (h1 - h2).abs() > math.pi
     mean = (h1 + h2) / 2
     mean = torch.where(
         apart, torch.where(h1 + h2 < 2 * math.pi, mean + math.pi, mean - math.pi), mean
     )
-    return torch.where(c1 * c2 == 0, h1 + h2, mean)
+    return torch.where(chroma_product == 0, h1 + h2, mean)
 
 
 def _hue(a: Tensor, b: Tensor, chroma: Tensor) -> Tensor:

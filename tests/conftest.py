@@ -4,7 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+# The same examples in every run.
+settings.register_profile("deterministic", derandomize=True)
+settings.load_profile("deterministic")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

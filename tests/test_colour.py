@@ -41,7 +41,7 @@ def test_ciede2000_of_sharmas_pairs_to_four_decimals(one, other, expected):
 colours = st.tuples(st.floats(0, 100), st.floats(-80, 80), st.floats(-80, 80))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(colours, colours)
 def test_ciede2000_is_symmetric_finite_and_has_a_finite_gradient(one, other):
     x, y = lab(*one).requires_grad_(True), lab(*other)
@@ -49,6 +49,17 @@ def test_ciede2000_is_symmetric_finite_and_has_a_finite_gradient(one, other):
     value.sum().backward()
     assert torch.isfinite(x.grad).all() and value >= 0
     torch.testing.assert_close(value.detach(), colour.ciede2000(y, x.detach()))
+
+
+def test_ciede2000_is_symmetric_between_nearly_opposite_hues():
+    """Where the sign of the hue difference decides, and the rotation term is large (blue)."""
+    for one, other in [
+        ((0, 32, -0.001953125), (0, -1, 0)),
+        ((50, 30, 0), (50, -20, 0)),
+        ((50, 0, -30), (50, 0, 7)),
+    ]:  # fmt: skip
+        x, y = lab(*one), lab(*other)
+        torch.testing.assert_close(colour.ciede2000(x, y), colour.ciede2000(y, x))
 
 
 @pytest.mark.parametrize("at", [(50, 0, 0), (50, 20, -30), (0, 0, 0)])
