@@ -23,7 +23,7 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 
 from perceptbench.errors import DataError, UsageError, nearest
 from perceptbench.losses.inputs import Input, default_input
-from perceptbench.losses.networks import ARCHITECTURES, Layout, architecture, swap_pooling
+from perceptbench.losses.networks import Layout, architecture, swap_pooling
 
 #: The tap that is the image itself, in [0, 1].
 IMAGE = "image"
@@ -60,7 +60,7 @@ class Network:
 
     def node(self, tap: str) -> str:
         """The node a tap stands for; raises UsageError with the nearest taps."""
-        aliases = ARCHITECTURES[self.name].aliases if self.name in ARCHITECTURES else {}
+        aliases = architecture(self.name).aliases
         name = aliases.get(tap, tap)
         inner = any(node.startswith(f"{name}.") for node in self.nodes)
         if name == IMAGE or inner or name in self.nodes[1:]:
@@ -240,7 +240,7 @@ def list_taps(network: Network, side: int = 224) -> list[tuple[str, str, tuple[i
     ----------
     side : of the square image that H' and W' are for, where the network takes any size.
     """
-    aliases = ARCHITECTURES[network.name].aliases if network.name in ARCHITECTURES else {}
+    aliases = architecture(network.name).aliases
     names = {node: alias for alias, node in aliases.items()}
     nodes = network.nodes[1:]
     extractor = create_feature_extractor(network.module, nodes, suppress_diff_warning=True)

@@ -87,14 +87,13 @@ class FeatureLoss(nn.Module):
         super().__init__()
         if not terms:
             raise UsageError("a feature loss needs at least one tap")
-        for number, term in enumerate(terms):
-            how = term.how
-            if spatial and how.pointwise is None:
-                raise UsageError(f"distance {term.distance!r} has no spatial map")
-            self.register_buffer(f"head{number}", term.head)
         self.backbone = backbone
         self.terms = tuple(terms)
         self.how = tuple(term.how for term in terms)
+        for number, (term, how) in enumerate(zip(self.terms, self.how, strict=True)):
+            if spatial and how.pointwise is None:
+                raise UsageError(f"distance {term.distance!r} has no spatial map")
+            self.register_buffer(f"head{number}", term.head)
         self.mean, self.spatial = mean, spatial
         self.detach_target, self.checkpointing = detach_target, checkpointing
 

@@ -149,6 +149,7 @@ def _numbered(heads: list[torch.Tensor], index: str, head: str) -> torch.Tensor:
     return heads[int(index)]
 
 
+@cache
 def lpips_heads(network: str) -> list[torch.Tensor]:
     """The v0.1 linear heads of LPIPS, one (C,) a tap, from the ``lpips`` package's data.
 
