@@ -39,3 +39,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """``; did you mean A or B?``, empty where nothing is near."""
     near = get_close_matches(name, sorted(set(known)), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def first_line(error: BaseException) -> str:
+    """What a foreign error says, in one line; its kind where it says nothing.
+
+    >>> first_line(ValueError("no such key\\nat line 3")), first_line(KeyError())
+    ('no such key', 'KeyError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from perceptbench.datasets.judgements import PROTOCOLS, Judgements
-from perceptbench.errors import DataError
+from perceptbench.errors import DataError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +93,7 @@ def read_image(path: Path) -> torch.Tensor:
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such image") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DataError(f"{path}: cannot be read as an image ({reason})") from None
     return torch.from_numpy(array).permute(2, 0, 1).contiguous()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from perceptbench.errors import DataError
+from perceptbench.errors import DataError, first_line
 
 
 class RemoteFile(BaseModel):
@@ -41,7 +41,7 @@ def fetch(files: Iterable[RemoteFile], folder: Path) -> None:
                 downloader=pooch.HTTPDownloader(progressbar=True, timeout=10),
             )
         except Exception as error:  # requests, urllib3 and pooch raise a dozen kinds
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise DataError(
                 f"{file.url} could not be downloaded ({reason}); "
                 "put the files into a folder and name it with --data-dir"

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from perceptbench.errors import DataError
+from perceptbench.errors import DataError, first_line
 
 #: protocol -> (columns it needs, columns that name images)
 PROTOCOLS = {
@@ -137,7 +137,7 @@ def read_table(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except Exception as error:  # pandas and pyarrow raise a dozen kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DataError(f"{path}: cannot be read as a table ({reason})") from None
 
 

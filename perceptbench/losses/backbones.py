@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from perceptbench.errors import DataError, UsageError, nearest
+from perceptbench.errors import DataError, UsageError, first_line, nearest
 from perceptbench.losses.inputs import Input, default_input
 from perceptbench.losses.networks import Layout, architecture, swap_pooling
 
@@ -55,7 +55,7 @@ class Network:
         try:
             self.nodes = get_graph_node_names(self.module, suppress_diff_warning=True)[1]
         except Exception as error:  # tracing runs the network's own code
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise UsageError(f"backbone {self.name} cannot be traced ({reason})") from None
 
     def node(self, tap: str) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import torch
 
-from perceptbench.errors import DataError, Unavailable, UsageError
+from perceptbench.errors import DataError, Unavailable, UsageError, first_line
 from perceptbench.losses.networks import architecture
 
 #: Seconds a server is given to answer before its weights count as not to be had.
@@ -73,7 +73,7 @@ def _download(url: str, target: Path) -> Path:
             downloader=pooch.HTTPDownloader(progressbar=True, timeout=PATIENCE),
         )
     except Exception as error:  # requests and urllib3 raise a dozen kinds
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise Unavailable(f"{url} could not be downloaded ({reason})") from None
     # torchvision's names end in the first eight digits of the file's sha256.
     expected = target.stem.rpartition("-")[2]
@@ -209,7 +209,7 @@ def _state(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such weights file") from None
     except Exception as error:  # torch raises many kinds for a file that is no state dict
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DataError(f"{path}: cannot be read as weights ({reason})") from None
 
 
