@@ -29,12 +29,15 @@ class UnitSquares(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
         a, b = x.flatten(2), y.flatten(2)
         total = x.new_zeros(x.shape[:2])
-        scales = [t.new_empty(t.shape[0], 1, t.shape[2]) for t in (a, b)]
+        scale_a, scale_b = (t.new_empty(t.shape[0], 1, t.shape[2]) for t in (a, b))
+        buffers: list[Tensor] = []
         for piece in _pieces(a):
-            u, v = (_unit(t[piece], s[piece]) for t, s in zip((a, b), scales, strict=True))
+            u, v = buffers = _buffers(a[piece], 2, buffers)
+            _unit(a[piece], scale_a[piece], out=u)
+            _unit(b[piece], scale_b[piece], out=v)
             # Not addcmul: fused with the product, the difference of equal values is not 0.
             total[piece[0]] += u.sub_(v).square_().sum(2)
-        ctx.save_for_backward(x, y, *scales)
+        ctx.save_for_backward(x, y, scale_a, scale_b)
         return total / a.shape[2]
 
     @staticmethod
@@ -42,13 +45,17 @@ class UnitSquares(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, y, scale_a, scale_b = ctx.saved_tensors
         a, b = x.flatten(2), y.flatten(2)
-        need_x, need_y = ctx.needs_input_grad
-        at_x = torch.empty_like(a) if need_x else None
-        at_y = torch.empty_like(b) if need_y else None
+        at_x, at_y = (
+            torch.empty_like(t) if needed else None
+            for t, needed in zip((a, b), ctx.needs_input_grad, strict=True)
+        )
         weight = (2 / a.shape[2]) * gradient[..., None]
+        buffers: list[Tensor] = []
         for piece in _pieces(a):
-            u, v = a[piece] * scale_a[piece], b[piece] * scale_b[piece]
-            at = torch.sub(u, v).mul_(weight[piece[0]])
+            u, v, at = buffers = _buffers(a[piece], 3, buffers)
+            torch.mul(a[piece], scale_a[piece], out=u)
+            torch.mul(b[piece], scale_b[piece], out=v)
+            torch.sub(u, v, out=at).mul_(weight[piece[0]])
             if at_x is not None:
                 _through_norm(u, scale_a[piece], at, at_x[piece])
             if at_y is not None:
@@ -70,16 +77,23 @@ def _pieces(a: Tensor) -> Iterator[tuple[slice, slice, slice]]:
             yield slice(image, image + together), slice(None), slice(place, place + step)
 
 
-def _unit(a: Tensor, scale: Tensor) -> Tensor:
-    """Activations of unit length; what they are multiplied with, (N, 1, P), goes into `scale`."""
+def _buffers(like: Tensor, count: int, old: list[Tensor]) -> list[Tensor]:
+    """The last piece's buffers where they fit: fresh memory costs more than the arithmetic."""
+    if old and old[0].shape == like.shape:
+        return old
+    return [torch.empty_like(like) for _ in range(count)]
+
+
+def _unit(a: Tensor, scale: Tensor, out: Tensor) -> None:
+    """Puts activations of unit length into `out`, what they are multiplied with into `scale`."""
     # vector_norm over a dimension that is not the last takes ten times as long on a CPU.
-    torch.sum(a * a, 1, keepdim=True, out=scale)
-    return a * scale.sqrt_().add_(EPSILON).reciprocal_()
+    torch.sum(torch.mul(a, a, out=out), 1, keepdim=True, out=scale)
+    torch.mul(a, scale.sqrt_().add_(EPSILON).reciprocal_(), out=out)
 
 
 def _through_norm(u: Tensor, scale: Tensor, gradient: Tensor, out: Tensor) -> None:
     """Puts the gradient for a into `out`, given that for u = a * scale."""
     # At |a| = 0 the norm's subgradient is 0, as autograd takes it; u is 0 there, too.
-    norm = (1 / scale - EPSILON).clamp_min_(1e-30)
-    radial = (u * gradient).sum(1, keepdim=True).div_(norm * scale)
+    share = (1 - EPSILON * scale).clamp_min_(1e-20)  # |a| / (|a| + epsilon)
+    radial = torch.mul(u, gradient, out=out).sum(1, keepdim=True).div_(share)
     torch.addcmul(gradient, u, radial, value=-1, out=out).mul_(scale)
