@@ -1,0 +1,94 @@
+"""`perceptbench run`: the main job."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from perceptbench.cli import options
+from perceptbench.cli.options import FILE, FOLDER
+
+
+@click.command()
+@click.argument("datasets", nargs=-1, metavar="[DATASET]...")
+@click.option(
+    "--judgements", "files", multiple=True, type=FILE, metavar="FILE",
+    help="Your own judgements, CSV or Parquet: columns reference, a, b, p_b (2afc) or "
+    "reference, distorted and quality or impairment (rating). May repeat.",
+)  # fmt: skip
+@click.option(
+    "--images", type=FOLDER, help="What image paths in FILE are relative to. [default: its folder]"
+)
+@click.option(
+    "-m", "--metric", "metrics", multiple=True, metavar="NAME",
+    help="A metric's name or a loss TOML's path. May repeat. [default: the standard set]",
+)  # fmt: skip
+@click.option("-o", "--out", type=FILE, metavar="DIR", help="[default: runs/<time>]")
+@options.data_dir
+@options.weights_dir
+@options.cache_dir
+@click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
+    help="auto takes the GPU where there is one.",
+)  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option(
+    "--resamples", default=2000, show_default=True, type=click.IntRange(100),
+    help="Of the bootstrap.",
+)  # fmt: skip
+def run(
+    datasets: tuple[str, ...],
+    files: tuple[Path, ...],
+    images: Path | None,
+    metrics: tuple[str, ...],
+    out: Path | None,
+    data_dir: Path | None,
+    weights_dir: Path | None,
+    cache_dir: Path | None,
+    device: str,
+    seed: int,
+    resamples: int,
+) -> None:
+    """Rank metrics by their agreement with people; print and write the leaderboard.
+
+    Without DATASET and --judgements it runs the embedded suite: computed stimuli with published
+    human judgements, for which nothing is downloaded.
+
+    \b
+    perceptbench run modelfest -m mse -m watson-ahumada -o runs/first
+    perceptbench run material-appearance --data-dir data --weights-dir weights
+    """
+    from perceptbench import run as pipeline
+    from perceptbench.datasets.manifest import find_manifest, load_dataset, manifests
+    from perceptbench.datasets.readers.table import judgement_file
+    from perceptbench.metrics.registry import catalogue, select
+    from perceptbench.reporting import run_folder
+
+    infos = select(metrics, catalogue())
+    if datasets or files:
+        chosen = [find_manifest(name) for name in dict.fromkeys(datasets)]
+    else:
+        chosen = [manifest for manifest in manifests().values() if manifest.embedded]
+    cache = cache_dir or options.user_cache()
+    loaded = [load_dataset(manifest, data_dir, cache) for manifest in chosen]
+    loaded += [judgement_file(path, images) for path in files]
+    folder = run_folder.create(out)
+    result = pipeline.run(
+        loaded,
+        infos,
+        weights_dir=weights_dir,
+        device=device,
+        seed=seed,
+        resamples=resamples,
+        command=shlex.join(["perceptbench", *sys.argv[1:]]),
+    )
+    run_folder.write(result, folder)
+    click.echo(run_folder.report(result))
+    click.echo(f"Written to {folder}: scores, agreement, leaderboard, run.json")
+    for where, why in result.broken.items():
+        click.echo(f"perceptbench: {where} {why}", err=True)
+    if len(result.failures):
+        click.echo(f"perceptbench: {len(result.failures)} pairs failed (named above)", err=True)
+    if not result.complete:
+        raise SystemExit(1)
