@@ -16,7 +16,7 @@ def list_datasets() -> None:
 
     rows = []
     for m in manifests().values():
-        source = "embedded" if m.embedded else "fetched" if m.files else "--data-dir"
+        source = "embedded" if m.embedded else "fetched" if m.archive else "--data-dir"
         counts = ", ".join(f"{key} {count:,}" for key, count in m.expect.items())
         rows.append((m.name, counts, m.images, source, m.title))
     header = ("dataset", "slice/protocol: judgements", "images", "from", "title")

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.download import RemoteFile, fetch
+from perceptbench.datasets.download import Archive, fetch
 from perceptbench.datasets.judgements import Judgements, validate
 from perceptbench.errors import DataError, UsageError, unknown
 
@@ -41,7 +41,7 @@ class Manifest(BaseModel):
     images : ``computed`` from formulas, or ``files``.
     embedded : needs nothing from outside; part of the run without arguments.
     marker : a file by which the dataset's folder is known.
-    files : what can be fetched, if it can.
+    archive : what can be fetched, if it can.
     expect : ``slice/protocol`` -> number of judged items.
     published : figures a run must come near.
     """
@@ -60,7 +60,7 @@ class Manifest(BaseModel):
     licence: str = "not stated"
     notes: tuple[str, ...] = ()
     marker: str = ""
-    files: tuple[RemoteFile, ...] = ()
+    archive: tuple[Archive, ...] = ()
     expect: dict[str, int] = {}
     published: tuple[Published, ...] = ()
 
@@ -134,9 +134,9 @@ def _folder_of(manifest: Manifest, data_dir: Path | None, cache_dir: Path) -> Pa
     folder = find_folder(manifest, data_dir) if data_dir else None
     if folder is not None:
         return folder
-    if manifest.files:
+    if manifest.archive:
         fetched = cache_dir / "datasets" / manifest.name
-        fetch(manifest.files, fetched)
+        fetch(manifest.archive, fetched)
         return fetched
     where = (
         f"no folder with {manifest.marker} in {data_dir}" if data_dir else "--data-dir is needed"

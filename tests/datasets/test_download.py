@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from perceptbench.datasets.download import RemoteFile, fetch
+from perceptbench.datasets.download import Archive, fetch
 from perceptbench.datasets.manifest import find_manifest, load_dataset
 from perceptbench.errors import DataError
 
@@ -32,7 +32,7 @@ def server(tmp_path):
 
 
 def files(url, sha256=""):
-    return (RemoteFile(path="sub/table.json", url=f"{url}/table.json", sha256=sha256),)
+    return (Archive(path="sub/table.json", urls=(f"{url}/table.json",), sha256=sha256),)
 
 
 def test_a_file_is_fetched_once_and_checked(server, tmp_path):
@@ -63,8 +63,8 @@ def test_a_dataset_that_lies_nowhere_is_fetched_into_the_cache(server, tmp_path)
     folder, url, _ = server
     (folder / "table.json").write_text("[]")
     path = "bfd_p/bfd-d65.json"
-    remote = (RemoteFile(path=path, url=f"{url}/table.json"),)
-    manifest = find_manifest("combvd").model_copy(update={"files": remote})
+    remote = (Archive(path=path, urls=(f"{url}/table.json",)),)
+    manifest = find_manifest("combvd").model_copy(update={"archive": remote})
     with pytest.raises(DataError, match=r"bfd-d65\.json: not a COMBVD table"):
         load_dataset(manifest, None, tmp_path / "cache")
     assert (tmp_path / "cache" / "datasets" / "combvd" / path).read_text() == "[]"

@@ -21,7 +21,7 @@ def test_the_catalogue_is_complete_and_the_embedded_suite_needs_no_file():
     assert set(found) == NAMES
     embedded = {m.name for m in found.values() if m.embedded}
     assert embedded == {"modelfest", "edge-in-noise", "macadam-osa"}
-    assert all(not m.marker and not m.files for m in found.values() if m.embedded)
+    assert all(not m.marker and not m.archive for m in found.values() if m.embedded)
     assert all(m.citation and m.licence and m.expect for m in found.values())
 
 
