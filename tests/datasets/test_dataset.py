@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from perceptbench.datasets.dataset import Dataset, file_loader, read_image
+from perceptbench.datasets.dataset import Dataset
+from perceptbench.datasets.images import FileLoader, read_image
 from perceptbench.datasets.judgements import Judgements
 from perceptbench.errors import DataError
 
@@ -40,15 +41,15 @@ def test_what_is_no_image_is_named(tmp_path):
     (tmp_path / "torn.png").write_bytes(whole[:60])
     for name in ("text.png", "torn.png"):
         with pytest.raises(DataError, match=f"{name}: cannot be read as an image"):
-            file_loader(tmp_path)(name)
+            FileLoader(tmp_path)(name)
     with pytest.raises(DataError, match="there is no such image"):
-        file_loader(tmp_path)("none.png")
+        FileLoader(tmp_path)("none.png")
 
 
 def test_the_fingerprint_follows_judgements_and_image_bytes(images):
     def fingerprint(p_b):
         table = pd.DataFrame({"reference": ["ref.png"], "a": ["a.png"], "b": ["b.png"], "p_b": p_b})
-        return Dataset("d", (Judgements("d", table),), file_loader(images), images).fingerprint()
+        return Dataset("d", (Judgements("d", table),), FileLoader(images), images).fingerprint()
 
     first = fingerprint([0.5])
     assert first == fingerprint([0.5]) != fingerprint([0.6])

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perceptbench.datasets.dataset import read_image
+from perceptbench.datasets.images import read_image
 from perceptbench.errors import UsageError
 from perceptbench.losses import Backbone, FeatureLoss, Term, load_loss, load_network
 from perceptbench.losses.distances import DISTANCES, FIXED, points, unit

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from perceptbench.datasets.dataset import Dataset, file_loader
+from perceptbench.datasets.dataset import Dataset
+from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements import Judgements
 from perceptbench.errors import DataError
 
@@ -50,5 +51,5 @@ def material_appearance(folder: Path) -> Dataset:
         "material-appearance", table, resample=("reference",), statistics=("2afc",)
     )
     return Dataset(
-        "material-appearance", (judgements,), file_loader(folder / IMAGES), folder / IMAGES
+        "material-appearance", (judgements,), FileLoader(folder / IMAGES), folder / IMAGES
     )

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from perceptbench.datasets.dataset import Dataset, file_loader
+from perceptbench.datasets.dataset import Dataset
+from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements import (
     Judgements,
     default_resample,
@@ -37,4 +38,4 @@ def judgement_file(path: Path, images: Path | None = None) -> Dataset:
     table = validate(read_table(path), str(path))
     statistics = STATISTICS[protocol_of(table, str(path))]
     part = Judgements(path.stem, table, resample=default_resample(table), statistics=statistics)
-    return Dataset(path.stem, (part,), file_loader(folder), folder)
+    return Dataset(path.stem, (part,), FileLoader(folder), folder)
