@@ -189,7 +189,13 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Activations by tap, each (N, C, H', W'), for images (N, 1 or 3, H, W) in [0, 1]."""
         images = self.input.fit(images)
-        found = self.trunk(self.input.normalise(images)) if self.trunk is not None else {}
+        found: dict[str, Tensor] = {}
+        if self.trunk is not None:
+            ready = self.input.normalise(images)
+            if ready.device.type == "cpu":
+                # oneDNN then has no layout to convert around every convolution.
+                ready = ready.contiguous(memory_format=torch.channels_last)
+            found = self.trunk(ready)
         return {
             tap: images if node == IMAGE else _as_map(found[node], tap, self.network, len(images))
             for tap, node in self.nodes.items()

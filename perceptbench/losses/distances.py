@@ -151,14 +151,15 @@ class Distance:
     head : the weight of every primitive where no head is given; None where one must be.
     pointwise : two embeddings -> (N, K, H, W), whose spatial mean is what `compare` gives; None
         where there is no such map.
-    fused : two activations -> (N, K), the same as `compare` of their embeddings, faster; or None.
+    fused : two activations and weights (K,) -> (N,), the same as `compare` of their embeddings
+        times the weights, faster; or None.
     """
 
     embed: Callable[[Tensor], Tensor]
     compare: Callable[[Tensor, Tensor], Tensor]
     head: float | None = 1.0
     pointwise: Callable[[Tensor, Tensor], Tensor] | None = None
-    fused: Callable[[Tensor, Tensor], Tensor] | None = None
+    fused: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
 
 
 def _powers_map(x: Tensor, y: Tensor, p: float, reduction: str) -> Tensor:

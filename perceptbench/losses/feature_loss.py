@@ -139,7 +139,7 @@ class FeatureLoss(nn.Module):
         how = self.how[number]
         weights = self.weights(number).to(x)
         if how.fused is not None and not self.spatial and not torch.compiler.is_compiling():
-            return (how.fused(x, y) * weights).sum(1)
+            return how.fused(x, y, weights.expand(x.shape[1]))
         ex, ey = how.embed(x), how.embed(y)
         if not self.spatial:
             return (how.compare(ex, ey) * weights).sum(1)

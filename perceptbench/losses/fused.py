@@ -1,7 +1,7 @@
 """The distance of LPIPS in one go: what `unit` and `channel_square` give, with less memory traffic.
 
 Written out operation by operation, the distance of two activations makes ten passes over memory
-and keeps as many maps for the backward pass. Here they are taken in pieces that stay in a CPU's
+and keeps as many maps for the backward pass. Here it is taken in pieces that stay in a CPU's
 cache, and nothing but the activations themselves and their norms is kept.
 """
 
@@ -16,84 +16,80 @@ from torch.autograd.function import once_differentiable
 EPSILON = 1e-10
 #: Bytes of one operand of a piece on a CPU, whose last cache should hold a few of them; smaller
 #: ones cost more in calls. A GPU takes everything at once.
-PIECE_BYTES = 1 << 21
+PIECE_BYTES = 1 << 20
 
 
 class UnitSquares(torch.autograd.Function):
-    """Mean over the locations of (u - v)^2, u and v the channel-unit-normalised activations.
+    """Mean over the locations of sum_c w_c (u_c - v_c)^2, u and v of unit length over channels.
 
-    ``UnitSquares.apply(x, y)``: two (N, C, H, W) -> (N, C). Once differentiable.
+    ``UnitSquares.apply(x, y, w)``: two (N, C, H, W) and (C,) -> (N,). Once differentiable with
+    respect to x and y. Fastest where the channels lie side by side in memory.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
-        a, b = x.flatten(2), y.flatten(2)
-        total = x.new_zeros(x.shape[:2])
-        scale_a, scale_b = (t.new_empty(t.shape[0], 1, t.shape[2]) for t in (a, b))
-        buffers: list[Tensor] = []
-        for piece in _pieces(a):
-            u, v = buffers = _buffers(a[piece], 2, buffers)
-            _unit(a[piece], scale_a[piece], out=u)
-            _unit(b[piece], scale_b[piece], out=v)
+    def forward(ctx: Any, x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+        a, b = rows(x), rows(y)
+        scale_a, scale_b = (t.new_empty(len(t), 1) for t in (a, b))
+        values = a.new_empty(len(a))
+        for piece in pieces(a):
+            u = a[piece] * _scale(a[piece], out=scale_a[piece])
             # Not addcmul: fused with the product, the difference of equal values is not 0.
-            total[piece[0]] += u.sub_(v).square_().sum(2)
-        ctx.save_for_backward(x, y, scale_a, scale_b)
-        return total / a.shape[2]
+            u -= b[piece] * _scale(b[piece], out=scale_b[piece])
+            torch.mv(u.square_(), weights, out=values[piece])
+        ctx.save_for_backward(x, y, weights, scale_a, scale_b)
+        return values.view(len(x), -1).mean(1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, y, scale_a, scale_b = ctx.saved_tensors
-        a, b = x.flatten(2), y.flatten(2)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, y, weights, scale_a, scale_b = ctx.saved_tensors
+        a, b = rows(x), rows(y)
         at_x, at_y = (
             torch.empty_like(t) if needed else None
-            for t, needed in zip((a, b), ctx.needs_input_grad, strict=True)
+            for t, needed in zip((a, b), ctx.needs_input_grad, strict=False)
         )
-        weight = (2 / a.shape[2]) * gradient[..., None]
-        buffers: list[Tensor] = []
-        for piece in _pieces(a):
-            u, v, at = buffers = _buffers(a[piece], 3, buffers)
-            torch.mul(a[piece], scale_a[piece], out=u)
-            torch.mul(b[piece], scale_b[piece], out=v)
-            torch.sub(u, v, out=at).mul_(weight[piece[0]])
+        places = len(a) // len(x)
+        outer = ((2 / places) * gradient).repeat_interleave(places)[:, None]
+        for piece in pieces(a):
+            u, v = a[piece] * scale_a[piece], b[piece] * scale_b[piece]
+            at = torch.sub(u, v).mul_(weights).mul_(outer[piece])
             if at_x is not None:
                 _through_norm(u, scale_a[piece], at, at_x[piece])
             if at_y is not None:
                 _through_norm(v, scale_b[piece], at.neg_(), at_y[piece])
-        return (
-            at_x.view_as(x) if at_x is not None else None,
-            at_y.view_as(y) if at_y is not None else None,
-        )
+        return _as_map(at_x, x), _as_map(at_y, y), None
 
 
-def _pieces(a: Tensor) -> Iterator[tuple[slice, slice, slice]]:
-    """Slices of (N, C, P): some whole images, or some locations of one."""
-    images, channels, places = a.shape
-    most = PIECE_BYTES // (channels * a.itemsize) if a.device.type == "cpu" else images * places
-    together = max(1, most // places)
-    for image in range(0, images, together):
-        step = places if together > 1 or places <= most else max(1, most)
-        for place in range(0, places, step):
-            yield slice(image, image + together), slice(None), slice(place, place + step)
+def rows(activations: Tensor) -> Tensor:
+    """Activations (N, C, H, W) as one row a location, (N H W, C), contiguous."""
+    return activations.permute(0, 2, 3, 1).reshape(-1, activations.shape[1]).contiguous()
 
 
-def _buffers(like: Tensor, count: int, old: list[Tensor]) -> list[Tensor]:
-    """The last piece's buffers where they fit: fresh memory costs more than the arithmetic."""
-    if old and old[0].shape == like.shape:
-        return old
-    return [torch.empty_like(like) for _ in range(count)]
+def pieces(a: Tensor) -> Iterator[slice]:
+    """Slices of rows (R, C) that fit the cache."""
+    step = len(a)
+    if a.device.type == "cpu":
+        step = max(1, PIECE_BYTES // (a.shape[1] * a.itemsize))
+    for start in range(0, len(a), step):
+        yield slice(start, start + step)
 
 
-def _unit(a: Tensor, scale: Tensor, out: Tensor) -> None:
-    """Puts activations of unit length into `out`, what they are multiplied with into `scale`."""
-    # vector_norm over a dimension that is not the last takes ten times as long on a CPU.
-    torch.sum(torch.mul(a, a, out=out), 1, keepdim=True, out=scale)
-    torch.mul(a, scale.sqrt_().add_(EPSILON).reciprocal_(), out=out)
+def _scale(a: Tensor, out: Tensor) -> Tensor:
+    """What brings each row to unit length, (R, 1)."""
+    norm = torch.linalg.vector_norm(a, dim=1, keepdim=True, out=out)
+    return norm.add_(EPSILON).reciprocal_()
 
 
 def _through_norm(u: Tensor, scale: Tensor, gradient: Tensor, out: Tensor) -> None:
     """Puts the gradient for a into `out`, given that for u = a * scale."""
     # At |a| = 0 the norm's subgradient is 0, as autograd takes it; u is 0 there, too.
     share = (1 - EPSILON * scale).clamp_min_(1e-20)  # |a| / (|a| + epsilon)
-    radial = torch.mul(u, gradient, out=out).sum(1, keepdim=True).div_(share)
+    radial = torch.linalg.vecdot(u, gradient)[:, None].div_(share)
     torch.addcmul(gradient, u, radial, value=-1, out=out).mul_(scale)
+
+
+def _as_map(gradient: Tensor | None, like: Tensor) -> Tensor | None:
+    if gradient is None:
+        return None
+    n, _, h, w = like.shape
+    return gradient.view(n, h, w, -1).permute(0, 3, 1, 2)
