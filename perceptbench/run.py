@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,45 +13,15 @@ from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.judgements import Judgements, pairs
 from perceptbench.errors import DataError, Unavailable, UsageError
 from perceptbench.metrics.registry import Metric, MetricInfo, build
-from perceptbench.reporting.leaderboard import Column, leaderboard
+from perceptbench.reporting.leaderboard import leaderboard
+from perceptbench.reporting.run_folder import Run
 
 #: Packages whose versions can move a number.
 PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "piq", "lpips")
+#: What is recorded of a metric.
+RECORDED = {"title", "loss", "metric", "options", "scale", "citation", "trained_on"}
 #: Scale of a metric -> power that makes it proportional to the perceived difference.
 STRESS_POWER = {"linear": 1.0, "squared": 0.5, "ordinal": None}
-
-
-@dataclass
-class Run:
-    """Everything a run found; `perceptbench.reporting.run_folder` writes it to a folder.
-
-    Attributes
-    ----------
-    scores : ``dataset, reference, distorted`` and one column a metric.
-    agreement : the agreement table.
-    board : the leaderboard table.
-    columns : the figures it ranks by.
-    skipped : metric -> why it could not be had.
-    failures : ``dataset, reference, distorted, reason`` of pairs that could not be scored.
-    broken : ``METRIC on DATASET`` -> the error the metric raised there.
-    assumed : what had to be assumed of how the images were seen, in sentences.
-    provenance : what goes into ``run.json``.
-    """
-
-    scores: pd.DataFrame
-    agreement: pd.DataFrame
-    board: pd.DataFrame
-    columns: list[Column]
-    skipped: dict[str, str]
-    failures: pd.DataFrame
-    broken: dict[str, str] = field(default_factory=dict)
-    assumed: list[str] = field(default_factory=list)
-    provenance: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every pair was scored and no metric raised an error."""
-        return self.failures.empty and not self.broken
 
 
 def build_metrics(
@@ -144,13 +113,8 @@ def run(
         ignore_index=True,
     )
     _explain(table, notes)
-    columns = [
-        Column(part.dataset, part.slice, statistic)
-        for part in parts
-        for statistic in part.statistics
-    ]
-    board = leaderboard(table, columns)
-    result = Run(scores, table, board, columns, skipped, failures)
+    result = Run(scores, table, pd.DataFrame(), parts, skipped, failures)
+    result.board = leaderboard(table, result.columns)
     result.broken = {
         f"{name} on {dataset}": why
         for (dataset, name), why in notes.items()
@@ -162,7 +126,7 @@ def run(
         for dataset in datasets
         if m.info.pixels_per_degree and None in _by_resolution(dataset.judgements)
     ]
-    result.provenance = _provenance(datasets, metrics, skipped, weights, device, seed, resamples)
+    result.provenance = _provenance(datasets, metrics, weights, device, seed, resamples)
     result.provenance["command"] = command
     return result
 
@@ -215,7 +179,6 @@ def _explain(table: pd.DataFrame, notes: Mapping[tuple[str, str], str]) -> None:
 def _provenance(
     datasets: Sequence[Dataset],
     metrics: Sequence[Metric],
-    skipped: Mapping[str, str],
     weights: Mapping[str, str],
     device: str,
     seed: int,
@@ -229,17 +192,14 @@ def _provenance(
         "datasets": {
             d.name: {
                 "fingerprint": d.fingerprint(),
-                "judgements": {
-                    f"{p.slice}/{p.protocol}": {"rows": len(p.table), "display": p.display}
-                    for p in d.judgements
-                },
+                "folder": None if d.folder is None else str(d.folder),
             }
             for d in datasets
         },
         "metrics": {
             m.info.name: {
                 **m.info.model_dump(
-                    include={"title", "loss", "metric", "options", "citation", "trained_on"},
+                    include=RECORDED,
                     exclude_none=True,
                     mode="json",
                 ),
@@ -247,7 +207,6 @@ def _provenance(
             }
             for m in metrics
         },
-        "skipped": dict(skipped),
         "weights_sha256": {Path(path).name: digest for path, digest in weights.items()},
         "device": torch.cuda.get_device_name(device) if on_gpu else device,
         "threads": torch.get_num_threads(),

@@ -50,7 +50,7 @@ def go(datasets, infos, **options):
 def test_a_run_ranks_and_states_where_its_numbers_come_from(tmp_path):
     result = go([toy()], metrics("mse", "psnr", "random-alex-l2"), command="perceptbench run x")
     run_folder.write(result, tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == FILES
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*FILES, "judgements"])
     board = pd.read_csv(tmp_path / "leaderboard.csv")
     assert set(board.metric) == {"mse", "psnr", "random-alex-l2"}
     assert {"rank", "mean_rank", "toy srcc", "toy srcc low", "toy srcc high", "toy srcc n"} <= set(

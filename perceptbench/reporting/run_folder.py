@@ -1,23 +1,79 @@
-"""The folder a run leaves behind, and the leaderboard as people read it."""
+"""The folder a run leaves behind, and what can be read back from it.
+
+Conventions
+-----------
+``scores.parquet agreement.csv leaderboard.csv leaderboard.md run.json`` and, for each judgement
+table, ``judgements/DATASET.SLICE.PROTOCOL.parquet`` (``... .observers.parquet`` beside it where
+single observers are known). Nothing else is needed to make every report again: `read` restores
+what `write` stored, and writing that gives the same bytes.
+"""
 
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote
 
-from perceptbench.errors import UsageError
-from perceptbench.reporting.leaderboard import PEOPLE, to_markdown
+import pandas as pd
 
-if TYPE_CHECKING:
-    from perceptbench.run import Run
+from perceptbench.datasets.judgements import Judgements
+from perceptbench.errors import DataError, UsageError, first_line
+from perceptbench.reporting.leaderboard import PEOPLE, Column, to_markdown
 
 #: Failed pairs named in the report; ``run.json`` has them all.
 SHOWN_FAILURES = 20
+FAILURE = ("dataset", "reference", "distorted", "reason")
+#: Columns of the stored CSV files that hold words; an empty cell there is no missing number.
+WORDS = ("dataset", "slice", "metric", "statistic", "display", "note")
 
 
-def report(result: "Run") -> str:
+@dataclass
+class Run:
+    """Everything a run found.
+
+    Attributes
+    ----------
+    scores : ``dataset, reference, distorted`` and one column a metric.
+    agreement : the agreement table.
+    board : the leaderboard table.
+    judgements : the tables the scores were held against.
+    skipped : metric -> why it could not be had.
+    failures : ``dataset, reference, distorted, reason`` of pairs that could not be scored.
+    broken : ``METRIC on DATASET`` -> the error the metric raised there.
+    assumed : what had to be assumed of how the images were seen, in sentences.
+    provenance : what else goes into ``run.json``: versions, datasets (fingerprint, folder),
+        metrics (title, hash, trained_on, cost), device, seed, resamples.
+    """
+
+    scores: pd.DataFrame
+    agreement: pd.DataFrame
+    board: pd.DataFrame
+    judgements: list[Judgements]
+    skipped: dict[str, str]
+    failures: pd.DataFrame
+    broken: dict[str, str] = field(default_factory=dict)
+    assumed: list[str] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every pair was scored and no metric raised an error."""
+        return self.failures.empty and not self.broken
+
+    @property
+    def columns(self) -> list[Column]:
+        """The figures the leaderboard ranks by."""
+        return [
+            Column(part.dataset, part.slice, statistic)
+            for part in self.judgements
+            for statistic in part.statistics
+        ]
+
+
+def report(result: Run) -> str:
     """The leaderboard with everything needed to read it, as Markdown."""
     table = result.agreement
     lines = [to_markdown(result.board, result.columns)]
@@ -51,7 +107,7 @@ def report(result: "Run") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _undefined(result: "Run") -> list[str]:
+def _undefined(result: Run) -> list[str]:
     """Why each figure of the leaderboard that is not there is not there."""
     lines = []
     for column in result.columns:
@@ -61,7 +117,7 @@ def _undefined(result: "Run") -> list[str]:
     return lines
 
 
-def _failures(result: "Run") -> list[str]:
+def _failures(result: Run) -> list[str]:
     rows = result.failures.head(SHOWN_FAILURES).itertuples(index=False)
     lines = [
         f"- failed: {r.dataset}: pair ({r.reference}, {r.distorted}): {r.reason}" for r in rows
@@ -70,20 +126,130 @@ def _failures(result: "Run") -> list[str]:
     return [*lines, f"- failed: {more:,} more pairs, all named in run.json"] if more else lines
 
 
-def write(result: "Run", folder: Path) -> None:
-    """Writes ``scores.parquet agreement.csv leaderboard.csv leaderboard.md run.json``.
+def write(result: Run, folder: Path) -> None:
+    """Writes the files named above, ``run.json`` last.
 
     Each file is written beside its place and moved there, so that none is ever half written.
     """
-    stamp = datetime.now(UTC).isoformat(timespec="seconds")
-    failures = result.failures.to_dict(orient="records")
-    record = {"created": stamp, **result.provenance, "failures": failures}
     _write(folder / "scores.parquet", lambda p: result.scores.to_parquet(p, index=False))
     _write(folder / "agreement.csv", lambda p: result.agreement.to_csv(p, index=False))
     _write(folder / "leaderboard.csv", lambda p: result.board.to_csv(p, index=False))
     _write(folder / "leaderboard.md", lambda p: p.write_text(report(result), encoding="utf-8"))
+    (folder / "judgements").mkdir(exist_ok=True)
+    record = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **result.provenance,
+        "judgements": [_write_judgements(part, folder) for part in result.judgements],
+        "skipped": result.skipped,
+        "broken": result.broken,
+        "assumed": result.assumed,
+        "failures": result.failures.to_dict(orient="records"),
+    }
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     _write(folder / "run.json", lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def _write_judgements(part: Judgements, folder: Path) -> dict[str, Any]:
+    """Stores one judgement table; what ``run.json`` says of it."""
+    names = (part.dataset, part.slice, part.protocol)
+    # What is no letter, digit or one of "_.-~" is escaped: a slice may be called "a/b".
+    stem = "judgements/" + ".".join(quote(name, safe="") for name in names)
+    table = part.table.assign(**{c: _words(part.table[c]) for c in _mixed(part.table)})
+    _write(folder / f"{stem}.parquet", lambda p: table.to_parquet(p, index=False))
+    observers = part.observers
+    if observers is not None:
+        named = observers.rename(columns=str)
+        _write(folder / f"{stem}.observers.parquet", lambda p: named.to_parquet(p))
+    return {
+        "dataset": part.dataset,
+        "slice": part.slice,
+        "protocol": part.protocol,
+        "rows": len(part.table),
+        "file": f"{stem}.parquet",
+        "observers": None if observers is None else f"{stem}.observers.parquet",
+        "resample": list(part.resample),
+        "statistics": list(part.statistics),
+        "display": part.display,
+        "pixels_per_degree": part.pixels_per_degree,
+    }
+
+
+def _mixed(table: pd.DataFrame) -> list[str]:
+    """Columns of objects of several kinds, which Parquet cannot hold."""
+    return [str(c) for c in table if pd.api.types.infer_dtype(table[c]).startswith("mixed")]
+
+
+def _words(column: pd.Series) -> pd.Series:
+    return column.map(str, na_action="ignore")
+
+
+def read(folder: Path) -> Run:
+    """What `write` stored.
+
+    Raises
+    ------
+    UsageError : there is no such folder, or no run in it.
+    DataError : a file of it is missing or cannot be read; names the file.
+    """
+    path = folder / "run.json"
+    if not path.is_file():
+        raise UsageError(f"{folder} is no run folder: it has no run.json")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        parts = record.pop("judgements")
+        failures = pd.DataFrame(record.pop("failures"), columns=list(FAILURE))
+        skipped, broken, assumed = (record.pop(key) for key in ("skipped", "broken", "assumed"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({first_line(error)})") from None
+    except KeyError as error:
+        raise DataError(f"{path}: has no {error}; make the run again with this version") from None
+    return Run(
+        _read(folder / "scores.parquet", pd.read_parquet),
+        _read(folder / "agreement.csv", _read_csv),
+        _read(folder / "leaderboard.csv", _read_csv),
+        [_read_judgements(part, folder) for part in parts],
+        skipped,
+        failures,
+        broken,
+        assumed,
+        record,
+    )
+
+
+def _read_judgements(record: dict[str, Any], folder: Path) -> Judgements:
+    observers = record["observers"] and _read(folder / record["observers"], pd.read_parquet)
+    return Judgements(
+        record["dataset"],
+        _read(folder / record["file"], pd.read_parquet),
+        slice=record["slice"],
+        resample=tuple(record["resample"]),
+        statistics=tuple(record["statistics"]),
+        display=record["display"],
+        pixels_per_degree=record["pixels_per_degree"],
+        observers=observers,
+    )
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """A CSV file as it was written: each number to its last digit, words as they are."""
+    header = pd.read_csv(path, nrows=0).columns
+    table = pd.read_csv(
+        path,
+        float_precision="round_trip",
+        dtype={c: str for c in header if c in WORDS},
+        keep_default_na=False,
+        na_values={c: [""] for c in header if c not in WORDS},
+    )
+    return table.astype({"rank": "Int64"}) if "rank" in table else table
+
+
+def _read(path: Path, reader: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
+    try:
+        return reader(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file; the run folder is incomplete") from None
+    except Exception as error:  # pandas and pyarrow raise a dozen kinds
+        raise DataError(f"{path}: cannot be read as a table ({first_line(error)})") from None
 
 
 def _write(path: Path, save: Callable[[Path], Any]) -> None:
