@@ -141,6 +141,24 @@ def mean_structure_texture(x: Tensor, y: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Row:
+    """What is summed over the channels of one location, for a distance that is a sum of these.
+
+    The scoring engine takes all such distances of a tap in one pass over the activations.
+
+    Attributes
+    ----------
+    power : |x - y|^p; None: weights * (u - v)^2, u and v being x and y at unit length.
+    reduction : of the sums, one of REDUCTIONS.
+    epsilon : added to the lengths.
+    """
+
+    power: float | None = None
+    reduction: str = "spatial_mean_channel_sum"
+    epsilon: float = EPSILON
+
+
+@dataclass(frozen=True)
 class Distance:
     """How activations are compared: a per-image and a per-pair half, and the head.
 
@@ -153,6 +171,7 @@ class Distance:
         where there is no such map.
     fused : two activations and weights (K,) -> (N,), the same as `compare` of their embeddings
         times the weights, faster; or None.
+    row : the same as a sum over locations; None where it is none.
     """
 
     embed: Callable[[Tensor], Tensor]
@@ -160,6 +179,7 @@ class Distance:
     head: float | None = 1.0
     pointwise: Callable[[Tensor, Tensor], Tensor] | None = None
     fused: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    row: Row | None = None
 
 
 def _powers_map(x: Tensor, y: Tensor, p: float, reduction: str) -> Tensor:
@@ -177,9 +197,9 @@ def _squares_map(x: Tensor, y: Tensor) -> Tensor:
 #: Distances without parameters. For unit vectors 1 - cos = |u - v|^2 / 2; this form does not
 #: cancel for similar images and gives 0, not 1, where both activations are zero.
 FIXED = {
-    "cosine": Distance(unit, channel_square, 0.5, _squares_map, UnitSquares.apply),
+    "cosine": Distance(unit, channel_square, 0.5, _squares_map, UnitSquares.apply, Row()),
     "cosine_flat": Distance(unit_flat, sum_square, head=0.5),
-    "unit_normalised": Distance(unit, channel_square, None, _squares_map, UnitSquares.apply),
+    "unit_normalised": Distance(unit, channel_square, None, _squares_map, UnitSquares.apply, Row()),
     # Squared Frobenius norm, Johnson et al. 2016, eq. 4.
     "gram": Distance(gram, sum_square),
     "structure_texture": Distance(raw, mean_structure_texture),
@@ -235,6 +255,7 @@ def distance(
             embed,
             partial(reduced_power, p=exponent, reduction=how),
             pointwise=partial(_powers_map, p=exponent, reduction=how),
+            row=Row(exponent, how) if embed is raw else None,
         )
     if headed != (found.head is None):
         raise UsageError(
