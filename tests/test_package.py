@@ -48,7 +48,7 @@ def test_the_wheel_runs_from_another_folder_in_a_clean_environment(tmp_path):
 @pytest.fixture(scope="module")
 def embedded(weights, tmp_path_factory):
     """The embedded suite run afresh with the standard set; few resamples, for the values."""
-    from perceptbench.datasets.manifest import load_dataset
+    from perceptbench.datasets.load import load_dataset
     from perceptbench.metrics.registry import catalogue, select
 
     suite = [m for m in manifests().values() if m.embedded]

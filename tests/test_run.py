@@ -9,7 +9,8 @@ import torch
 
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.judgements import Judgements
-from perceptbench.datasets.manifest import find_manifest, load_dataset
+from perceptbench.datasets.load import load_dataset
+from perceptbench.datasets.manifest import find_manifest
 from perceptbench.errors import DataError, UsageError
 from perceptbench.metrics.registry import MetricInfo, catalogue, select
 from perceptbench.reporting import run_folder

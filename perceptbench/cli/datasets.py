@@ -17,7 +17,7 @@ def list_datasets() -> None:
     rows = []
     for m in manifests().values():
         source = "embedded" if m.embedded else "fetched" if m.archive else "--data-dir"
-        counts = ", ".join(f"{key} {count:,}" for key, count in m.expect.items())
+        counts = ", ".join(f"{k} {e.items:,}" for k, e in m.expect.items() if e.items)
         rows.append((m.name, counts, m.images, source, m.title))
     header = ("dataset", "slice/protocol: judgements", "images", "from", "title")
     click.echo(format_table(header, rows), nl=False)

@@ -60,7 +60,8 @@ def run(
     perceptbench run material-appearance --data-dir data --weights-dir weights
     """
     from perceptbench import run as pipeline
-    from perceptbench.datasets.manifest import find_manifest, load_dataset, manifests
+    from perceptbench.datasets.load import load_dataset
+    from perceptbench.datasets.manifest import find_manifest, manifests
     from perceptbench.datasets.readers.table import judgement_file
     from perceptbench.metrics.registry import catalogue, select
     from perceptbench.reporting import run_folder

@@ -25,12 +25,14 @@ class Dataset:
     load : image key -> float32 tensor (3, H, W) in [0, 1], sRGB-coded; raises DataError
         where there is no such image.
     folder : where the keys are relative paths of image files; None for computed images.
+    left_out : what of the dataset is not in the tables because this copy lacks it, in sentences.
     """
 
     name: str
     judgements: tuple[Judgements, ...]
     load: Callable[[str], torch.Tensor]
     folder: Path | None = None
+    left_out: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
         """sha256 over the judgements and, where images are files, over their bytes.

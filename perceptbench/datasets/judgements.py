@@ -105,15 +105,18 @@ def validate(table: pd.DataFrame, source: str) -> pd.DataFrame:
             row = int(empty.to_numpy().argmax())
             raise DataError(f"{source}: row {row + 1} has no image in column `{column}`")
         table[column] = table[column].astype(str)
-    if protocol == "rating":
-        both = {"quality", "impairment"}.issubset(table.columns)
-        if both:
-            raise DataError(f"{source}: has both `quality` and `impairment`; keep the one to use")
-        value, upper = ("quality" if "quality" in table else "impairment"), None
-    else:
-        value, upper = ("p_b" if protocol == "2afc" else "p_same"), 1.0
+    if protocol == "rating" and {"quality", "impairment"}.issubset(table.columns):
+        raise DataError(f"{source}: has both `quality` and `impairment`; keep the one to use")
+    value = value_column(table)
+    upper = None if protocol == "rating" else 1.0
     table[value] = _numbers(table[value], value, source, upper)
     return table
+
+
+def value_column(table: pd.DataFrame) -> str:
+    """The column of a judgement table that holds what people said."""
+    value = {"2afc": "p_b", "same_different": "p_same"}.get(protocol_of(table, "the table"))
+    return value or ("quality" if "quality" in table else "impairment")
 
 
 def _numbers(column: pd.Series, name: str, source: str, upper: float | None) -> pd.Series:

@@ -1,67 +1,116 @@
 """The catalogue: reads and checks ``datasets_manifest/*.toml``, one file a dataset."""
 
-import importlib
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.download import Archive, fetch
-from perceptbench.datasets.judgements import Judgements, validate
-from perceptbench.errors import DataError, UsageError, unknown
+from perceptbench.datasets.download import Archive
+from perceptbench.datasets.expectations import Expectation
+from perceptbench.errors import DataError, unknown
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 #: Inside the installed package; beside it in a checkout.
 FOLDERS = (_PACKAGE / "datasets_manifest", _PACKAGE.parent / "datasets_manifest")
 
 
-class Published(BaseModel):
-    """A figure a run must come near, and who gave it."""
+class Strict(BaseModel):
+    """A part of a manifest: a key that is not known is an error."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Layout(Strict):
+    """One form in which copies of a dataset exist, and how it is read.
+
+    Attributes
+    ----------
+    name : whose form it is: the owner's, a mirror's.
+    files : base names (or ``folder/name``) that a copy of this form has, in any case.
+    absent : names that it does not have, where another dataset would be mistaken for it.
+    reader : ``module:function``, where it is not the manifest's.
+    read : keyword arguments of the reader.
+    source : where this form is known from.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    absent: tuple[str, ...] = ()
+    reader: str = ""
+    read: dict[str, Any] = {}
+    source: str = ""
+
+
+class Option(Strict):
+    """A choice the user has in how a dataset is read, given as ``--option NAME=VALUE``.
+
+    Attributes
+    ----------
+    rows : it changes which judgements are read, so that the expected counts do not hold.
+    """
+
+    help: str
+    default: str
+    choices: tuple[str, ...] = ()
+    rows: bool = False
+
+
+class Published(Strict):
+    """A figure a run must come near, and who gave it.
+
+    Attributes
+    ----------
+    tolerance : how far ours may be from it; None: shown beside ours, never judged.
+    """
 
     slice: str = "all"
     metric: str
     statistic: str
     value: float
+    tolerance: float | None = None
     source: str
 
 
-class Manifest(BaseModel):
+class Manifest(Strict):
     """What is known of a dataset; the keys of its TOML file.
 
     Attributes
     ----------
     name, title, domain, citation, homepage, licence, notes : for people.
-    reader : ``module:function`` that returns the Dataset; called with the dataset's folder
-        where it has files, else without arguments.
+    terms : what a user accepts before the first download; empty where the owner states none.
+    status : ``documented-only`` where no copy could be read without seeing one.
+    reader : ``module:function`` that returns the Dataset; called with the copy's `Files` and
+        what its layout says, or, where it has no layout, without arguments.
     protocols : the judgement tables it has.
     images : ``computed`` from formulas, or ``files``.
     embedded : needs nothing from outside; part of the run without arguments.
-    marker : a file by which the dataset's folder is known.
     archive : what can be fetched, if it can.
-    expect : ``slice/protocol`` -> number of judged items.
+    layout : the forms in which copies exist; the first that fits is read.
+    option : choices the user has, by name.
+    expect : ``slice/protocol`` -> what the table must be like.
+    in_domain : metrics that were trained or tuned on it.
     published : figures a run must come near.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     name: str
     title: str
-    reader: str
-    protocols: tuple[str, ...]
+    status: Literal["ready", "documented-only"] = "ready"
+    reader: str = ""
+    protocols: tuple[str, ...] = ()
     images: Literal["computed", "files"]
     embedded: bool = False
     domain: str = ""
     citation: str
     homepage: str = ""
     licence: str = "not stated"
+    terms: str = ""
     notes: tuple[str, ...] = ()
-    marker: str = ""
     archive: tuple[Archive, ...] = ()
-    expect: dict[str, int] = {}
+    layout: tuple[Layout, ...] = ()
+    option: dict[str, Option] = {}
+    expect: dict[str, Expectation] = {}
+    in_domain: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
 
 
@@ -90,61 +139,3 @@ def find_manifest(name: str) -> Manifest:
     if name not in known:
         raise unknown("dataset", name, known)
     return known[name]
-
-
-def load_dataset(manifest: Manifest, data_dir: Path | None, cache_dir: Path) -> Dataset:
-    """Reads a dataset and checks that it has the judgements it should have.
-
-    Parameters
-    ----------
-    manifest : which dataset.
-    data_dir : the dataset's folder, or one that holds it (see `find_folder`).
-    cache_dir : where fetched files are kept.
-
-    Raises
-    ------
-    UsageError : its files are in no folder named and cannot be fetched.
-    DataError : a file is missing or cannot be read, or the counts are not as expected.
-    """
-    module, _, function = manifest.reader.partition(":")
-    read = getattr(importlib.import_module(module), function)
-    if manifest.marker:
-        dataset: Dataset = read(_folder_of(manifest, data_dir, cache_dir))
-    else:
-        dataset = read()
-    for part in dataset.judgements:
-        validate(part.table, f"dataset {manifest.name}")
-        key = f"{part.slice}/{part.protocol}"
-        expected = manifest.expect.get(key)
-        if expected is not None and _items(part) != expected:
-            raise DataError(
-                f"dataset {manifest.name}: {key} has {_items(part)} judgements, "
-                f"expected {expected}; is the copy complete?"
-            )
-    return dataset
-
-
-def _items(part: Judgements) -> int:
-    return part.table["item"].nunique() if "item" in part.table else len(part.table)
-
-
-def _folder_of(manifest: Manifest, data_dir: Path | None, cache_dir: Path) -> Path:
-    if data_dir is not None and not data_dir.is_dir():
-        raise UsageError(f"data folder {data_dir} does not exist")
-    folder = find_folder(manifest, data_dir) if data_dir else None
-    if folder is not None:
-        return folder
-    if manifest.archive:
-        fetched = cache_dir / "datasets" / manifest.name
-        fetch(manifest.archive, fetched)
-        return fetched
-    where = (
-        f"no folder with {manifest.marker} in {data_dir}" if data_dir else "--data-dir is needed"
-    )
-    raise UsageError(f"dataset {manifest.name}: {where}; its files come from {manifest.homepage}")
-
-
-def find_folder(manifest: Manifest, data_dir: Path) -> Path | None:
-    """The folder with the manifest's marker: `data_dir`, its folder NAME, or another in it."""
-    candidates = [data_dir, data_dir / manifest.name, *sorted(data_dir.iterdir())]
-    return next((c for c in candidates if (c / manifest.marker).is_file()), None)

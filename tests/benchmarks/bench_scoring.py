@@ -16,6 +16,7 @@ from pathlib import Path
 import lpips
 import torch
 
+from perceptbench.datasets.files import Files
 from perceptbench.datasets.judgements import pairs
 from perceptbench.datasets.readers.material import material_appearance
 from perceptbench.losses.config import Networks
@@ -53,7 +54,7 @@ def main() -> None:
     args = options.parse_args()
     device = choose_device(args.device)
 
-    dataset = material_appearance(args.data / "material-2afc")
+    dataset = material_appearance(Files(args.data / "material-2afc", "material-appearance"))
     table = dataset.judgements[0].table
     images = {key: dataset.load(key).to(device) for key in sorted(set(table["reference"]))}
     infos = [i for i in catalogue().metrics.values() if i.default and i.loss is not None]

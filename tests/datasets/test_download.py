@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from perceptbench.datasets.download import Archive, fetch
-from perceptbench.datasets.manifest import find_manifest, load_dataset
+from perceptbench.datasets.load import load_dataset
+from perceptbench.datasets.manifest import find_manifest
 from perceptbench.errors import DataError
 
 
@@ -62,9 +63,9 @@ def test_an_address_that_does_not_answer_is_named(server, tmp_path):
 def test_a_dataset_that_lies_nowhere_is_fetched_into_the_cache(server, tmp_path):
     folder, url, _ = server
     (folder / "table.json").write_text("[]")
-    path = "bfd_p/bfd-d65.json"
+    path = "rit-dupont.json"
     remote = (Archive(path=path, urls=(f"{url}/table.json",)),)
     manifest = find_manifest("combvd").model_copy(update={"archive": remote})
-    with pytest.raises(DataError, match=r"bfd-d65\.json: not a COMBVD table"):
+    with pytest.raises(DataError, match=r"bfd-d65\.json is nowhere below"):
         load_dataset(manifest, None, tmp_path / "cache")
     assert (tmp_path / "cache" / "datasets" / "combvd" / path).read_text() == "[]"

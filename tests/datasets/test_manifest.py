@@ -3,14 +3,9 @@
 import pytest
 
 from perceptbench.datasets import manifest as catalogue
-from perceptbench.datasets.manifest import (
-    Manifest,
-    find_folder,
-    find_manifest,
-    load_dataset,
-    manifests,
-    read_manifest,
-)
+from perceptbench.datasets.expectations import Expectation
+from perceptbench.datasets.load import find_folder, load_dataset
+from perceptbench.datasets.manifest import Manifest, find_manifest, manifests, read_manifest
 from perceptbench.errors import DataError, UsageError
 
 NAMES = {"combvd", "edge-in-noise", "macadam-osa", "material-appearance", "modelfest"}
@@ -21,7 +16,7 @@ def test_the_catalogue_is_complete_and_the_embedded_suite_needs_no_file():
     assert set(found) == NAMES
     embedded = {m.name for m in found.values() if m.embedded}
     assert embedded == {"modelfest", "edge-in-noise", "macadam-osa"}
-    assert all(not m.marker and not m.archive for m in found.values() if m.embedded)
+    assert all(not m.layout and not m.archive for m in found.values() if m.embedded)
     assert all(m.citation and m.licence and m.expect for m in found.values())
 
 
@@ -60,12 +55,12 @@ def test_a_faulty_manifest_is_named_with_its_key(tmp_path, text, message):
     assert message in str(caught.value)
 
 
-def test_a_folder_is_known_by_its_marker(tmp_path):
+def test_a_folder_is_known_by_the_files_of_a_layout(tmp_path):
     manifest = find_manifest("material-appearance")
     assert find_folder(manifest, tmp_path) is None
     folder = tmp_path / "any name"
     folder.mkdir()
-    (folder / manifest.marker).touch()
+    (folder / manifest.layout[0].files[0].upper()).touch()
     assert find_folder(manifest, tmp_path) == find_folder(manifest, folder) == folder
 
 
@@ -73,13 +68,15 @@ def test_files_that_are_nowhere_are_asked_for(tmp_path):
     manifest = find_manifest("material-appearance")
     with pytest.raises(UsageError, match="--data-dir is needed"):
         load_dataset(manifest, None, tmp_path)
-    with pytest.raises(UsageError, match="no folder with answers_processed_test"):
+    with pytest.raises(UsageError, match="no copy of it is in"):
         load_dataset(manifest, tmp_path, tmp_path)
 
 
 def test_a_copy_of_another_size_is_refused(tmp_path):
-    manifest = find_manifest("macadam-osa").model_copy(update={"expect": {"all/rating": 127}})
-    with pytest.raises(DataError, match="has 128 judgements, expected 127"):
+    manifest = find_manifest("macadam-osa").model_copy(
+        update={"expect": {"all/rating": Expectation(items=127)}}
+    )
+    with pytest.raises(DataError, match="all/rating: 128 judgements, expected 127"):
         load_dataset(manifest, None, tmp_path)
 
 

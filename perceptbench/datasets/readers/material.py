@@ -6,12 +6,12 @@ in sorted order are what the answers' indices count. ``answers[i] = [reference, 
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from perceptbench.datasets.dataset import Dataset
+from perceptbench.datasets.files import Files
 from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements import Judgements
 from perceptbench.errors import DataError
@@ -20,36 +20,33 @@ ANSWERS = "answers_processed_test.json"
 IMAGES = "havran1_ennis_298x298_LDR"
 
 
-def material_appearance(folder: Path) -> Dataset:
+def material_appearance(files: Files) -> Dataset:
     """Reads the published test answers: 3,000 triplets over 100 images.
 
     Parameters
     ----------
-    folder : holds ANSWERS and the folder IMAGES.
+    files : the copy: ANSWERS and the folder IMAGES.
 
     Raises
     ------
     DataError : a file is missing, or an answer names an image that is not there.
     """
-    images = sorted(p.name for p in (folder / IMAGES).glob("*.jpg"))
+    images = files.matching(f"{IMAGES}/*.jpg")
     if not images:
-        raise DataError(f"{folder / IMAGES}: there are no .jpg images")
+        raise DataError(f"{files.folder / IMAGES}: there are no .jpg images")
+    path = files.path(ANSWERS)
     try:
-        answers = json.loads((folder / ANSWERS).read_text())
+        answers = json.loads(path.read_text(encoding="utf-8"))
         triplets = np.array(answers["answers"], dtype=int)
         votes = np.array(answers["agreement"], dtype=float)
         names = np.array(images)[triplets]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise DataError(
-            f"{folder / ANSWERS}: not the published answers for {len(images)} images "
+            f"{path}: not the published answers for {len(images)} images "
             f"({type(error).__name__}: {error})"
         ) from None
     table = pd.DataFrame(names, columns=["reference", "a", "b"])
     table["votes"] = votes.sum(1).astype(int)
     table["p_b"] = votes[:, 1] / votes.sum(1)
-    judgements = Judgements(
-        "material-appearance", table, resample=("reference",), statistics=("2afc",)
-    )
-    return Dataset(
-        "material-appearance", (judgements,), FileLoader(folder / IMAGES), folder / IMAGES
-    )
+    part = Judgements(files.dataset, table, resample=("reference",), statistics=("2afc",))
+    return Dataset(files.dataset, (part,), FileLoader(files.folder), files.folder)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from perceptbench import colour
 from perceptbench.datasets.dataset import Dataset
+from perceptbench.datasets.files import Files
 from perceptbench.datasets.judgements import Judgements
 from perceptbench.datasets.stimuli.display import patch
 from perceptbench.errors import DataError
@@ -38,7 +39,7 @@ FILES = {
 }
 
 
-def combvd(folder: Path) -> Dataset:
+def combvd(files: Files) -> Dataset:
     """Reads the six tables and names each colour by its CIELAB coordinates.
 
     Two tables. ``rating``: ``impairment`` is the perceived difference of a pair. ``2afc``: two
@@ -48,14 +49,14 @@ def combvd(folder: Path) -> Dataset:
 
     Parameters
     ----------
-    folder : holds FILES, each with ``reference_white`` (XYZ, Y = 100), ``xyz`` (colours),
+    files : the copy: FILES, each with ``reference_white`` (XYZ, Y = 100), ``xyz`` (colours),
         ``pairs`` (two indices each) and ``dv`` (perceived differences).
 
     Raises
     ------
     DataError : a file is missing or not of this form; names it.
     """
-    pairs = pd.concat([_read(folder / path, name) for name, path in FILES.items()])
+    pairs = pd.concat([_read(files.path(path), name) for name, path in FILES.items()])
     shown = {key: _in_gamut(_linear(key)) for key in {*pairs["reference"], *pairs["distorted"]}}
     pairs = pairs[pairs["reference"].map(shown) & pairs["distorted"].map(shown)]
     display = f"sRGB, uniform patches of {SIZE} x {SIZE} pixels, no viewing distance"
@@ -92,8 +93,6 @@ def _read(path: Path, name: str) -> pd.DataFrame:
         return pd.DataFrame(
             {"reference": one, "distorted": other, "impairment": difference, "category": name}
         )
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
     except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
         raise DataError(f"{path}: not a COMBVD table ({type(error).__name__}: {error})") from None
 

@@ -5,35 +5,36 @@ import json
 import pandas as pd
 import pytest
 
+from perceptbench.datasets.files import Files
 from perceptbench.datasets.readers.material import ANSWERS, IMAGES, material_appearance
 from perceptbench.datasets.readers.table import judgement_file
 from perceptbench.errors import DataError, UsageError
 
 
 def test_material_appearance_as_published(shared):
-    dataset = material_appearance(shared / "material-2afc")
+    dataset = material_appearance(Files(shared / "material-2afc", "material-appearance"))
     table = dataset.judgements[0].table
     answers = json.loads((shared / "material-2afc" / ANSWERS).read_text())
     names = sorted(p.name for p in (shared / "material-2afc" / IMAGES).iterdir())
     assert len(table) == 3000 and len(names) == 100
     for row in (0, 1234, 2999):
         assert table.loc[row, ["reference", "a", "b"]].tolist() == [
-            names[i] for i in answers["answers"][row]
+            f"{IMAGES}/{names[i]}" for i in answers["answers"][row]
         ]
         for_a, for_b = answers["agreement"][row]
         assert table.p_b[row] == for_b / (for_a + for_b)
-    assert dataset.load(names[0]).shape == (3, 298, 298)
+    assert dataset.load(f"{IMAGES}/{names[0]}").shape == (3, 298, 298)
 
 
 @pytest.mark.parametrize("content", ['{"answers": [[0, 1, 5]], "agreement": [[1, 2]]}', "{}", "["])
 def test_a_wrong_answers_file_is_named(tmp_path, images, content):
     (tmp_path / IMAGES).mkdir()
     with pytest.raises(DataError, match=r"there are no \.jpg images"):
-        material_appearance(tmp_path)
+        material_appearance(Files(tmp_path, "m"))
     (tmp_path / IMAGES / "one.jpg").touch()
     (tmp_path / ANSWERS).write_text(content)
     with pytest.raises(DataError, match="not the published answers for 1 images"):
-        material_appearance(tmp_path)
+        material_appearance(Files(tmp_path, "m"))
 
 
 def test_a_users_file_with_images_beside_it_or_elsewhere(images, tmp_path):

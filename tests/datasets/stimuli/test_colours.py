@@ -9,8 +9,10 @@ import torch
 
 from perceptbench import colour
 from perceptbench.agreement import rating
+from perceptbench.datasets.files import Files
 from perceptbench.datasets.judgements import pairs
-from perceptbench.datasets.manifest import find_manifest, load_dataset
+from perceptbench.datasets.load import load_dataset
+from perceptbench.datasets.manifest import find_manifest
 from perceptbench.datasets.stimuli.combvd import FILES, combvd
 from perceptbench.datasets.stimuli.macadam_osa import macadam_osa
 from perceptbench.errors import DataError
@@ -84,7 +86,7 @@ def test_combvd_reproduces_the_reference_scores(combvd_folder, tmp_path, weights
 
 
 def test_combvd_triplets_share_a_colour_within_one_set_and_differ(combvd_folder):
-    triplets, ratings = (part.table for part in combvd(combvd_folder).judgements)
+    triplets, ratings = (part.table for part in combvd(Files(combvd_folder, "combvd")).judgements)
     assert triplets.p_b.isin([0, 1]).all() and (triplets.a != triplets.b).all()
     known = {}
     for row in ratings.itertuples():
@@ -96,7 +98,7 @@ def test_combvd_triplets_share_a_colour_within_one_set_and_differ(combvd_folder)
 
 
 def test_combvd_patches_have_their_lab_against_the_displays_white(combvd_folder):
-    dataset = combvd(combvd_folder)
+    dataset = combvd(Files(combvd_folder, "combvd"))
     white = colour.linear_to_xyz(torch.ones(3, 1, 1).double())
     for key in dataset.judgements[1].table["reference"].iloc[[5, 900, 3000]]:
         patch = dataset.load(key).double()
@@ -106,10 +108,10 @@ def test_combvd_patches_have_their_lab_against_the_displays_white(combvd_folder)
 
 
 def test_a_combvd_file_that_is_missing_or_wrong_is_named(combvd_folder, tmp_path):
-    with pytest.raises(DataError, match=r"bfd-d65\.json: there is no such file"):
-        combvd(tmp_path)
+    with pytest.raises(DataError, match=r"bfd-d65\.json is nowhere below"):
+        combvd(Files(tmp_path, "combvd"))
     (tmp_path / "bfd_p").mkdir()
     for content in ("[", "{}", '{"xyz": [[1, 2]], "reference_white": [1, 1, 1]}'):
         (tmp_path / "bfd_p" / "bfd-d65.json").write_text(content)
         with pytest.raises(DataError, match=r"bfd-d65\.json: not a COMBVD table"):
-            combvd(tmp_path)
+            combvd(Files(tmp_path, "combvd"))

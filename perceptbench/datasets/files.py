@@ -1,0 +1,132 @@
+"""The files of a dataset's copy, found by base name whatever case, separators or folders it has.
+
+Mirrors rename: ``I01.BMP`` becomes ``i01.bmp``, ``Part 1`` becomes ``Part_1``, folders come and
+go. A name from a label file is looked up by its base name, without case and with a space and an
+underscore the same; where several files have it, by as many of the folders before it as agree.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pandas as pd
+
+from perceptbench.errors import DataError
+
+#: Leftovers of macOS in archives: ``._x.png`` is no image.
+JUNK = ("._", ".DS_Store", "__MACOSX")
+
+
+class Files:
+    """Every file below a folder, by base name.
+
+    Attributes
+    ----------
+    folder : where the copy lies.
+    dataset : the dataset's name, for messages.
+    """
+
+    def __init__(self, folder: Path, dataset: str) -> None:
+        self.folder, self.dataset = folder, dataset
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        self._paths: set[str] = set()
+        seen: set[tuple[int, int]] = set()  # a link to a folder above would have no end
+        for where, folders, names in os.walk(folder, followlinks=True):
+            identity = os.stat(where)
+            if (identity.st_dev, identity.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((identity.st_dev, identity.st_ino))
+            folders[:] = sorted(f for f in folders if not f.startswith(JUNK))
+            below = Path(where).relative_to(folder)
+            for name in sorted(names):
+                if not name.startswith(JUNK):
+                    path = (below / name).as_posix()
+                    self._by_name[_fold(name)].append(path)
+                    self._paths.add(path)
+
+    def candidates(self, name: str) -> list[str]:
+        """The files that `name` may mean: relative paths, several where it is ambiguous."""
+        if name in self._paths:
+            return [name]
+        wanted = [_fold(part) for part in name.replace("\\", "/").split("/") if part]
+        found = self._by_name.get(wanted[-1], []) if wanted else []
+        if len(found) < 2:
+            return list(found)
+        agreeing = [_agreement(wanted, path) for path in found]
+        best = max(agreeing)
+        return [path for path, n in zip(found, agreeing, strict=True) if n == best]
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name, or of this pattern (see `matching`)."""
+        return bool(self.matching(name) if "*" in name or "/" in name else self.candidates(name))
+
+    def path(self, name: str) -> Path:
+        """The one file of this name; raises DataError where there is none, or several."""
+        found = self.candidates(name)
+        if len(found) == 1:
+            return self.folder / found[0]
+        what = f"{len(found)} times: {', '.join(found[:3])}" if found else "nowhere"
+        raise DataError(f"dataset {self.dataset}: {name} is {what} below {self.folder}")
+
+    def matching(self, pattern: str) -> list[str]:
+        """Relative paths, sorted, whose last parts match a pattern such as ``labels/*.csv``."""
+        parts = [_fold(part) for part in pattern.split("/")]
+        return sorted(
+            path
+            for name, paths in self._by_name.items()
+            if fnmatchcase(name, parts[-1])
+            for path in paths
+            if _matches(path, parts)
+        )
+
+
+def _fold(part: str) -> str:
+    return part.casefold().replace(" ", "_")
+
+
+def _agreement(wanted: list[str], path: str) -> int:
+    """How many parts, from the end, `path` shares with what was asked for."""
+    parts = [_fold(part) for part in path.split("/")]
+    n = 0
+    for one, other in zip(reversed(wanted), reversed(parts), strict=False):
+        if one != other:
+            break
+        n += 1
+    return n
+
+
+def _matches(path: str, parts: list[str]) -> bool:
+    tail = [_fold(part) for part in path.split("/")][-len(parts) :]
+    return len(tail) == len(parts) and all(map(fnmatchcase, tail, parts))
+
+
+def resolve(
+    table: pd.DataFrame, columns: Iterable[str], files: Files
+) -> tuple[pd.DataFrame, list[str]]:
+    """Turns image names into relative paths of the files they mean.
+
+    Parameters
+    ----------
+    table : judgements whose image columns hold names as the labels spell them.
+    columns : the image columns.
+    files : the copy.
+
+    Returns
+    -------
+    The rows all of whose images were found, with their index, and the images that were not: each
+    by name, with the files it may mean where there is more than one.
+    """
+    columns = list(columns)
+    names = pd.unique(pd.concat([table[column] for column in columns], ignore_index=True))
+    found = {name: files.candidates(name) for name in names}
+    paths = {name: paths[0] for name, paths in found.items() if len(paths) == 1}
+    unresolved = [
+        f"{name} ({len(found[name])} files: {', '.join(found[name][:3])})" if found[name] else name
+        for name in names
+        if name not in paths
+    ]
+    resolved = table.assign(**{column: table[column].map(paths) for column in columns})
+    return resolved.dropna(subset=columns), unresolved

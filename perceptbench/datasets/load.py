@@ -1,0 +1,212 @@
+"""A manifest and a folder in, a checked Dataset out."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from perceptbench.datasets.dataset import Dataset
+from perceptbench.datasets.download import fetch
+from perceptbench.datasets.expectations import Expectation, violations
+from perceptbench.datasets.files import Files, resolve
+from perceptbench.datasets.judgements import PROTOCOLS, Judgements, validate
+from perceptbench.datasets.manifest import Layout, Manifest
+from perceptbench.errors import DataError, UsageError, nearest
+
+#: Missing images named in an error; `datasets verify` names all.
+SHOWN = 5
+
+
+def load_dataset(
+    manifest: Manifest,
+    data_dir: Path | None,
+    cache_dir: Path,
+    *,
+    options: Mapping[str, str] | None = None,
+    allow_missing: bool = False,
+) -> Dataset:
+    """Finds a dataset's copy, reads it and checks that it is what it should be.
+
+    Parameters
+    ----------
+    manifest : which dataset.
+    data_dir : the dataset's folder, or one that holds it (see `find_folder`).
+    cache_dir : where fetched files are kept.
+    options : choices in how it is read (`Manifest.option`).
+    allow_missing : leave out judgements whose images are not there, and say so.
+
+    Raises
+    ------
+    UsageError : its files are in no folder named and cannot be fetched.
+    DataError : a file is missing or cannot be read, or the judgements are not as expected.
+    """
+    folder = _folder_of(manifest, data_dir, cache_dir) if manifest.layout else None
+    return read_dataset(manifest, folder, options=options, allow_missing=allow_missing)
+
+
+def read_dataset(
+    manifest: Manifest,
+    folder: Path | None = None,
+    *,
+    options: Mapping[str, str] | None = None,
+    allow_missing: bool = False,
+) -> Dataset:
+    """Reads the copy in `folder` (None: the dataset has no files) and checks it.
+
+    Orientation guards run whatever is allowed to be missing.
+
+    Raises
+    ------
+    DataError : as `load_dataset`.
+    """
+    found = _examine(manifest, folder, options or {})
+    wrong = [*found.wrong, *([] if allow_missing else found.incomplete)]
+    if wrong:
+        raise DataError(f"dataset {manifest.name}: {'; '.join(wrong)}; is the copy complete?")
+    if not found.unresolved:
+        return replace(found.dataset, left_out=tuple(found.incomplete))
+    names = ", ".join(found.unresolved[:SHOWN])
+    more = len(found.unresolved) - SHOWN
+    sentence = (
+        f"{found.lost:,} of {found.judged:,} judgements name images that are not in {folder}: "
+        f"{names}{f' and {more:,} more' if more > 0 else ''}"
+    )
+    if not allow_missing:
+        raise DataError(
+            f"dataset {manifest.name}: {sentence}; `perceptbench datasets verify "
+            f"{manifest.name}` names all, --allow-missing leaves them out"
+        )
+    if any(part.table.empty for part in found.dataset.judgements):
+        raise DataError(f"dataset {manifest.name}: {sentence}; nothing is left to judge")
+    return replace(found.dataset, left_out=(*found.incomplete, sentence))
+
+
+def check(manifest: Manifest, folder: Path | None = None) -> list[str]:
+    """What is missing from a copy or wrong with it, each by name; empty where all is well."""
+    try:
+        found = _examine(manifest, folder, {})
+    except DataError as error:
+        return [str(error)]
+    return [*found.wrong, *found.incomplete, *(f"missing: {name}" for name in found.unresolved)]
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """A dataset as read, its image keys resolved, and what about it is not as expected."""
+
+    dataset: Dataset
+    wrong: list[str]
+    incomplete: list[str]
+    unresolved: list[str]
+    lost: int
+    judged: int
+
+
+def _examine(manifest: Manifest, folder: Path | None, options: Mapping[str, str]) -> _Examined:
+    files = Files(folder, manifest.name) if folder is not None else None
+    dataset = _read(manifest, files, _choices(manifest, options))
+    as_published = not any(o.rows and options.get(n, o.default) != o.default
+                           for n, o in manifest.option.items())  # fmt: skip
+    wrong: list[str] = []
+    incomplete: list[str] = []
+    unresolved: dict[str, None] = {}
+    parts: list[Judgements] = []
+    lost = judged = 0
+    expected = dict(manifest.expect)
+    for part in dataset.judgements:
+        key = f"{part.slice}/{part.protocol}"
+        table = validate(part.table, f"dataset {manifest.name}, {key}")
+        expect = expected.pop(key, Expectation())
+        guard = Expectation(levels=expect.levels)
+        wrong += [f"{key}: {what}" for what in violations(table, guard)]
+        if as_published:
+            rest = expect.model_copy(update={"levels": None})
+            incomplete += [f"{key}: {what}" for what in violations(table, rest)]
+        judged += len(table)
+        if files is not None and manifest.images == "files":
+            rows = len(table)
+            table, names = resolve(table, PROTOCOLS[part.protocol][1], files)
+            unresolved.update(dict.fromkeys(names))
+            lost += rows - len(table)
+        observers = part.observers
+        if observers is not None:
+            observers = observers.loc[table.index].reset_index(drop=True)
+        table = table.reset_index(drop=True)
+        parts.append(replace(part, table=table, observers=observers))
+    if as_published:
+        incomplete += [f"{key}: not in this copy" for key, e in expected.items() if not e.optional]
+    dataset = replace(dataset, judgements=tuple(parts))
+    return _Examined(dataset, wrong, incomplete, list(unresolved), lost, judged)
+
+
+def _read(manifest: Manifest, files: Files | None, choices: Mapping[str, str]) -> Dataset:
+    if manifest.status == "documented-only":
+        raise DataError(
+            f"dataset {manifest.name} is documented only: its layout is not known; "
+            f"see {manifest.homepage or 'its citation'}"
+        )
+    if files is None:
+        return _function(manifest.reader)(**choices)
+    layout = find_layout(manifest, files)
+    if layout is None:
+        lacks = "; ".join(
+            f"{form.name}: no {', '.join(n for n in form.files if not files.has(n)) or 'match'}"
+            for form in manifest.layout
+        )
+        raise DataError(
+            f"dataset {manifest.name}: {files.folder} is not a copy in a known form ({lacks})"
+        )
+    return _function(layout.reader or manifest.reader)(files, **layout.read, **choices)
+
+
+def _function(name: str) -> Callable[..., Dataset]:
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _choices(manifest: Manifest, options: Mapping[str, str]) -> dict[str, str]:
+    for name, value in options.items():
+        if name not in manifest.option:
+            known = ", ".join(manifest.option) or "none"
+            raise UsageError(
+                f"dataset {manifest.name} has no option {name!r}"
+                f"{nearest(name, manifest.option)}; it has: {known}"
+            )
+        choices = manifest.option[name].choices
+        if choices and value not in choices:
+            raise UsageError(
+                f"dataset {manifest.name}: option {name} is {value!r}, not {' or '.join(choices)}"
+            )
+    return {name: options.get(name, option.default) for name, option in manifest.option.items()}
+
+
+def find_layout(manifest: Manifest, files: Files) -> Layout | None:
+    """The first known form whose files are all there."""
+    for layout in manifest.layout:
+        if all(map(files.has, layout.files)) and not any(map(files.has, layout.absent)):
+            return layout
+    return None
+
+
+def _folder_of(manifest: Manifest, data_dir: Path | None, cache_dir: Path) -> Path:
+    if data_dir is not None and not data_dir.is_dir():
+        raise UsageError(f"data folder {data_dir} does not exist")
+    folder = find_folder(manifest, data_dir) if data_dir else None
+    if folder is not None:
+        return folder
+    if manifest.archive:
+        fetched = cache_dir / "datasets" / manifest.name
+        fetch(manifest.archive, fetched)
+        return fetched
+    where = f"no copy of it is in {data_dir}" if data_dir else "--data-dir is needed"
+    raise UsageError(f"dataset {manifest.name}: {where}; its files come from {manifest.homepage}")
+
+
+def find_folder(manifest: Manifest, data_dir: Path) -> Path | None:
+    """The folder of a copy in a known form: `data_dir`'s folder NAME, another in it, or itself."""
+    inside = sorted(path for path in data_dir.iterdir() if path.is_dir())
+    named = [path for path in inside if path.name.casefold() == manifest.name]
+    for folder in (*named, *(path for path in inside if path not in named), data_dir):
+        if find_layout(manifest, Files(folder, manifest.name)) is not None:
+            return folder
+    return None

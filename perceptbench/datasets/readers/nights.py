@@ -1,0 +1,69 @@
+"""NIGHTS (Fu et al. 2023): which of two synthetic variations looks more like the reference.
+
+``data.csv`` is read by the names of its columns, whose order is not the same in every source:
+``right_vote`` is the share of people who picked the right image, ``votes`` how many there were.
+"""
+
+import pandas as pd
+
+from perceptbench.datasets.dataset import Dataset
+from perceptbench.datasets.files import Files
+from perceptbench.datasets.images import FileLoader
+from perceptbench.datasets.judgements import Judgements, read_table
+from perceptbench.errors import DataError, UsageError
+
+COLUMNS = ("ref_path", "left_path", "right_path", "right_vote", "votes", "split", "is_imagenet")
+
+
+def nights(files: Files, min_votes: str = "6") -> Dataset:
+    """Reads the triplets: a slice each for ``train``, ``val``, ``test`` and the halves of test.
+
+    ``test_imagenet`` and ``test_no_imagenet`` together are ``test``, so that their mean weighted
+    by length is its figure.
+
+    Parameters
+    ----------
+    files : the copy.
+    min_votes : triplets with fewer votes are left out, as the authors do (6: unanimous ones).
+
+    Raises
+    ------
+    UsageError : `min_votes` is not a number.
+    DataError : the table lacks a column.
+    """
+    if not min_votes.isdecimal():
+        raise UsageError(
+            f"dataset {files.dataset}: option min_votes is {min_votes!r}, not a number"
+        )
+    path = files.path("data.csv")
+    raw = read_table(path).rename(columns=str.strip)
+    missing = [column for column in COLUMNS if column not in raw]
+    if missing:
+        raise DataError(f"{path}: no column {', '.join(missing)}")
+    raw = raw[raw["votes"] >= int(min_votes)]
+    table = pd.DataFrame(
+        {
+            "reference": raw["ref_path"],
+            "a": raw["left_path"],
+            "b": raw["right_path"],
+            "p_b": raw["right_vote"],
+            "votes": raw["votes"],
+            "category": raw["is_imagenet"].astype(str).str.strip().str.lower().isin(["true", "1"]),
+            "split": raw["split"].str.strip(),
+        }
+    )
+    table["category"] = table["category"].map({True: "imagenet", False: "no_imagenet"})
+    slices = {name: table[table["split"] == name] for name in ("train", "val", "test")}
+    for half in ("imagenet", "no_imagenet"):
+        slices[f"test_{half}"] = slices["test"][slices["test"]["category"] == half]
+    parts = tuple(
+        Judgements(
+            files.dataset,
+            part.reset_index(drop=True),
+            slice=name,
+            statistics=("2afc",) if name in ("val", "test") else (),
+        )
+        for name, part in slices.items()
+        if len(part)
+    )
+    return Dataset(files.dataset, parts, FileLoader(files.folder), files.folder)
