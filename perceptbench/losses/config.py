@@ -16,9 +16,11 @@ A feature loss names a network and one row a tap; a composite loss one row a ter
     layer = "relu3_3"         # `perceptbench metrics taps vgg16` lists them; or "image"
     distance = "l2"           # see distances.DISTANCES
     weight = 1.0
-    head = "lpips:vgg:2"      # see weights.load_head; for unit_normalised, structure_texture
+    head = "lpips:vgg:2"      # see weights.load_head; for unit_normalised, structure_texture;
+                              # [1.0] gives every channel the same weight
     reduction = "mean"        # for l1, l2, lp, mean_feature
     p = 3                     # for lp
+    epsilon = 1e-10           # for cosine, unit_normalised: added to the lengths
 
     [[term]]                  # instead of [backbone] and [[tap]]
     weight = 0.1
@@ -41,7 +43,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    PositiveFloat,
+    ValidationError,
+    model_validator,
+)
 from torch import nn
 
 from perceptbench.errors import DataError, UsageError, unknown
@@ -49,6 +58,7 @@ from perceptbench.losses.backbones import Backbone, Network, load_network
 from perceptbench.losses.composite import Composite
 from perceptbench.losses.distances import POWERS, REDUCTIONS, distance
 from perceptbench.losses.feature_loss import FeatureLoss, Term
+from perceptbench.losses.fused import EPSILON
 from perceptbench.losses.gan import FeatureMatching
 from perceptbench.losses.inputs import Input
 from perceptbench.losses.networks import architecture
@@ -82,6 +92,7 @@ class TapRow(_Table):
     head: str | tuple[NonNegativeFloat, ...] | None = None
     reduction: str | None = None
     p: float | None = None
+    epsilon: PositiveFloat | None = None
 
 
 class TermRow(_Table):
@@ -178,7 +189,7 @@ def parse_loss(table: Mapping[str, Any], source: str) -> LossConfig:
         if config.backbone is not None:
             architecture(config.backbone.name)
         for row in config.tap:
-            distance(row.distance, row.p, row.reduction, row.head is not None)
+            distance(row.distance, row.p, row.reduction, row.head is not None, row.epsilon)
     except UsageError as error:
         raise UsageError(f"{source}: {error}") from None
     return config
@@ -234,7 +245,7 @@ def _build(
     )
     heads = [load_head(row.head, base, networks.folder) for row in rows]
     terms = [
-        Term(row.layer, row.distance, row.weight, head, row.p, row.reduction)
+        Term(row.layer, row.distance, row.weight, head, row.p, row.reduction, row.epsilon)
         for row, head in zip(rows, heads, strict=True)
     ]
     loss = FeatureLoss(backbone, terms, **{"detach_target": config.detach_target, **options})
@@ -281,7 +292,7 @@ def _check_heads(loss: FeatureLoss) -> None:
     for number in headed:
         term = loss.terms[number]
         wanted = term.how.compare(*[term.how.embed(at[term.tap])] * 2).shape[1]
-        if loss.weights(number).numel() != wanted:
+        if loss.weights(number).numel() not in (1, wanted):
             raise UsageError(
                 f"tap {term.tap!r}: the head has {loss.weights(number).numel()} weights, "
                 f"{wanted} are needed there"
@@ -390,8 +401,14 @@ def _resolved_tap(row: TapRow, loss: FeatureLoss, number: int) -> dict[str, Any]
         given["reduction"] = row.reduction or REDUCTIONS[0]
     if row.distance in ("l1", "l2", "lp"):
         given.update(distance="lp", p=row.p or POWERS[row.distance][1])
+    if row.epsilon not in (None, EPSILON):
+        given["epsilon"] = row.epsilon
     head = getattr(loss, f"head{number}")
-    return given if head is None else {**given, "head": _digest({"": head})}
+    if head is None:
+        return given
+    if len(head.unique()) == 1:
+        head = head[:1]  # equal weights are said in one or in one a channel
+    return {**given, "head": _digest({"": head})}
 
 
 def fingerprint(resolved: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ Reductions of ``l1``, ``l2`` and ``lp`` over channels and locations, which the o
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import torch
@@ -38,17 +38,18 @@ def raw(activations: Tensor) -> Tensor:
     return activations
 
 
-def unit(activations: Tensor) -> Tensor:
+def unit(activations: Tensor, epsilon: float = EPSILON) -> Tensor:
     """Activations (N, C, H, W) scaled to unit length over the channels at each location.
 
-    A location without any activation stays zero. Zhang et al. 2018, eq. 1.
+    A location without any activation stays zero. Zhang et al. 2018, eq. 1. `epsilon`, added to
+    the length, decides what a location of faint activation becomes; 1e-10 as in the authors'
+    code.
     """
     # Not vector_norm: over a dimension that is not the last it takes ten times as long on a CPU.
     square = (activations * activations).sum(1, keepdim=True)
     # The floor keeps the root's derivative finite where nothing is active.
     norm = square.clamp_min(torch.finfo(square.dtype).tiny).sqrt()
-    # 1e-10 as in the authors' code: it decides what a location of faint activation becomes.
-    return activations / (norm + EPSILON)
+    return activations / (norm + epsilon)
 
 
 def unit_flat(activations: Tensor) -> Tensor:
@@ -85,6 +86,12 @@ def reduced_power(x: Tensor, y: Tensor, p: float, reduction: str) -> Tensor:
         return powers.flatten(2).mean(2).sum(1, keepdim=True)
     flat = powers.flatten(1)
     return flat.mean(1, keepdim=True) if reduction == "mean" else flat.sum(1, keepdim=True)
+
+
+def fused_units(x: Tensor, y: Tensor, weights: Tensor, epsilon: float = EPSILON) -> Tensor:
+    """What `channel_square` of `unit` gives times weights (C,), (N,), in one go."""
+    found: Tensor = UnitSquares.apply(x, y, weights, epsilon)
+    return found
 
 
 def sum_square(x: Tensor, y: Tensor) -> Tensor:
@@ -194,12 +201,12 @@ def _squares_map(x: Tensor, y: Tensor) -> Tensor:
     return (x - y).square()
 
 
-#: Distances without parameters. For unit vectors 1 - cos = |u - v|^2 / 2; this form does not
+#: Distances that have one form. For unit vectors 1 - cos = |u - v|^2 / 2; this form does not
 #: cancel for similar images and gives 0, not 1, where both activations are zero.
 FIXED = {
-    "cosine": Distance(unit, channel_square, 0.5, _squares_map, UnitSquares.apply, Row()),
+    "cosine": Distance(unit, channel_square, 0.5, _squares_map, fused_units, Row()),
     "cosine_flat": Distance(unit_flat, sum_square, head=0.5),
-    "unit_normalised": Distance(unit, channel_square, None, _squares_map, UnitSquares.apply, Row()),
+    "unit_normalised": Distance(unit, channel_square, None, _squares_map, fused_units, Row()),
     # Squared Frobenius norm, Johnson et al. 2016, eq. 4.
     "gram": Distance(gram, sum_square),
     "structure_texture": Distance(raw, mean_structure_texture),
@@ -219,7 +226,11 @@ DISTANCES = (*POWERS, *FIXED)
 
 @cache
 def distance(
-    name: str, p: float | None = None, reduction: str | None = None, headed: bool = False
+    name: str,
+    p: float | None = None,
+    reduction: str | None = None,
+    headed: bool = False,
+    epsilon: float | None = None,
 ) -> Distance:
     """The distance of a name; equal arguments give the same object.
 
@@ -229,6 +240,7 @@ def distance(
     p : the power of ``lp``, at least 1.
     reduction : one of REDUCTIONS (default ``mean``), for ``l1``, ``l2``, ``lp``, ``mean_feature``.
     headed : whether the primitives are weighted by a head.
+    epsilon : added to the lengths of ``cosine`` and ``unit_normalised``, default EPSILON.
 
     Raises
     ------
@@ -238,10 +250,19 @@ def distance(
         raise UsageError(f"unknown distance {name!r}; one of {', '.join(DISTANCES)}")
     if (p is None) == (name == "lp"):
         raise UsageError(f"distance {name!r} {'needs a' if p is None else 'takes no'} power `p`")
+    if epsilon is not None and (name not in FIXED or FIXED[name].embed is not unit):
+        raise UsageError(f"distance {name!r} takes no `epsilon`")
     if name in FIXED:
         if reduction is not None:
             raise UsageError(f"distance {name!r} takes no `reduction`: it has its own")
         found = HEADED.get(name, FIXED[name]) if headed else FIXED[name]
+        if epsilon not in (None, EPSILON) and found.embed is unit:
+            found = replace(
+                found,
+                embed=partial(unit, epsilon=epsilon),
+                fused=partial(fused_units, epsilon=epsilon),
+                row=Row(epsilon=epsilon),
+            )
     else:
         embed, power_of_name = POWERS[name]
         exponent = p if power_of_name is None else power_of_name

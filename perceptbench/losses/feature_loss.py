@@ -23,8 +23,9 @@ class Term:
     distance : one of DISTANCES.
     weight : factor of this summand, non-negative.
     head : weights (K,) of the primitives: (C,) for ``unit_normalised``, (2C,) for
-        ``structure_texture``, where it may also be None (equal weights); else None.
-    p, reduction : see `distances.distance`.
+        ``structure_texture``, where it may also be None (their mean), or (1,), the same for
+        all; else None.
+    p, reduction, epsilon : see `distances.distance`.
     """
 
     tap: str
@@ -33,11 +34,13 @@ class Term:
     head: Tensor | None = None
     p: float | None = None
     reduction: str | None = None
+    epsilon: float | None = None
 
     @property
     def how(self) -> Distance:
         """What is computed; raises UsageError where the parameters do not go together."""
-        return distance(self.distance, self.p, self.reduction, self.head is not None)
+        headed = self.head is not None
+        return distance(self.distance, self.p, self.reduction, headed, self.epsilon)
 
 
 class FeatureLoss(nn.Module):

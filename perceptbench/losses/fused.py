@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-#: Added to the norm (`distances.unit`).
+#: Added to the norm (`distances.unit`) where nothing else is asked for.
 EPSILON = 1e-10
 #: Bytes of one operand of a piece on a CPU, whose last cache should hold a few of them; smaller
 #: ones cost more in calls. A GPU takes everything at once.
@@ -22,27 +22,29 @@ PIECE_BYTES = 1 << 20
 class UnitSquares(torch.autograd.Function):
     """Mean over the locations of sum_c w_c (u_c - v_c)^2, u and v of unit length over channels.
 
-    ``UnitSquares.apply(x, y, w)``: two (N, C, H, W) and (C,) -> (N,). Once differentiable with
-    respect to x and y. Fastest where the channels lie side by side in memory.
+    ``UnitSquares.apply(x, y, w, epsilon)``: two (N, C, H, W) and (C,) -> (N,); epsilon is added
+    to the lengths. Once differentiable with respect to x and y. Fastest where the channels lie
+    side by side in memory.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor, weights: Tensor, epsilon: float) -> Tensor:
         a, b = rows(x), rows(y)
-        scale_a, scale_b = (t.new_empty(len(t), 1) for t in (a, b))
+        norm_a, norm_b = (t.new_empty(len(t), 1) for t in (a, b))
         values = a.new_empty(len(a))
         for piece in pieces(a):
-            u = a[piece] * _scale(a[piece], out=scale_a[piece])
+            u = _unit(a[piece], epsilon, norm_a[piece])
             # Not addcmul: fused with the product, the difference of equal values is not 0.
-            u -= b[piece] * _scale(b[piece], out=scale_b[piece])
+            u -= _unit(b[piece], epsilon, norm_b[piece])
             torch.mv(u.square_(), weights, out=values[piece])
-        ctx.save_for_backward(x, y, weights, scale_a, scale_b)
+        ctx.save_for_backward(x, y, weights, norm_a, norm_b)
+        ctx.epsilon = epsilon
         return values.view(len(x), -1).mean(1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, y, weights, scale_a, scale_b = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        x, y, weights, norm_a, norm_b = ctx.saved_tensors
         a, b = rows(x), rows(y)
         at_x, at_y = (
             torch.empty_like(t) if needed else None
@@ -51,13 +53,14 @@ class UnitSquares(torch.autograd.Function):
         places = len(a) // len(x)
         outer = ((2 / places) * gradient).repeat_interleave(places)[:, None]
         for piece in pieces(a):
-            u, v = a[piece] * scale_a[piece], b[piece] * scale_b[piece]
+            scale_a, scale_b = (_scale(norm[piece], ctx.epsilon) for norm in (norm_a, norm_b))
+            u, v = a[piece] * scale_a, b[piece] * scale_b
             at = torch.sub(u, v).mul_(weights).mul_(outer[piece])
             if at_x is not None:
-                _through_norm(u, scale_a[piece], at, at_x[piece])
+                _through_norm(u, norm_a[piece], scale_a, at, out=at_x[piece])
             if at_y is not None:
-                _through_norm(v, scale_b[piece], at.neg_(), at_y[piece])
-        return _as_map(at_x, x), _as_map(at_y, y), None
+                _through_norm(v, norm_b[piece], scale_b, at.neg_(), out=at_y[piece])
+        return _as_map(at_x, x), _as_map(at_y, y), None, None
 
 
 def rows(activations: Tensor) -> Tensor:
@@ -74,16 +77,19 @@ def pieces(a: Tensor) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-def _scale(a: Tensor, out: Tensor) -> Tensor:
-    """What brings each row to unit length, (R, 1)."""
-    norm = torch.linalg.vector_norm(a, dim=1, keepdim=True, out=out)
-    return norm.add_(EPSILON).reciprocal_()
+def _unit(a: Tensor, epsilon: float, norm: Tensor) -> Tensor:
+    """Rows brought to unit length; puts their lengths into `norm`, (R, 1)."""
+    return a * _scale(torch.linalg.vector_norm(a, dim=1, keepdim=True, out=norm), epsilon)
 
 
-def _through_norm(u: Tensor, scale: Tensor, gradient: Tensor, out: Tensor) -> None:
+def _scale(norm: Tensor, epsilon: float) -> Tensor:
+    return (norm + epsilon).reciprocal_()
+
+
+def _through_norm(u: Tensor, norm: Tensor, scale: Tensor, gradient: Tensor, out: Tensor) -> None:
     """Puts the gradient for a into `out`, given that for u = a * scale."""
     # At |a| = 0 the norm's subgradient is 0, as autograd takes it; u is 0 there, too.
-    share = (1 - EPSILON * scale).clamp_min_(1e-20)  # |a| / (|a| + epsilon)
+    share = (norm * scale).clamp_min_(1e-20)  # |a| / (|a| + epsilon)
     radial = torch.linalg.vecdot(u, gradient)[:, None].div_(share)
     torch.addcmul(gradient, u, radial, value=-1, out=out).mul_(scale)
 

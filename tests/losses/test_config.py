@@ -45,6 +45,9 @@ def test_every_preset_is_valid():
         ({"tap": [{**ROW, "reduction": "max"}]}, "unknown reduction 'max'"),
         ({"tap": [{**ROW, "distance": "gram", "reduction": "sum"}]}, "takes no `reduction`"),
         ({"tap": [{**ROW, "head": [1.0]}]}, "'l2' takes no per-channel head"),
+        ({"tap": [{**ROW, "epsilon": 1e-3}]}, "'l2' takes no `epsilon`"),
+        ({"tap": [{**ROW, "distance": "cosine_flat", "epsilon": 1e-3}]}, "takes no `epsilon`"),
+        ({"tap": [{**ROW, "distance": "cosine", "epsilon": 0}]}, "key `tap.0.epsilon`"),
         ({"tap": [{**ROW, "distance": "unit_normalised"}]}, "needs a per-channel head"),
         ({"tapz": {}}, "key `tapz`"),
         ({"backbone": {**NETWORK, "name": "alexnett"}}, "did you mean alexnet"),
@@ -181,7 +184,14 @@ def test_a_head_changes_the_hash_by_its_values():
     def of(head):
         return hash_of({**GOOD, "tap": [{**ROW, "distance": "unit_normalised", "head": head}]})
 
-    assert of([1.0] * 16) == of([1.0] * 16) != of([1.0] * 15 + [2.0])
+    assert of([1.0] * 16) == of([1.0]) != of([1.0] * 15 + [2.0])
+
+
+def test_epsilon_changes_the_hash_unless_it_is_the_usual_one():
+    def of(**keys):
+        return hash_of({**GOOD, "tap": [{**ROW, "distance": "cosine", **keys}]})
+
+    assert of() == of(epsilon=1e-10) != of(epsilon=1e-3)
 
 
 def test_losses_over_one_network_share_it(weights):

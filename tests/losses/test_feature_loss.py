@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from perceptbench.datasets.images import read_image
 from perceptbench.errors import UsageError
 from perceptbench.losses import Backbone, FeatureLoss, Term, load_loss, load_network
-from perceptbench.losses.distances import DISTANCES, FIXED, points, unit
+from perceptbench.losses.distances import DISTANCES, FIXED, distance, points, unit
 
 NETWORKS = {"alexnet": ["features.1", "features.4"], "squeezenet1_1": ["features.1", "features.4"]}
 
@@ -185,6 +185,39 @@ def test_reductions_are_what_they_say():
     }.items():
         loss = FeatureLoss(backbone, [Term("relu1", "lp", p=3, reduction=reduction)])
         torch.testing.assert_close(loss(x, y), expected)
+
+
+def test_epsilon_is_added_to_the_lengths_and_one_weight_is_all_weights():
+    x, y = small_pair()
+    backbone = Backbone(load_network("small-cnn", seed=2), ["relu1"]).double()
+    a, b = (backbone(i)["relu1"] for i in (x, y))
+    u, v = (t / (t.norm(dim=1, keepdim=True) + 0.1) for t in (a, b))
+    expected = (u - v).square().sum(1).mean((1, 2))
+    for head, weight in ((torch.ones(16), 1.0), (torch.ones(1), 1.0), (None, 2.0)):
+        name = "cosine" if head is None else "unit_normalised"
+        term = Term("relu1", name, weight, head, epsilon=0.1)
+        for options in ({}, {"spatial": True}):
+            got = FeatureLoss(backbone, [term], **options)(x, y)
+            torch.testing.assert_close(got.flatten(1).mean(1) if options else got, expected)
+    with pytest.raises(UsageError, match="'gram' takes no `epsilon`"):
+        FeatureLoss(backbone, [Term("relu1", "gram", epsilon=0.1)])
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-8, 1e-12, 1e-25, 0.0])
+def test_gradients_of_faint_activations_are_those_of_the_written_out_distance(size):
+    """In float32, with an epsilon above the activations: nothing may cancel."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = size * torch.rand(2, 1, 12, 6, 5, generator=generator)
+    how, weights = distance("unit_normalised", headed=True, epsilon=1e-3), torch.ones(12)
+    found = []
+    for value in (
+        lambda t: how.fused(t, y, weights),
+        lambda t: (how.compare(how.embed(t.double()), how.embed(y.double()))).sum(1),
+    ):
+        leaf = x.clone().requires_grad_()
+        value(leaf).sum().backward()
+        found.append(leaf.grad)
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6 * float(found[1].abs().max()))
 
 
 def test_structure_texture_by_the_formulas_of_dists():
