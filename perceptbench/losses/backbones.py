@@ -9,9 +9,12 @@ VGGs also as in the literature (``relu3_3``), or ``image``: the image itself. Ac
 always given as (N, C, H', W'), token sequences as the map they are tokens of.
 """
 
+import hashlib
 import importlib
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,19 @@ class Network:
         except Exception as error:  # tracing runs the network's own code
             reason = first_line(error)
             raise UsageError(f"backbone {self.name} cannot be traced ({reason})") from None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of everything that decides the activations: layers, their values, own code."""
+        digest = hashlib.sha256(f"{self.name} {self.layout} {self.module!r}".encode())
+        kind = type(self.module)
+        if not kind.__module__.startswith("torchvision."):
+            digest.update(inspect.getsource(inspect.getmodule(kind) or kind).encode())
+        for key, value in sorted(self.module.state_dict().items()):
+            if not value.is_meta:
+                digest.update(key.encode())
+                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def node(self, tap: str) -> str:
         """The node a tap stands for; raises UsageError with the nearest taps."""

@@ -171,6 +171,7 @@ class Distance:
 
     Attributes
     ----------
+    name : with its parameters.
     embed : (N, C, H, W) -> what is compared.
     compare : two embeddings -> (N, K).
     head : the weight of every primitive where no head is given; None where one must be.
@@ -181,6 +182,7 @@ class Distance:
     row : the same as a sum over locations; None where it is none.
     """
 
+    name: str
     embed: Callable[[Tensor], Tensor]
     compare: Callable[[Tensor, Tensor], Tensor]
     head: float | None = 1.0
@@ -204,16 +206,18 @@ def _squares_map(x: Tensor, y: Tensor) -> Tensor:
 #: Distances that have one form. For unit vectors 1 - cos = |u - v|^2 / 2; this form does not
 #: cancel for similar images and gives 0, not 1, where both activations are zero.
 FIXED = {
-    "cosine": Distance(unit, channel_square, 0.5, _squares_map, fused_units, Row()),
-    "cosine_flat": Distance(unit_flat, sum_square, head=0.5),
-    "unit_normalised": Distance(unit, channel_square, None, _squares_map, fused_units, Row()),
+    "cosine": Distance("unit squares", unit, channel_square, 0.5, _squares_map, fused_units, Row()),
+    "cosine_flat": Distance("flat unit squares", unit_flat, sum_square, head=0.5),
+    "unit_normalised": Distance(
+        "unit squares", unit, channel_square, None, _squares_map, fused_units, Row()
+    ),
     # Squared Frobenius norm, Johnson et al. 2016, eq. 4.
-    "gram": Distance(gram, sum_square),
-    "structure_texture": Distance(raw, mean_structure_texture),
-    "contextual": Distance(points, contextual),
+    "gram": Distance("gram", gram, sum_square),
+    "structure_texture": Distance("mean structure and texture", raw, mean_structure_texture),
+    "contextual": Distance("contextual", points, contextual),
 }
 #: The same with a learned head instead of equal weights.
-HEADED = {"structure_texture": Distance(raw, structure_texture, head=None)}
+HEADED = {"structure_texture": Distance("structure and texture", raw, structure_texture, head=None)}
 #: Powers of differences: name -> (embed, p; None where the caller says it).
 POWERS = {
     "l1": (raw, 1.0),
@@ -259,6 +263,7 @@ def distance(
         if epsilon not in (None, EPSILON) and found.embed is unit:
             found = replace(
                 found,
+                name=f"unit squares, epsilon {epsilon:g}",
                 embed=partial(unit, epsilon=epsilon),
                 fused=partial(fused_units, epsilon=epsilon),
                 row=Row(epsilon=epsilon),
@@ -273,6 +278,7 @@ def distance(
             raise UsageError(f"distance 'lp': the power must be at least 1, not {exponent:g}")
         how = reduction or "mean"
         found = Distance(
+            f"{embed.__name__} power {exponent:g} {how}",
             embed,
             partial(reduced_power, p=exponent, reduction=how),
             pointwise=partial(_powers_map, p=exponent, reduction=how),
