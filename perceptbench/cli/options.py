@@ -25,6 +25,6 @@ cache_dir: Decorator = click.option(
 
 def user_cache() -> Path:
     """Where downloads are kept unless --cache-dir says otherwise."""
-    import pooch
+    import platformdirs
 
-    return Path(pooch.os_cache("perceptbench"))
+    return Path(platformdirs.user_cache_dir("perceptbench"))

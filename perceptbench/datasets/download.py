@@ -1,11 +1,37 @@
-"""Fetches the files of a dataset, with progress, once."""
+"""Fetches a dataset: its archives from the owner or a mirror, verified, unpacked, once.
 
-from collections.abc import Iterable
-from pathlib import Path
+Conventions
+-----------
+The data folder (``home``) holds a folder for each dataset, named after it, the lock file
+(`perceptbench.datasets.lockfile`) and a hidden folder with process locks and, for each unpacked
+archive, the list of its files with their sha256. An archive is removed when it is unpacked, unless
+it is to be kept.
 
-from pydantic import BaseModel, ConfigDict
+Nothing is taken on faith in silence: a file with a known checksum must match it; one without is
+trusted on first use, which is said, and must from then on be what it was.
+"""
 
-from perceptbench.errors import DataError, first_line
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote, unquote, urlsplit
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from perceptbench.datasets import lockfile
+from perceptbench.datasets.lockfile import Pin
+from perceptbench.datasets.transfer import Patience, Refused, copy, done, forget, transfer
+from perceptbench.datasets.unpack import Limits, kind, unpack
+from perceptbench.errors import DataError, UsageError
 
 
 class Archive(BaseModel):
@@ -42,33 +68,322 @@ class Archive(BaseModel):
     password: bool = False
     verified: bool = False
 
+    @field_validator("path", "into")
+    @classmethod
+    def _stays_below_the_dataset(cls, path: str) -> str:
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise ValueError("must be a relative path without `..`")
+        return path
 
-def fetch(archives: Iterable[Archive], folder: Path) -> None:
-    """Downloads the files that are not yet in `folder`.
+    @field_validator("urls")
+    @classmethod
+    def _are_web_addresses(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        if any(urlsplit(url).scheme not in {"http", "https"} for url in urls):
+            raise ValueError("must be http or https addresses")
+        return urls
 
-    A file with a checksum is verified against it; a present one that matches is kept.
+
+def _accept_nothing(terms: str) -> bool:
+    return False
+
+
+def _password_of_environment(archive: str) -> str:
+    return os.environ.get("PERCEPTBENCH_PASSWORD", "")
+
+
+def _mirror_of_environment() -> str:
+    return os.environ.get("PERCEPTBENCH_MIRROR", "")
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class How:
+    """How a dataset is fetched; the defaults ask nobody, mirror and password may stand in the
+    environment (PERCEPTBENCH_MIRROR, PERCEPTBENCH_PASSWORD).
+
+    Attributes
+    ----------
+    accept : is shown the terms, says whether they are accepted.
+    password : is given an archive's name, says its password.
+    say : is told what the user should know.
+    mirror : base address or folder that every file is taken from instead: as
+        ``MIRROR/DATASET/PATH`` (as the data folder has it) or ``MIRROR/FILE``.
+    source : only this one of the dataset's sources.
+    keep : archives are kept when they are unpacked.
+    patience, limits : of transfers and of unpacking.
+    """
+
+    accept: Callable[[str], bool] = _accept_nothing
+    password: Callable[[str], str] = _password_of_environment
+    say: Callable[[str], None] = _tell
+    mirror: str = field(default_factory=_mirror_of_environment)
+    source: str = ""
+    keep: bool = False
+    patience: Patience = field(default_factory=Patience)
+    limits: Limits = field(default_factory=Limits)
+
+
+def fetch(
+    name: str,
+    archives: Sequence[Archive],
+    home: Path,
+    *,
+    homepage: str = "",
+    terms: str = "",
+    how: How | None = None,
+) -> Path:
+    """Brings the whole dataset into ``home/name``; does nothing where it is there already.
+
+    Two processes may ask for the same set: the second waits, and finds it there.
+
+    Parameters
+    ----------
+    name : of the dataset.
+    archives : its files, of one or several sources.
+    home : the data folder.
+    homepage : where people get what has no address.
+    terms : shown and accepted before the first download; "" where there are none.
+    how : what can be chosen.
+
+    Returns
+    -------
+    The dataset's folder.
 
     Raises
     ------
-    DataError : a file could not be downloaded or does not match; names the URL.
+    UsageError : terms that are not accepted, an unknown source.
+    DataError : no source gives all files, or a file is not what it should be; names addresses.
     """
-    import pooch
+    how = how or How()
+    folder = home / name
+    sources = list(dict.fromkeys(archive.source for archive in archives))
+    if how.source and how.source not in sources:
+        known = ", ".join(sources) or "none"
+        raise UsageError(f"dataset {name}: has no source {how.source!r}, it has {known}")
+    with _alone(name, home, how):
+        here = lockfile.entry(home, name).source
+        if here and how.source in {"", here}:
+            chosen = [archive for archive in archives if archive.source == here]
+            if chosen and not any(_missing(a, name, home) for a in chosen):
+                return folder
+        if terms:
+            _agree(name, terms, home, how)
+        reasons = []
+        for source in [how.source] if how.source else sources:
+            try:
+                for archive in archives:
+                    if archive.source == source:
+                        _bring(archive, name, home, how)
+            except _Unobtainable as error:
+                reasons.append(str(error))
+            else:
+                with lockfile.changed(home, name) as entry:
+                    entry.source = source
+                return folder
+    by_hand = f"; see {homepage}" if homepage else ""
+    raise DataError(
+        f"dataset {name}: {'; '.join(reasons) or 'nothing of it can be downloaded'}{by_hand}. "
+        f"A copy you have: `perceptbench datasets link {name} FOLDER`; "
+        "archives you have: --mirror FOLDER"
+    )
 
-    pooch.get_logger().setLevel("WARNING")
-    for archive in archives:
-        target = folder / archive.path
-        url = archive.urls[0]
+
+class _Unobtainable(Exception):
+    """No address gives the file: the next source's turn."""
+
+
+@contextmanager
+def _alone(name: str, home: Path, how: How) -> Iterator[None]:
+    """One process at a time fetches a dataset."""
+    lock = FileLock(lockfile.hidden_folder(home) / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        how.say(f"dataset {name}: another process is fetching it; waiting")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _agree(name: str, terms: str, home: Path, how: How) -> None:
+    """Asks once; raises UsageError where the terms are not accepted."""
+    digest = hashlib.sha256(terms.encode()).hexdigest()
+    if lockfile.entry(home, name).terms == digest:
+        return
+    if not how.accept(terms):
+        raise UsageError(
+            f"dataset {name}: its terms were not accepted: {terms!r}; accept them with "
+            f"`perceptbench datasets download {name} --accept-terms`"
+        )
+    with lockfile.changed(home, name) as entry:
+        entry.terms = digest
+
+
+def _bring(archive: Archive, name: str, home: Path, how: How) -> None:
+    """Fetches, unpacks and pins one archive, as far as it is not done yet."""
+    target = home / name / archive.path
+    if not _missing(archive, name, home):
+        return
+    password = how.password(archive.path) if archive.password else ""
+    if archive.password and not password:
+        raise _Unobtainable(
+            f"{archive.path} needs the password that its owner gives to those who ask "
+            "(--password or PERCEPTBENCH_PASSWORD)"
+        )
+    pin = lockfile.entry(home, name).files.get(archive.path)
+    if not target.is_file():
+        origin = _download(archive, pin, name, home, how)
+    elif problem := _problem(archive, target, pin):
+        raise DataError(f"{target}: {problem}; remove it to have it fetched again")
+    else:  # put there by the user, or by a process that was killed before it came to this
+        origin = pin.url if pin else str(target)
+    digest, size = _digest(target, "sha256"), target.stat().st_size
+    if archive.unpack:
+        files = unpack(target, home / name / archive.into, password=password, limits=how.limits)
+        _list(archive, files, name, home)
+        if not how.keep:
+            target.unlink()
+    if pin:
+        return
+    if not archive.sha256 and not archive.md5:
+        how.say(
+            f"dataset {name}: no checksum is known for {archive.path} from {origin}: trusted on "
+            f"first use, sha256 {digest} is kept in {home / lockfile.NAME} and enforced from now on"
+        )
+    with lockfile.changed(home, name) as entry:
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        entry.files[archive.path] = Pin(sha256=digest, size=size, url=origin, date=date)
+
+
+def _missing(archive: Archive, name: str, home: Path) -> bool:
+    if archive.unpack:
+        return not _listing(archive, name, home).is_file()
+    trusted = archive.path in lockfile.entry(home, name).files
+    return not (trusted and (home / name / archive.path).is_file())
+
+
+def _listing(archive: Archive, name: str, home: Path) -> Path:
+    """Where the list of an archive's unpacked files lies; written when all of them are there."""
+    return home / lockfile.HIDDEN / name / f"{quote(archive.path, safe='')}.json"
+
+
+def _list(archive: Archive, files: dict[str, tuple[int, str]], name: str, home: Path) -> None:
+    path = _listing(archive, name, home)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps({"into": archive.into, "files": files}), encoding="utf-8")
+    draft.replace(path)
+
+
+def _download(archive: Archive, pin: Pin | None, name: str, home: Path, how: How) -> str:
+    """The archive from the first address that gives the right bytes; returns the address."""
+    target = home / name / archive.path
+    part = target.with_name(target.name + ".part")
+    reasons = []
+    for place in _places(archive, name, how.mirror):
         try:
-            pooch.retrieve(
-                url,
-                known_hash=f"sha256:{archive.sha256}" if archive.sha256 else None,
-                fname=target.name,
-                path=target.parent,
-                downloader=pooch.HTTPDownloader(progressbar=True, timeout=10),
-            )
-        except Exception as error:  # requests, urllib3 and pooch raise a dozen kinds
-            reason = first_line(error)
-            raise DataError(
-                f"{url} could not be downloaded ({reason}); "
-                "put the files into a folder and name it with --data-dir"
-            ) from None
+            if isinstance(place, Path):
+                copy(place, part)
+            else:
+                transfer(place, part, size=archive.size, patience=how.patience)
+        except Refused as why:
+            reasons.append(f"{place}: {why}")
+            continue
+        if problem := _problem(archive, part, pin):
+            forget(part)
+            reasons.append(f"{place}: {problem}")
+            continue
+        done(part, target)
+        return str(place)
+    if not reasons and how.mirror:
+        reasons = [f"{how.mirror} has no {name}/{archive.path} and no {Path(archive.path).name}"]
+    where = "; ".join(reasons) or "its owner gives it to those who ask, there is no address"
+    raise _Unobtainable(f"{archive.path} could not be downloaded ({where})")
+
+
+def _places(archive: Archive, name: str, mirror: str) -> list[str | Path]:
+    """Where the file may be had, in the order in which it is tried."""
+    if not mirror:
+        return list(archive.urls)
+    named = dict.fromkeys(
+        [
+            f"{name}/{archive.path}",
+            Path(archive.path).name,
+            *(unquote(urlsplit(url).path.rpartition("/")[2]) for url in archive.urls),
+        ]
+    )
+    if urlsplit(mirror).scheme in {"http", "https"}:
+        return [f"{mirror.rstrip('/')}/{quote(path)}" for path in named]
+    base = Path(mirror.removeprefix("file://")).expanduser()
+    if not base.is_dir():
+        raise UsageError(f"mirror {mirror}: is no http address and no folder")
+    return [base / path for path in named if (base / path).is_file()]
+
+
+def _problem(archive: Archive, path: Path, pin: Pin | None) -> str:
+    """What is wrong with a fetched file; empty where nothing is."""
+    size = path.stat().st_size
+    if archive.size is not None and size != archive.size:
+        return f"it has {size:,} bytes instead of {archive.size:,}"
+    for method in ("sha256", "md5"):
+        expected = getattr(archive, method).lower()
+        if expected and (found := _digest(path, method)) != expected:
+            return f"its {method} is {found} instead of {expected}"
+    if pin and (found := _digest(path, "sha256")) != pin.sha256:
+        return f"its sha256 is {found}, but on {pin.date} it was {pin.sha256} (from {pin.url})"
+    if archive.unpack and not kind(path):
+        return "it is no archive"
+    return ""
+
+
+def _digest(path: Path, method: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, method).hexdigest()
+
+
+def begun(name: str, home: Path) -> bool:
+    """Whether a download into the data folder has begun and not come to its end."""
+    entry = lockfile.entry(home, name)
+    return bool(entry.files) and not entry.source
+
+
+def verify(name: str, archives: Sequence[Archive], home: Path) -> list[str]:
+    """Compares what was fetched into the data folder, byte for byte, with what it should be.
+
+    Returns
+    -------
+    What is missing or wrong, by name, one sentence each; empty where all is well.
+
+    Raises
+    ------
+    UsageError : nothing of the dataset was fetched into `home`.
+    """
+    entry = lockfile.entry(home, name)
+    fetched = [archive for archive in archives if archive.path in entry.files]
+    if not fetched:
+        raise UsageError(f"dataset {name}: was not fetched into {home}")
+    wanted = [a for a in archives if a.source == (entry.source or fetched[0].source)]
+    return [problem for archive in wanted for problem in _problems(archive, name, home)]
+
+
+def _problems(archive: Archive, name: str, home: Path) -> Iterator[str]:
+    target = home / name / archive.path
+    pin = lockfile.entry(home, name).files.get(archive.path)
+    if target.is_file():
+        if problem := _problem(archive, target, pin):
+            yield f"{target}: {problem}"
+    elif not archive.unpack or _missing(archive, name, home):
+        yield f"{target}: is missing; `perceptbench datasets download {name}` fetches it"
+    if archive.unpack and not _missing(archive, name, home):
+        listing = json.loads(_listing(archive, name, home).read_text(encoding="utf-8"))
+        for relative, (size, digest) in listing["files"].items():
+            path = home / name / listing["into"] / relative
+            if not path.is_file():
+                yield f"{path}: is missing"
+            elif path.stat().st_size != size or _digest(path, "sha256") != digest:
+                yield f"{path}: has changed since it was unpacked"

@@ -195,9 +195,8 @@ def _folder_of(manifest: Manifest, data_dir: Path | None, cache_dir: Path) -> Pa
     if folder is not None:
         return folder
     if manifest.archive:
-        fetched = cache_dir / "datasets" / manifest.name
-        fetch(manifest.archive, fetched)
-        return fetched
+        home = cache_dir / "datasets"
+        return fetch(manifest.name, manifest.archive, home, homepage=manifest.homepage)
     where = f"no copy of it is in {data_dir}" if data_dir else "--data-dir is needed"
     raise UsageError(f"dataset {manifest.name}: {where}; its files come from {manifest.homepage}")
 

@@ -1,0 +1,92 @@
+"""``perceptbench-lock.json`` in the data folder: what was trusted, agreed to and linked there.
+
+One entry a dataset. A file without a known checksum is trusted when it is first fetched; its
+sha256 is kept here and enforced from then on. Removing an entry means trusting anew.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from perceptbench.errors import DataError, first_line
+
+NAME = "perceptbench-lock.json"
+#: Folder of the data folder for locks and for the lists of what was unpacked.
+HIDDEN = ".perceptbench"
+
+
+class Pin(BaseModel):
+    """A file as it was first fetched."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str
+    size: int
+    url: str
+    date: str
+
+
+class Entry(BaseModel):
+    """What is kept of one dataset.
+
+    Attributes
+    ----------
+    terms : sha256 of the terms that were accepted.
+    link : folder of a copy that lies elsewhere.
+    source : the source all of whose archives are here; empty as long as one is missing.
+    files : path of an archive -> the file that was trusted.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    terms: str = ""
+    link: str = ""
+    source: str = ""
+    files: dict[str, Pin] = {}
+
+
+def read(home: Path) -> dict[str, Entry]:
+    """Dataset name -> entry; empty where the data folder has no lock file yet."""
+    path = home / NAME
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {name: Entry.model_validate(entry) for name, entry in found.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, ValidationError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({first_line(error)}); mend or remove it"
+        ) from None
+
+
+def entry(home: Path, dataset: str) -> Entry:
+    """The entry of one dataset, an empty one where there is none."""
+    return read(home).get(dataset, Entry())
+
+
+@contextmanager
+def changed(home: Path, dataset: str) -> Iterator[Entry]:
+    """The entry to change; written when the block ends, safe against other processes."""
+    hidden = hidden_folder(home)
+    with FileLock(hidden / "lockfile.lock"):
+        entries = read(home)
+        found = entries.setdefault(dataset, Entry())
+        yield found
+        path = home / NAME
+        text = {name: e.model_dump(exclude_defaults=True) for name, e in sorted(entries.items())}
+        draft = hidden / NAME
+        draft.write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
+        draft.replace(path)
+
+
+def hidden_folder(home: Path) -> Path:
+    """The folder HIDDEN of a data folder, made where it is missing."""
+    try:
+        (home / HIDDEN).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{home}: cannot be written ({error.strerror})") from None
+    return home / HIDDEN

@@ -1,0 +1,503 @@
+"""Unpacks an archive without trusting it: zip, tar with any compression, rar, 7z.
+
+Conventions
+-----------
+What the archive is, its first bytes tell, not its name. Everything goes into a temporary folder
+first and from there into place, so that an interrupted or refused archive leaves nothing behind.
+Refused are: absolute paths, ``..``, links that lead out of the folder or to nothing, devices and
+pipes, and bombs (more bytes than `Limits` allow, altogether or for the archive's own size). What
+macOS adds (``__MACOSX``, ``._*``, ``.DS_Store``) is left out.
+
+zip and tar need nothing else; rar needs the package ``rarfile`` and, where it is compressed, one of
+TOOLS; 7z the package ``py7zr``; tar.zst ``backports.zstd`` (Python below 3.14). The three packages
+are the extra ``perceptbench[archives]``.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import importlib.util
+import lzma
+import os
+import shutil
+import stat
+import subprocess
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
+
+from tqdm import tqdm
+
+from perceptbench.datasets.transfer import readable
+from perceptbench.errors import DataError, PerceptbenchError, Unavailable, first_line
+
+#: Copied at once, bytes.
+CHUNK = 1 << 20
+#: First bytes -> kind of archive; a tar has its mark at 257.
+MARKS = {
+    b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"Rar!\x1a\x07": "rar", b"7z\xbc\xaf\x27\x1c": "7z",
+    b"\x1f\x8b": "tar.gz", b"BZh": "tar.bz2", b"\xfd7zXZ\x00": "tar.xz", b"\x5d\x00\x00": "tar.xz",
+    b"\x28\xb5\x2f\xfd": "tar.zst",
+}  # fmt: skip
+#: Tools that write the content of a rar (or zip) to standard output, one file after the other;
+#: {} is where the password goes.
+TOOLS = {
+    "unrar": ("p", "-inul", "-p{}"),
+    "7zz": ("x", "-so", "-bd", "-p{}"),
+    "7z": ("x", "-so", "-bd", "-p{}"),
+    "bsdtar": ("-x", "-O", "-f"),
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an archive may grow to.
+
+    Attributes
+    ----------
+    ratio : unpacked bytes for each byte of the archive; looked at beyond `free` bytes.
+    free : bytes that no archive is refused for.
+    total : unpacked bytes altogether (the largest set known has 289 GB).
+    members : files, folders and links.
+    """
+
+    ratio: float = 200.0
+    free: int = 64 << 20
+    total: int = 500 * 10**9
+    members: int = 5_000_000
+
+
+def kind(path: Path) -> str:
+    """``zip``, ``rar``, ``7z``, ``tar`` or ``tar.gz`` and the like; empty for anything else."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    for mark, name in MARKS.items():
+        if head.startswith(mark):
+            return name
+    return "tar" if head[257:262] == b"ustar" else ""
+
+
+def unpack(
+    archive: Path, folder: Path, *, password: str = "", limits: Limits | None = None
+) -> dict[str, tuple[int, str]]:
+    """Unpacks `archive` into `folder`, all of it or nothing.
+
+    Parameters
+    ----------
+    archive : the file.
+    folder : where its members go; made where it is missing, files of the same name replaced.
+    password : for an encrypted archive; the user's, from the dataset's owner.
+    limits : what it may grow to.
+
+    Returns
+    -------
+    Path relative to `folder` -> (bytes, sha256), one for each file.
+
+    Raises
+    ------
+    DataError : it is damaged, encrypted, or holds what is refused; names archive and member.
+    Unavailable : a package or tool for its kind is missing; names it.
+    """
+    name = kind(archive)
+    if not name:
+        raise DataError(f"{archive}: is no zip, tar, rar or 7z archive")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside its goal, so that renaming suffices; its name is fixed, so that what a killed
+    # process left is found and removed.
+    draft = folder.parent / f".unpacking-{folder.name}-{archive.name}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        with tqdm(desc=f"unpacking {archive.name}", unit="B", unit_scale=True, disable=None) as bar:
+            sink = _Sink(archive, draft, limits or Limits(), bar)
+            {"zip": _zip, "rar": _rar, "7z": _7z}.get(name, _tar)(archive, sink, password)
+            sink.link_all()
+        _move(draft, folder)
+    except PerceptbenchError:
+        raise
+    except Exception as error:  # the libraries raise a dozen kinds, damaged input further ones
+        hint = "is the password right?" if password else "remove it to have it fetched again"
+        raise DataError(f"{archive}: cannot be unpacked ({first_line(error)}); {hint}") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return sink.files
+
+
+@dataclass
+class _Sink:
+    """The temporary folder: everything passes here, and is checked here."""
+
+    archive: Path
+    folder: Path
+    limits: Limits
+    bar: tqdm
+    files: dict[str, tuple[int, str]] = field(default_factory=dict)
+    links: list[tuple[Path, str]] = field(default_factory=list)
+    members: int = 0
+    total: int = 0
+
+    def refuse(self, name: str, why: str) -> DataError:
+        return DataError(f"{self.archive}: refused, since member {name!r} {why}")
+
+    def place(self, name: str) -> Path | None:
+        """Where a member goes; None for what is left out."""
+        self.members += 1
+        if self.members > self.limits.members:
+            raise self.refuse(name, f"is one more than the {self.limits.members:,} allowed")
+        # A zip made on Windows may have backslashes; a drive is as absolute as a slash.
+        plain = name.replace("\\", "/")
+        if plain.startswith("/") or plain[1:2] == ":" or "\0" in plain:
+            raise self.refuse(name, "has an absolute path")
+        parts = [part for part in plain.split("/") if part not in {"", "."}]
+        if ".." in parts:
+            raise self.refuse(name, "leads out of the folder")
+        junk = {"__MACOSX", ".DS_Store"} & set(parts) or any(p.startswith("._") for p in parts)
+        return self.folder.joinpath(*parts) if parts and not junk else None
+
+    def directory(self, name: str) -> None:
+        if place := self.place(name):
+            place.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def file(self, name: str) -> Iterator[_Member | None]:
+        """Where the bytes of a file go; None for what is left out."""
+        place = self.place(name)
+        if place is None:
+            yield None
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with place.open("wb") as out:
+            member = _Member(self, name, out)
+            yield member
+        relative = place.relative_to(self.folder).as_posix()
+        self.files[relative] = (member.size, member.digest.hexdigest())
+
+    def copy(self, name: str, stream: IO[bytes]) -> None:
+        with self.file(name) as out:
+            while out and (chunk := stream.read(CHUNK)):
+                out.write(chunk)
+
+    def grow(self, name: str, count: int) -> None:
+        """Counts bytes before they are written."""
+        self.total += count
+        self.bar.update(count)
+        self.check(name, self.total)
+
+    def check(self, name: str, total: int) -> None:
+        if total > self.limits.total:
+            raise self.refuse(name, f"brings it beyond {self.limits.total:,} bytes")
+        size = self.archive.stat().st_size
+        if total > max(self.limits.free, self.limits.ratio * size):
+            times = f"{self.limits.ratio:g} times its own size"
+            raise self.refuse(name, f"brings it to more than {times}")
+
+    def expect(self, sizes: Iterable[int]) -> None:
+        """Refuses, before anything is written, what is too much or would not fit."""
+        total = sum(sizes)
+        self.check("(all)", total)
+        free = shutil.disk_usage(self.folder).free
+        if total > free:
+            raise DataError(
+                f"{self.archive}: unpacked it needs {readable(total)}, "
+                f"the disk has {readable(free)} left"
+            )
+
+    def link(self, name: str, target: str) -> None:
+        """A symbolic link, made when all files are there: nothing is written through it."""
+        if place := self.place(name):
+            self.links.append((place, target))
+
+    def hard_link(self, name: str, target: str) -> None:
+        """Another name of a file that came before."""
+        source, place = self.place(target), self.place(name)
+        if source is None or place is None:
+            return
+        relative = source.relative_to(self.folder).as_posix()
+        if relative not in self.files:
+            raise self.refuse(name, f"is a link to {target!r}, which is not in it")
+        with source.open("rb") as stream:
+            self.copy(name, stream)
+
+    def link_all(self) -> None:
+        for place, target in self.links:
+            name = place.relative_to(self.folder).as_posix()
+            if os.path.isabs(target) or place.exists():
+                raise self.refuse(name, f"is a link to {target!r}")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(target)
+        inside = self.folder.resolve()
+        for place, target in self.links:
+            name = place.relative_to(self.folder).as_posix()
+            try:
+                found = place.resolve(strict=True)
+            except (OSError, RuntimeError):  # to nothing, or round in a circle
+                raise self.refuse(name, f"is a link to {target!r}, which is not in it") from None
+            if not found.is_relative_to(inside):
+                raise self.refuse(name, f"is a link out of the folder, to {target!r}")
+
+
+@dataclass
+class _Member:
+    """A file being written: counted, hashed."""
+
+    sink: _Sink
+    name: str
+    out: IO[bytes]
+    size: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def write(self, chunk: bytes) -> int:
+        self.sink.grow(self.name, len(chunk))
+        self.size += len(chunk)
+        self.digest.update(chunk)
+        return self.out.write(chunk)
+
+
+def _move(source: Path, goal: Path) -> None:
+    """Renames what is in `source` to below `goal`; folders that are there already are joined."""
+    if not goal.exists():
+        source.rename(goal)
+        return
+    for entry in sorted(source.iterdir()):
+        there = goal / entry.name
+        if entry.is_dir() and not entry.is_symlink() and there.is_dir():
+            _move(entry, there)
+        else:
+            entry.replace(there)
+
+
+def _zip(archive: Path, sink: _Sink, password: str) -> None:
+    with zipfile.ZipFile(archive) as packed:
+        members = packed.infolist()
+        sink.expect(member.file_size for member in members)
+        if any(member.flag_bits & 1 for member in members) and not password:
+            raise DataError(_ask(archive))
+        if any(member.compress_type not in {0, 8, 12, 14} for member in members):
+            # AES (99), Deflate64 (9): not Python's.
+            files = [(m.filename, m.file_size, m.CRC) for m in members if not m.is_dir()]
+            _by_tool(archive, files, sink, password)
+            return
+        packed.setpassword(password.encode())
+        for member in members:
+            mode = member.external_attr >> 16
+            if member.is_dir():
+                sink.directory(member.filename)
+            elif stat.S_ISLNK(mode):
+                sink.link(member.filename, packed.read(member).decode())
+            elif stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
+                raise sink.refuse(member.filename, "is a device or a pipe")
+            else:
+                with packed.open(member) as stream:
+                    sink.copy(member.filename, stream)
+
+
+class _StrictTar(tarfile.TarInfo):
+    """tarfile takes a damaged header in the middle for the end; here it is an error."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _StrictTar:
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"damaged or cut short: {first_line(error)}") from None
+
+
+def _tar(archive: Path, sink: _Sink, password: str) -> None:
+    with (
+        _decompressed(archive) as stream,
+        tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictTar) as packed,
+    ):
+        for member in packed:
+            if member.isdir():
+                sink.directory(member.name)
+            elif member.issym():
+                sink.link(member.name, member.linkname)
+            elif member.islnk():
+                sink.hard_link(member.name, member.linkname)
+            elif member.isfile():
+                content = packed.extractfile(member)
+                assert content is not None
+                sink.copy(member.name, content)
+            else:
+                raise sink.refuse(member.name, "is a device or a pipe")
+        # The checksum of a compressed stream stands at its very end.
+        while chunk := stream.read(CHUNK):
+            sink.grow("(padding)", len(chunk))
+
+
+@contextmanager
+def _decompressed(archive: Path) -> Iterator[IO[bytes]]:
+    """The tar in a file, whatever compresses it."""
+    compression = kind(archive).removeprefix("tar").lstrip(".")
+    if compression == "zst":
+        module = "compression.zstd" if importlib.util.find_spec("compression") else "backports.zstd"
+        opened = _package(module, "zstd archives").open(archive)
+    else:
+        openers: dict[str, Any]
+        openers = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open, "": open}
+        opened = openers[compression](archive, "rb")
+    with opened as stream:
+        yield stream
+
+
+def _rar(archive: Path, sink: _Sink, password: str) -> None:
+    rarfile = _package("rarfile", "rar archives")
+    with rarfile.RarFile(archive) as packed:
+        if packed.needs_password() and not password:
+            raise DataError(_ask(archive))
+        packed.setpassword(password or None)
+        members = packed.infolist()
+        sink.expect(member.file_size for member in members)
+        for member in members:
+            if member.is_dir():
+                sink.directory(member.filename)
+            elif member.is_symlink() or not member.is_file():
+                raise sink.refuse(member.filename, "is a link or a device")
+        files = [m for m in members if m.is_file()]
+        if any(member.compress_type != rarfile.RAR_M0 for member in files) or password:
+            # All in one go: a tool for each would unpack a solid archive from its beginning for
+            # every file. The checksums of encrypted members are not those of their bytes.
+            listed = [(m.filename, m.file_size, None if password else m.CRC) for m in files]
+            _by_tool(archive, listed, sink, password)
+            return
+        for member in files:
+            with packed.open(member) as stream:
+                sink.copy(member.filename, stream)
+
+
+def _by_tool(
+    archive: Path, files: Sequence[tuple[str, int, int | None]], sink: _Sink, password: str
+) -> None:
+    """Has a tool write all files to its standard output, and tells them apart by their sizes.
+
+    Parameters
+    ----------
+    files : name, bytes and CRC-32 (None or 0 where the archive has none), in the archive's order.
+    """
+    reasons, before = [], sink.total
+    for tool, options in TOOLS.items():
+        program = shutil.which(tool)
+        if program is None or (tool == "bsdtar" and password):
+            continue
+        sink.total = before
+        arguments = [option.format(password or "-") for option in options]
+        with (
+            tempfile.TemporaryFile() as complaint,
+            subprocess.Popen(
+                [program, *arguments, str(archive)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaint,
+            ) as process,
+        ):  # fmt: skip
+            assert process.stdout is not None
+            try:
+                wrong = _split(process.stdout, files, sink)
+            finally:
+                process.kill()
+        if not wrong:
+            return
+        reasons.append(f"{tool}: {wrong}")
+    if reasons:
+        raise DataError(f"{archive}: cannot be unpacked by {'; '.join(reasons)}")
+    raise Unavailable(
+        f"{archive}: needs one of the programs {', '.join(TOOLS)}; install one "
+        "(package unrar, 7zip or libarchive-tools) and ask again"
+    )
+
+
+def _split(stream: IO[bytes], files: Sequence[tuple[str, int, int | None]], sink: _Sink) -> str:
+    """Cuts a stream into files; says what is wrong with the first that is not as listed."""
+    for name, size, expected in files:
+        crc, left = 0, size
+        with sink.file(name) as out:
+            while left and (chunk := stream.read(min(CHUNK, left))):
+                crc, left = zlib.crc32(chunk, crc), left - len(chunk)
+                if out:
+                    out.write(chunk)
+        if left or (expected and crc != expected):
+            return f"{name} is damaged, encrypted or of an unknown method"
+    return ""
+
+
+def _7z(archive: Path, sink: _Sink, password: str) -> None:
+    py7zr = _package("py7zr", "7z archives")
+    # Given a file instead of a path, py7zr unpacks in one thread.
+    with (
+        archive.open("rb") as file,
+        py7zr.SevenZipFile(file, password=password or None) as packed,
+    ):
+        if packed.needs_password() and not password:
+            raise DataError(_ask(archive))
+        sink.expect([packed.archiveinfo().uncompressed])
+        for member in packed.files:
+            if member.is_symlink or member.is_junction or member.is_socket:
+                raise sink.refuse(member.filename, "is a link or a device")
+            if member.is_directory:
+                sink.directory(member.filename)
+            else:
+                sink.place(member.filename)
+        packed.extractall(factory=_SevenZipFiles(sink))
+
+
+@dataclass
+class _SevenZipFiles:
+    """py7zr asks this for a place to write each file to."""
+
+    sink: _Sink
+
+    def create(self, name: str) -> _SevenZipMember:
+        return _SevenZipMember(self.sink, name)
+
+
+class _SevenZipMember:
+    """One file, as py7zr wants it: written once, from beginning to end."""
+
+    def __init__(self, sink: _Sink, name: str) -> None:
+        self.context = sink.file(name)
+        self.out = self.context.__enter__()
+
+    def write(self, chunk: bytes) -> int:
+        return self.out.write(chunk) if self.out else len(chunk)
+
+    def read(self, size: int | None = None) -> bytes:
+        return b""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return 0
+
+    def seekable(self) -> bool:
+        return False
+
+    def flush(self) -> None: ...
+
+    def size(self) -> int:
+        return self.out.size if self.out else 0
+
+    def close(self) -> None:
+        self.context.__exit__(None, None, None)
+
+
+def _package(name: str, purpose: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise Unavailable(
+            f"{purpose} need the package {name}: pip install 'perceptbench[archives]'"
+        ) from None
+
+
+def _ask(archive: Path) -> str:
+    return (
+        f"{archive}: is encrypted; ask its owner for the password and give it with --password "
+        "or PERCEPTBENCH_PASSWORD"
+    )
