@@ -10,7 +10,8 @@ from perceptbench.datasets.download import fetch
 from perceptbench.datasets.expectations import Expectation, violations
 from perceptbench.datasets.files import Files, resolve
 from perceptbench.datasets.judgements import PROTOCOLS, Judgements, validate
-from perceptbench.datasets.manifest import Layout, Manifest
+from perceptbench.datasets.locate import data_home, find_copy, find_layout
+from perceptbench.datasets.manifest import Manifest
 from perceptbench.errors import DataError, UsageError, nearest
 
 #: Missing images named in an error; `datasets verify` names all.
@@ -30,8 +31,8 @@ def load_dataset(
     Parameters
     ----------
     manifest : which dataset.
-    data_dir : the dataset's folder, or one that holds it (see `find_folder`).
-    cache_dir : where fetched files are kept.
+    data_dir : the dataset's folder, or one that holds it (see `find_copy`).
+    cache_dir : where fetched files are kept where `data_dir` is None.
     options : choices in how it is read (`Manifest.option`).
     allow_missing : leave out judgements whose images are not there, and say so.
 
@@ -180,32 +181,17 @@ def _choices(manifest: Manifest, options: Mapping[str, str]) -> dict[str, str]:
     return {name: options.get(name, option.default) for name, option in manifest.option.items()}
 
 
-def find_layout(manifest: Manifest, files: Files) -> Layout | None:
-    """The first known form whose files are all there."""
-    for layout in manifest.layout:
-        if all(map(files.has, layout.files)) and not any(map(files.has, layout.absent)):
-            return layout
-    return None
-
-
 def _folder_of(manifest: Manifest, data_dir: Path | None, cache_dir: Path) -> Path:
-    if data_dir is not None and not data_dir.is_dir():
-        raise UsageError(f"data folder {data_dir} does not exist")
-    folder = find_folder(manifest, data_dir) if data_dir else None
+    folder = find_copy(manifest, data_dir, cache_dir)
     if folder is not None:
         return folder
     if manifest.archive:
-        home = cache_dir / "datasets"
-        return fetch(manifest.name, manifest.archive, home, homepage=manifest.homepage)
+        return fetch(
+            manifest.name,
+            manifest.archive,
+            data_home(data_dir, cache_dir),
+            homepage=manifest.homepage,
+            terms=manifest.terms,
+        )
     where = f"no copy of it is in {data_dir}" if data_dir else "--data-dir is needed"
     raise UsageError(f"dataset {manifest.name}: {where}; its files come from {manifest.homepage}")
-
-
-def find_folder(manifest: Manifest, data_dir: Path) -> Path | None:
-    """The folder of a copy in a known form: `data_dir`'s folder NAME, another in it, or itself."""
-    inside = sorted(path for path in data_dir.iterdir() if path.is_dir())
-    named = [path for path in inside if path.name.casefold() == manifest.name]
-    for folder in (*named, *(path for path in inside if path not in named), data_dir):
-        if find_layout(manifest, Files(folder, manifest.name)) is not None:
-            return folder
-    return None

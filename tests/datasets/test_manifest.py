@@ -4,7 +4,8 @@ import pytest
 
 from perceptbench.datasets import manifest as catalogue
 from perceptbench.datasets.expectations import Expectation
-from perceptbench.datasets.load import find_folder, load_dataset
+from perceptbench.datasets.load import load_dataset
+from perceptbench.datasets.locate import find_folder
 from perceptbench.datasets.manifest import Manifest, find_manifest, manifests, read_manifest
 from perceptbench.errors import DataError, UsageError
 
