@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from perceptbench.agreement import agreement
+from perceptbench.agreement import evaluate
+from perceptbench.agreement.ranking import in_domain
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.judgements import Judgements, pairs
 from perceptbench.errors import DataError, Unavailable, UsageError
@@ -98,23 +99,19 @@ def run(
     power = {info.name: STRESS_POWER[info.scale] for info in infos}
     measured = [m.info.name for m in metrics]
     parts = [part for dataset in datasets for part in dataset.judgements]
-    table = pd.concat(
-        [
-            agreement(
-                part,
-                scores.loc[scores["dataset"] == part.dataset].drop(columns="dataset"),
-                metrics=measured,
-                resamples=resamples,
-                seed=seed,
-                stress_power=power,
-            )
-            for part in parts
-        ],
-        ignore_index=True,
+    found = evaluate(
+        parts,
+        scores,
+        metrics=measured,
+        resamples=resamples,
+        seed=seed,
+        stress_power=power,
+        in_domain=in_domain(names, {m.info.name: m.info.trained_on for m in metrics}),
     )
+    table = found.table
     _explain(table, notes)
-    result = Run(scores, table, pd.DataFrame(), parts, skipped, failures)
-    result.board = leaderboard(table, result.columns)
+    result = Run(scores, table, pd.DataFrame(), parts, skipped, failures, found.comparisons)
+    result.board = leaderboard(table, result.columns, found.samples)
     result.broken = {
         f"{name} on {dataset}": why
         for (dataset, name), why in notes.items()

@@ -16,7 +16,14 @@ from perceptbench.metrics.registry import MetricInfo, catalogue, select
 from perceptbench.reporting import run_folder
 from perceptbench.run import choose_device, run
 
-FILES = ["agreement.csv", "leaderboard.csv", "leaderboard.md", "run.json", "scores.parquet"]
+FILES = [
+    "agreement.csv",
+    "comparisons.csv",
+    "leaderboard.csv",
+    "leaderboard.md",
+    "run.json",
+    "scores.parquet",
+]
 
 
 def grey(key):
@@ -171,8 +178,8 @@ def test_material_appearance_reproduces_the_reference_figures(shared, weights, t
     manifest = find_manifest("material-appearance")
     dataset = load_dataset(manifest, shared, tmp_path)
     infos = metrics("mse", "lpips-alex", "lpips-squeeze")
-    figures = go([dataset], infos, weights_dir=weights).agreement.set_index("metric")
+    figures = go([dataset], infos, weights_dir=weights).agreement.set_index(["metric", "statistic"])
     for expected in manifest.published:
-        got = figures.loc[expected.metric]
+        got = figures.loc[(expected.metric, expected.statistic)]
         assert got.value == pytest.approx(expected.value, abs=1e-4), expected
         assert got.n == 3000 and got.units == 100

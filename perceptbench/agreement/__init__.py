@@ -1,9 +1,11 @@
 """Judgements and scores in, agreement with people out. No image, no torch.
 
-`agreement` is the one call; `two_alternative` and `rating` hold the statistics as plain
-functions, `resampling` the bootstrap.
+`evaluate` is the one call, `agreement` its table. `two_alternative`, `rating`, `same_different`
+and `significance` hold the statistics as plain functions; `resampling` the bootstrap,
+`correlations` what makes it fast, `figures` what an item set has of all this; `ranking` compares
+the metrics.
 """
 
-from perceptbench.agreement.evaluate import agreement
+from perceptbench.agreement.evaluate import Evaluation, agreement, evaluate
 
-__all__ = ["agreement"]
+__all__ = ["Evaluation", "agreement", "evaluate"]

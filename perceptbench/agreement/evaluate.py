@@ -1,222 +1,224 @@
-"""One judgement table and the scores of its pairs in; every agreement figure out."""
+"""Judgement tables and the scores of their pairs in; every agreement figure out."""
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perceptbench.agreement import rating, two_alternative
-from perceptbench.agreement.resampling import Resampler, percentile_interval
+from perceptbench.agreement import rating
+from perceptbench.agreement.figures import Figure, Items, collect, figures
+from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER, Key, compare, first, tiers
+from perceptbench.agreement.resampling import (
+    INTERVALS,
+    bca_interval,
+    jackknife_interval,
+    percentile_interval,
+)
+from perceptbench.agreement.significance.dependent_correlations import (
+    meng_rosenthal_rubin,
+    steiger,
+)
 from perceptbench.datasets.judgements import Judgements
 from perceptbench.errors import UsageError
 
 Array = NDArray[np.float64]
-#: A statistic over the items: weights (R, n), or none -> (R,), or a scalar.
-Statistic = Callable[[Array | None], Array]
 
-RATING = {"srcc": rating.srcc, "krcc": rating.krcc, "plcc": rating.plcc, "stress": rating.stress}
 COLUMNS = (
-    "dataset", "slice", "metric", "statistic", "value", "low", "high", "n", "units", "display",
-    "note",
+    "dataset", "slice", "metric", "statistic", "value", "low", "high", "n", "units", "interval",
+    "tier", "p_first", "in_domain", "display", "note",
 )  # fmt: skip
+COMPARISON = (
+    "dataset", "slice", "statistic", "a", "b", "difference", "low", "high", "p", "p_holm",
+    "p_meng", "p_steiger", "n",
+)  # fmt: skip
+#: Groups of units left out in turn where a statistic is dear.
+GROUPS = 20
+
+
+@dataclass
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes
+    ----------
+    table : the agreement table.
+    comparisons : paired differences of all metrics on the leaderboard's columns.
+    samples : the resamples behind these, by column: one row a resample, one column a metric.
+    """
+
+    table: pd.DataFrame
+    comparisons: pd.DataFrame
+    samples: dict[Key, pd.DataFrame] = field(default_factory=dict)
 
 
 def agreement(
-    judgements: Judgements,
+    judgements: Judgements, scores: pd.DataFrame, *, metrics: Sequence[str], **options: Any
+) -> pd.DataFrame:
+    """How well each metric agrees with people on one judgement table: `evaluate`'s table."""
+    return evaluate([judgements], scores, metrics=metrics, **options).table
+
+
+def evaluate(
+    parts: Sequence[Judgements],
     scores: pd.DataFrame,
     *,
     metrics: Sequence[str],
     resamples: int = 2000,
     seed: int = 0,
+    interval: str = "percentile",
     stress_power: Mapping[str, float | None] | None = None,
-) -> pd.DataFrame:
-    """How well each metric agrees with people on one judgement table.
+    in_domain: Mapping[str, Collection[str]] | None = None,
+) -> Evaluation:
+    """How well each metric agrees with people, on every judgement table and its parts.
 
     Parameters
     ----------
-    judgements : a 2afc or rating table.
-    scores : ``reference, distorted`` and one column of distances a metric.
+    parts : judgement tables.
+    scores : ``reference, distorted`` and one column of distances a metric; with a column
+        ``dataset``, the rows of each table's dataset are used.
     metrics : the columns of `scores` to evaluate.
     resamples, seed : of the bootstrap. The resamples of a table depend on the seed and the
         table's name only, and all metrics and statistics see the same ones.
+    interval : ``percentile`` or ``bca``.
     stress_power : metric -> power its distance is raised to before STRESS, which wants a
         distance in proportion to the perceived difference: 0.5 for squared ones, None where
         there is no such power (STRESS is then undefined), 1 where a metric is not named.
+    in_domain : dataset -> metrics that were trained on it.
 
     Returns
     -------
-    DataFrame of one row a metric and statistic: ``dataset, slice, metric, statistic, value,
-    low, high, n, units, display, note``. ``low, high`` bound the 95 % percentile interval, n is
-    the number of judged items, units how many things were resampled. Undefined figures are NaN
-    and ``note`` says why. People are rows too, as ``human`` and ``oracle``, where the judgements
-    tell how far they agreed.
+    Evaluation. Its table has one row a slice, metric and statistic: ``low, high`` bound the 95 %
+    interval of the kind named in ``interval``, ``n`` is the number of judged items, ``units`` how
+    many things were resampled; ``tier`` and ``p_first`` are given for the leaderboard's columns.
+    Undefined figures are NaN and ``note`` says why. People are rows too, as ``human`` and
+    ``oracle``, where the judgements tell how far they agreed. Besides the whole table there is a
+    slice for each ``distortion``, band of ``level`` and ``category`` where it has such columns.
 
     Raises
     ------
-    UsageError : the protocol is not ranked yet.
+    UsageError : `interval` is neither of the two.
     """
-    protocol = judgements.protocol
-    if protocol not in ("2afc", "rating"):
-        raise UsageError(f"dataset {judgements.dataset}: protocol {protocol} is not ranked yet")
-    sides = ("a", "b") if protocol == "2afc" else ("distorted",)
-    table, distances = _items(judgements.table, scores, metrics, sides)
-    scored = np.flatnonzero(np.isfinite(distances).all(axis=0).any(axis=-1))
-    table, distances = table.iloc[scored], distances[:, scored]
-    observers = None
-    if judgements.observers is not None:
-        observers = judgements.observers.loc[table["row"]].to_numpy(float)
-    if protocol == "2afc":
-        figures = _figures_2afc(table, distances, metrics)
+    if interval not in INTERVALS:
+        raise UsageError(f"there is no interval {interval!r}; use {' or '.join(INTERVALS)}")
+    named = {(part.dataset, part.slice) for part in parts}
+    tables, comparisons = [], []
+    samples: dict[Key, pd.DataFrame] = {}
+    for part in parts:
+        known = scores
+        if "dataset" in scores:
+            known = scores[scores["dataset"] == part.dataset].drop(columns="dataset")
+        key = f"{part.dataset}/{part.slice}/{part.protocol}".encode()
+        entropy = (seed, zlib.crc32(key))
+        items = collect(part, known, metrics, resamples, entropy, stress_power or {})
+        trained = (in_domain or {}).get(part.dataset, ())
+        found = []
+        for figure in figures(items):
+            rows, drawn = _rows(figure, items, interval)
+            if figure.statistic in part.statistics and not set(figure.metrics) & set(PEOPLE):
+                column = (part.dataset, part.slice, figure.statistic)
+                samples[column] = drawn
+                pairs = _compare(figure, items, drawn)
+                comparisons.append(_named(pairs, *column))
+                rows = _with_places(rows, pairs, drawn)
+            found.append(rows.assign(slice=part.slice))
+        for column_name, value, fewer in items.parts():
+            if (part.dataset, value) in named:
+                continue  # the dataset has a table of this part of its own
+            name = f"{column_name}={value}"
+            name = name if part.slice == "all" else f"{part.slice} {name}"
+            for figure in figures(fewer, whole=False):
+                found.append(_rows(figure, fewer, "percentile")[0].assign(slice=name))
+        table = pd.concat(found, ignore_index=True).assign(dataset=part.dataset)
+        table = table.assign(in_domain=table["metric"].isin(list(trained)), display=part.display)
+        tables.append(table)
+    empty = pd.DataFrame(columns=list(COMPARISON))
+    return Evaluation(
+        pd.concat(tables, ignore_index=True)[list(COLUMNS)],
+        pd.concat(comparisons, ignore_index=True)[list(COMPARISON)] if comparisons else empty,
+        samples,
+    )
+
+
+def _named(table: pd.DataFrame, dataset: str, part: str, statistic: str) -> pd.DataFrame:
+    return table.assign(dataset=dataset, slice=part, statistic=statistic)
+
+
+def _rows(figure: Figure, items: Items, interval: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of one figure without their places, and its resamples (none of a dear one)."""
+    m = len(figure.metrics)
+    bounds: list[tuple[float, float]] = [(np.nan, np.nan)] * m
+    drawn = np.zeros((0, m))
+    kind = "jackknife" if figure.dear else interval
+    defined = not np.isnan(figure.value).all()
+    if figure.resampled is None or not defined:
+        kind = ""
+    elif figure.dear:
+        left = figure.resampled(items.resampler.jackknife(GROUPS))
+        bounds = [jackknife_interval(v, x) for v, x in zip(figure.value, left.T, strict=True)]
     else:
-        figures = _figures_rating(table, distances[0], metrics, stress_power or {}, observers)
-    key = f"{judgements.dataset}/{judgements.slice}/{protocol}".encode()
-    resampler = Resampler(table, judgements.resample, resamples, (seed, zlib.crc32(key)))
-    rows = [
-        (judgements.dataset, judgements.slice, metric, statistic, *numbers, note)
-        for (metric, statistic, note), numbers in _evaluate(figures, resampler, judgements, table)
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _items(
-    table: pd.DataFrame, scores: pd.DataFrame, metrics: Sequence[str], sides: Sequence[str]
-) -> tuple[pd.DataFrame, Array]:
-    """The judged items and their distances (sides, items, metrics), replicates averaged.
-
-    A column ``row`` says which row of the table an item's judgement was taken from. A distance
-    is NaN where the pair was not scored, or a replicate of it was not.
-    """
-    known = scores.set_index(["reference", "distorted"])[list(metrics)]
-    known = known[~known.index.duplicated()]
-    values = np.stack(
-        [
-            known.reindex(pd.MultiIndex.from_arrays([table["reference"], table[side]])).to_numpy(
-                float
-            )
-            for side in sides
-        ]
+        drawn = figure.resampled(items.resampler)
+        if interval == "bca":
+            left = figure.resampled(items.resampler.jackknife())
+            bounds = [
+                bca_interval(x, v, out)
+                for x, v, out in zip(drawn.T, figure.value, left.T, strict=True)
+            ]
+        else:
+            bounds = [percentile_interval(x) for x in drawn.T]
+    undefined = np.isnan(figure.value)
+    drawn = np.where(undefined[None], np.nan, drawn)
+    table = pd.DataFrame(
+        {
+            "metric": list(figure.metrics),
+            "statistic": figure.statistic,
+            "value": figure.value,
+            "low": [np.nan if u else b[0] for u, b in zip(undefined, bounds, strict=True)],
+            "high": [np.nan if u else b[1] for u, b in zip(undefined, bounds, strict=True)],
+            "n": figure.n,
+            "units": items.resampler.units,
+            "interval": ["" if u else kind for u in undefined],
+            "tier": "",
+            "p_first": np.nan,
+            "note": list(figure.notes or [""] * m),
+        }
     )
-    values = np.where(np.isfinite(values), values, np.nan)
-    table = table.assign(row=table.index)
-    if "item" not in table:
-        return table, values
-    codes, _ = pd.factorize(table["item"])
-    order = np.argsort(codes, kind="stable")
-    first = np.flatnonzero(np.diff(codes[order], prepend=-1))
-    totals = np.add.reduceat(values[:, order], first, axis=1)
-    counts = np.diff(first, append=len(order))
-    return table.iloc[order[first]], totals / counts[None, :, None]
+    return table, pd.DataFrame(drawn, columns=list(figure.metrics))
 
 
-def _figures_2afc(
-    table: pd.DataFrame, distances: Array, metrics: Sequence[str]
-) -> dict[tuple[str, str, str], Statistic | None]:
-    p_b = table["p_b"].to_numpy(float)
-    per_item = two_alternative.score(distances[0], distances[1], p_b)
-    figures: dict[tuple[str, str, str], Statistic | None] = {}
-    for i, metric in enumerate(metrics):
-        note = _missing(per_item[:, i])
-        figures[metric, "2afc", note] = None if note else _mean(per_item[:, i])
-    # Outcomes without shares (p_b 0, 1/2 or 1 throughout) hide how far people agreed.
-    if not np.isin(p_b, (0, 0.5, 1)).all():
-        figures["human", "2afc", ""] = _mean(two_alternative.human(p_b))
-        figures["oracle", "2afc", ""] = _mean(two_alternative.oracle(p_b))
-    return figures
-
-
-def _figures_rating(
-    table: pd.DataFrame,
-    distances: Array,
-    metrics: Sequence[str],
-    stress_power: Mapping[str, float | None],
-    observers: Array | None,
-) -> dict[tuple[str, str, str], Statistic | None]:
-    impairment = "impairment" in table
-    badness = (
-        table["impairment"].to_numpy(float) if impairment else -table["quality"].to_numpy(float)
+def _with_places(rows: pd.DataFrame, pairs: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the metrics' tiers and how often each is first."""
+    smaller = rows["statistic"].iloc[0] in SMALLER_IS_BETTER if len(rows) else False
+    ranked = rows.dropna(subset="value").sort_values("value", ascending=smaller, kind="stable")
+    names = list(ranked["metric"])
+    letter = tiers(pairs, names)
+    share = dict(zip(names, first(drawn[names].to_numpy(), smaller), strict=True))
+    return rows.assign(
+        tier=[letter.get(m, "") for m in rows["metric"]],
+        p_first=[share.get(m, np.nan) for m in rows["metric"]],
     )
-    statistics = [s for s in RATING if s != "stress" or impairment]
-    figures: dict[tuple[str, str, str], Statistic | None] = {}
-    for i, metric in enumerate(metrics):
-        missing = _missing(distances[:, i])
-        power = stress_power.get(metric, 1.0)
-        for statistic in statistics:
-            x, note = distances[:, i], missing
-            if statistic == "stress" and not note:
-                if power is None:
-                    note = "STRESS needs distances in proportion to the difference"
-                else:
-                    x = np.sign(x) * np.abs(x) ** power
-            figures[metric, statistic, note] = None if note else _correlation(statistic, x, badness)
-    if observers is not None and observers.shape[1] > 1:
-        note = "one observer against the mean of the others"
-        for statistic in statistics:
-            figures["human", statistic, note] = _one_against_others(
-                statistic, observers, impairment
-            )
-    return figures
 
 
-def _missing(values: Array) -> str:
-    lost = int(np.isnan(values).sum())
-    if not len(values):
-        return "no pair could be scored"
-    return f"no finite distance for {lost} of {len(values)} judgements" if lost else ""
-
-
-def _mean(per_item: Array) -> Statistic:
-    def mean(weights: Array | None) -> Array:
-        if weights is None:
-            return np.asarray(per_item.mean()) if len(per_item) else np.asarray(np.nan)
-        with np.errstate(invalid="ignore"):
-            return weights @ per_item / weights.sum(-1)
-
-    return mean
-
-
-def _correlation(statistic: str, distance: Array, badness: Array) -> Statistic:
-    return lambda weights: RATING[statistic](distance, badness, weights)
-
-
-def _one_against_others(statistic: str, observers: Array, impairment: bool) -> Statistic:
-    """Mean over observers of the statistic between one and the mean of the rest."""
-    ratings = observers if impairment else -observers
-    others = (ratings.sum(1, keepdims=True) - ratings) / (ratings.shape[1] - 1)
-
-    def mean(weights: Array | None) -> Array:
-        each = [
-            RATING[statistic](ratings[:, i], others[:, i], weights) for i in range(ratings.shape[1])
-        ]
-        return np.mean(each, axis=0)
-
-    return mean
-
-
-def _evaluate(
-    figures: Mapping[tuple[str, str, str], Statistic | None],
-    resampler: Resampler,
-    judgements: Judgements,
-    table: pd.DataFrame,
-) -> list[tuple[tuple[str, str, str], tuple[float, float, float, int, int, str]]]:
-    """Value and interval of every figure; the notes of undefined ones completed."""
-    values = {key: float(f(None)) if f and len(table) else np.nan for key, f in figures.items()}
-    live = {key: f for key, f in figures.items() if f and not np.isnan(values[key])}
-    samples: dict[tuple[str, str, str], list[Array]] = {key: [] for key in live}
-    for weights in resampler if live else ():
-        for key, figure in live.items():
-            samples[key].append(figure(weights))
-    found = []
-    for key, value in values.items():
-        metric, statistic, note = key
-        low = high = np.nan
-        if key in live:
-            low, high = percentile_interval(np.concatenate(samples[key]))
-        elif not note:
-            note = "all distances are equal" if len(table) > 1 else "fewer than two judgements"
-            if statistic == "stress":
-                note = "STRESS needs distances that are not negative and not all zero"
-        numbers = (value, low, high, len(table), resampler.units, judgements.display)
-        found.append(((metric, statistic, note), numbers))
-    return found
+def _compare(figure: Figure, items: Items, drawn: pd.DataFrame) -> pd.DataFrame:
+    """Every pair of the figure's metrics that is defined, with the parametric tests beside it."""
+    value = dict(zip(figure.metrics, figure.value, strict=True))
+    names = [m for m in figure.metrics if not np.isnan(value[m])]
+    pairs = compare(drawn[names], value, items.resampler.units)
+    pairs = pairs.assign(n=figure.n, p_meng=np.nan, p_steiger=np.nan)
+    if figure.statistic not in ("srcc", "plcc") or not len(pairs):
+        return pairs
+    place = {m: i for i, m in enumerate(items.metrics)}
+    x = items.distances[0][:, [place[m] for m in names]]
+    if figure.statistic == "srcc":
+        x = np.stack([rating.midranks(c, np.ones(len(c))) for c in x.T], axis=1)
+    between = pd.DataFrame(np.corrcoef(x.T), names, names)
+    a, b = (pairs[side].map(value).to_numpy(float) for side in "ab")
+    sides = zip(pairs["a"], pairs["b"], strict=True)
+    ab = np.array([between.at[i, j] for i, j in sides], dtype=float)
+    return pairs.assign(
+        p_meng=meng_rosenthal_rubin(a, b, ab, figure.n)[1],
+        p_steiger=steiger(a, b, ab, figure.n)[1],
+    )

@@ -3,23 +3,50 @@
 Conventions
 -----------
 ``distance`` (n,) is the metric's, ``badness`` (n,) people's: an impairment, or minus a quality.
-Larger is better for every statistic but ``stress``. ``weights`` (R, n) says how often each item
-counts in each of R resamples; a statistic then is (R,), equal to the one on the resample with
-its items repeated. Undefined (a constant input, fewer than two items) is NaN.
+Larger is better for every statistic but ``stress``, ``rmse`` and ``outlier_ratio``. ``weights``
+(R, n) says how often each item counts in each of R resamples; a statistic then is (R,), equal to
+the one on the resample with its items repeated. Undefined (a constant input, fewer than two
+items) is NaN.
 
 Statistics
 ----------
 ``srcc``: Spearman's rank correlation, ties at their mid-rank.
 ``krcc``: Kendall's tau-b.
 ``plcc``: Pearson's correlation of the raw values.
+``plcc_logistic4``, ``plcc_logistic5``: the same after a logistic of 4 or 5 parameters is fitted
+(VQEG 2000 and Sheikh, Sabir, Bovik 2006, doi:10.1109/TIP.2006.881959). A correlation *with* fit
+is not comparable with one without.
+``rmse``: root mean square of what the 4-parameter logistic leaves, in the unit of the ratings.
+``outlier_ratio``: share of items it misses by more than twice the standard error of their mean
+rating (ITU-T P.1401), or twice the deviation where the number of raters is not known.
 ``stress``: standardised residual sum of squares of a straight line through the origin, in
 [0, 1], smaller is better (Garcia, Huertas, Melgosa, Cui 2007, doi:10.1364/JOSAA.24.001823).
+``srcc_within_reference`` and the like: mean over references of the statistic among the items of
+one reference, which is what a loss needs: references with fewer than MIN_WITHIN items, or where
+it is undefined, are left out.
 """
+
+import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import OptimizeWarning, curve_fit
+from scipy.special import expit
 
 Array = NDArray[np.float64]
+
+#: Fewest items of a reference among which an order is worth counting.
+MIN_WITHIN = 3
+#: Evaluations of the curve before a fit counts as failed.
+FIT_STEPS = 2000
+
+
+def validate(distance: ArrayLike, badness: ArrayLike) -> None:
+    """Raises ValueError where the two are not equally long vectors."""
+    x, y = np.asarray(distance), np.asarray(badness)
+    if x.shape != y.shape or x.ndim != 1:
+        raise ValueError(f"expected two equally long vectors, got {x.shape} and {y.shape}")
 
 
 def srcc(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = None) -> Array:
@@ -29,7 +56,7 @@ def srcc(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = No
     0.8
     """
     x, y, w = _prepare(distance, badness, weights)
-    return _pearson(_midranks(x, w), _midranks(y, w), w)
+    return pearson(midranks(x, w), midranks(y, w), w)
 
 
 def plcc(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = None) -> Array:
@@ -39,7 +66,7 @@ def plcc(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = No
     0.982708
     """
     x, y, w = _prepare(distance, badness, weights)
-    return _pearson(_unit_range(x), _unit_range(y), w)
+    return pearson(_unit_range(x), _unit_range(y), w)
 
 
 def krcc(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = None) -> Array:
@@ -49,12 +76,12 @@ def krcc(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = No
     0.666667
     """
     x, y, w = _prepare(distance, badness, weights)
-    # Ordered pairs (i, j) count w_i w_j times. Copies of one item are tied: the diagonal is 0.
-    signs = _signs(x) * _signs(y)
-    # In float32 a product is exact: sums of integers far below 2^24, and BLAS is twice as fast.
-    concordance = ((w.astype(np.float32) @ signs).astype(float) * w).sum(-1)
+    # Ordered pairs (i, j) count w_i w_j times; copies of one item are tied in both.
+    both = np.unique(np.stack([x, y]), axis=1, return_inverse=True)[1].ravel().astype(float)
+    tied = [_tied_pairs(values, w) for values in (x, y, both)]
     total = w.sum(-1) ** 2
-    untied_x, untied_y = total - _tied_pairs(x, w), total - _tied_pairs(y, w)
+    concordance = total - tied[0] - tied[1] + tied[2] - 4 * _inversions(x, y, w)
+    untied_x, untied_y = total - tied[0], total - tied[1]
     with np.errstate(invalid="ignore", divide="ignore"):
         value = np.clip(concordance / np.sqrt(untied_x * untied_y), -1, 1)
         return np.where((untied_x > 0) & (untied_y > 0), value, np.nan)
@@ -75,6 +102,133 @@ def stress(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = 
         return np.where((xx > 0) & (yy > 0), value, np.nan)
 
 
+def logistic4(x: Array, top: float, bottom: float, centre: float, width: float) -> Array:
+    """(top - bottom) / (1 + exp(-(x - centre) / |width|)) + bottom: VQEG's monotone curve."""
+    return bottom + (top - bottom) * expit((x - centre) / max(abs(width), 1e-9))
+
+
+def logistic5(x: Array, b1: float, b2: float, b3: float, b4: float, b5: float) -> Array:
+    """b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5: a logistic and a straight line."""
+    return b1 * (expit(b2 * (x - b3)) - 0.5) + b4 * x + b5
+
+
+def fit_logistic(distance: ArrayLike, badness: ArrayLike, parameters: int = 4) -> Array | None:
+    """The badness that a fitted logistic of 4 or 5 parameters predicts of each distance, (n,).
+
+    Least squares on the distances as they are. None where the fit fails: it does not converge,
+    or leaves more than a straight line does (then it is in a local minimum).
+
+    >>> x = np.linspace(-3, 3, 50)
+    >>> y = 4 / (1 + np.exp(-2 * x)) + 1
+    >>> bool(np.allclose(fit_logistic(x, y), y))
+    True
+    """
+    x, y, _ = _prepare(distance, badness, None)
+    if len(x) <= parameters or not np.ptp(x) > 0 or not np.ptp(y) > 0:
+        return None
+    x, offset, scale = (x - x.mean()) / x.std(), y.mean(), y.std()
+    y = (y - offset) / scale
+    line = np.polyval(np.polyfit(x, y, 1), x)
+    starts = [(y.max(), y.min(), centre, width) for centre, width in ((0.0, 0.25), (0.0, 1.0))]
+    best = _least_squares(logistic4, x, y, starts)
+    if parameters == 5:
+        # From the best of the four-parameter curves, whose line is flat, and from a mere line.
+        top, bottom, centre, width = best if best is not None else (0.0, 0.0, 0.0, 1.0)
+        slope = float(x @ y) / len(x)
+        starts5 = [
+            (top - bottom, 1 / max(abs(width), 1e-3), centre, 0.0, (top + bottom) / 2),
+            (0.1, 1.0, 0.0, slope, 0.0),
+        ]
+        best = _least_squares(logistic5, x, y, starts5)
+    if best is None:
+        return None
+    fitted = (logistic4 if parameters == 4 else logistic5)(x, *best)
+    if not np.isfinite(fitted).all() or ((fitted - y) ** 2).sum() > ((line - y) ** 2).sum():
+        return None
+    return fitted * scale + offset
+
+
+def _least_squares(
+    curve: Callable[..., Array], x: Array, y: Array, starts: Sequence[tuple[float, ...]]
+) -> Array | None:
+    """The parameters that leave least over the starts that converge."""
+    best, least = None, np.inf
+    for start in starts:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", OptimizeWarning)  # the covariance is not used
+                found, _ = curve_fit(curve, x, y, p0=start, maxfev=FIT_STEPS)
+        except RuntimeError:
+            continue
+        left = ((curve(x, *found) - y) ** 2).sum()
+        if left < least:
+            best, least = found, left
+    return best
+
+
+def rmse(predicted: ArrayLike, badness: ArrayLike) -> float:
+    """Root mean square error of a prediction, in the unit of the ratings; mean over n."""
+    error = np.asarray(predicted, dtype=float) - np.asarray(badness, dtype=float)
+    return float(np.sqrt(np.mean(error**2)))
+
+
+def outliers(
+    predicted: ArrayLike, badness: ArrayLike, std: ArrayLike, raters: ArrayLike | None = None
+) -> Array:
+    """1 where a prediction misses by more than 2 std / sqrt(raters), else 0; 2 std without raters.
+
+    >>> outliers([1.0, 1.0], [1.5, 1.0], [1.0, 1.0], [25, 25])
+    array([1., 0.])
+    """
+    error = np.abs(np.asarray(predicted, dtype=float) - np.asarray(badness, dtype=float))
+    width = np.asarray(std, dtype=float)
+    if raters is not None:
+        width = width / np.sqrt(np.asarray(raters, dtype=float))
+    return (error > 2 * width).astype(float)
+
+
+def within(
+    statistic: Callable[[Array, Array], Array], distance: Array, badness: Array, groups: ArrayLike
+) -> Array:
+    """A statistic among the items of each group, (groups,); NaN where there is none."""
+    codes = np.asarray(groups)
+    found = np.full(int(codes.max(initial=-1)) + 1, np.nan)
+    for group in range(len(found)):
+        here = np.flatnonzero(codes == group)
+        if len(here) >= MIN_WITHIN:
+            found[group] = statistic(distance[here], badness[here])
+    return found
+
+
+def evaluate(
+    distance: ArrayLike, badness: ArrayLike, std: ArrayLike | None = None,
+    raters: ArrayLike | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Every statistic of one metric on one set of items, by name.
+
+    Where a logistic cannot be fitted its correlation is the raw one, and the error that of a
+    straight line.
+    """
+    x, y, _ = _prepare(distance, badness, None)
+    found = {name: float(f(x, y)) for name, f in STATISTICS.items()}
+    for parameters in (4, 5):
+        fitted = fit_logistic(x, y, parameters)
+        found[f"plcc_logistic{parameters}"] = float(plcc(x if fitted is None else fitted, y))
+        if parameters == 4:
+            curve = straight_line(x, y) if fitted is None else fitted
+            found["rmse"] = rmse(curve, y)
+            if std is not None:
+                found["outlier_ratio"] = float(outliers(curve, y, std, raters).mean())
+    return found
+
+
+def straight_line(distance: Array, badness: Array) -> Array:
+    """The least-squares line through the items, at each distance."""
+    x = distance - distance.mean()
+    power = x @ x
+    return badness.mean() + (x * (x @ badness) / power if power > 0 else 0 * x)
+
+
 def _negative(values: Array) -> bool:
     """Whether any value is below zero by more than rounding (1 - SSIM of like images is)."""
     return bool((values < -1e-9 * np.abs(values).max(initial=0)).any())
@@ -84,13 +238,12 @@ def _prepare(
     distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None
 ) -> tuple[Array, Array, Array]:
     x, y = np.asarray(distance, dtype=float), np.asarray(badness, dtype=float)
-    if x.shape != y.shape or x.ndim != 1:
-        raise ValueError(f"expected two equally long vectors, got {x.shape} and {y.shape}")
+    validate(x, y)
     w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=float)
     return x, y, w
 
 
-def _groups(values: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def groups(values: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The order that sorts the values, and where each run of equal ones starts in it."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
@@ -98,9 +251,9 @@ def _groups(values: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return order, np.flatnonzero(starts)
 
 
-def _midranks(values: Array, weights: Array) -> Array:
+def midranks(values: Array, weights: Array) -> Array:
     """Rank of every item in each resample, ties sharing the mean of their places, (R, n)."""
-    order, starts = _groups(values)
+    order, starts = groups(values)
     tied = np.add.reduceat(weights[..., order], starts, axis=-1)
     places = np.cumsum(tied, axis=-1) - tied / 2 + 0.5
     ranks = np.empty(weights.shape)
@@ -110,7 +263,7 @@ def _midranks(values: Array, weights: Array) -> Array:
 
 def _tied_pairs(values: Array, weights: Array) -> Array:
     """Number of ordered pairs of equal value in each resample, an item with itself included."""
-    order, starts = _groups(values)
+    order, starts = groups(values)
     return (np.add.reduceat(weights[..., order], starts, axis=-1) ** 2).sum(-1)
 
 
@@ -120,7 +273,7 @@ def _unit_range(values: Array) -> Array:
     return (values - low) / spread if spread > 0 else np.zeros_like(values)
 
 
-def _pearson(x: Array, y: Array, w: Array) -> Array:
+def pearson(x: Array, y: Array, w: Array) -> Array:
     """Weighted Pearson correlation along the last axis; NaN where a side is constant."""
     total = w.sum(-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -133,6 +286,32 @@ def _pearson(x: Array, y: Array, w: Array) -> Array:
         return np.where((xx > floor) & (yy > floor), value, np.nan)
 
 
-def _signs(values: Array) -> NDArray[np.float32]:
-    """Sign of every difference, (n, n)."""
-    return np.sign(values[:, None] - values[None, :]).astype(np.float32)
+def _inversions(x: Array, y: Array, weights: Array) -> Array:
+    """Pairs that x orders one way and y the other, in each resample.
+
+    A merge sort by y of what is in the order of x (Knight 1966): whenever two sorted halves are
+    merged, each item of the right one has passed those of the left one that lie above it. The
+    order is the same in all resamples, only what is counted differs.
+    """
+    order = np.lexsort((y, x))
+    rank, w = np.unique(y[order], return_inverse=True)[1], weights.reshape(-1, len(x)).T[order]
+    n, half, found = len(x), 1, np.zeros(w.shape[1])
+    place = np.arange(n)
+    while half < n:
+        block = place // (2 * half)
+        # Stable: of equal items the left one stays first, which is no inversion.
+        merged = np.lexsort((rank, block))
+        left = (merged // half) % 2 == 0
+        last = np.searchsorted(block, block, side="right") - 1
+        step = max(1, (1 << 20) // (8 * n))
+        for start in range(0, w.shape[1], step):
+            here = w[merged, start : start + step]
+            passed = np.cumsum(here * left[:, None], axis=0)
+            right = ~left
+            above = passed[last[right]] - passed[right]
+            found[start : start + step] += np.einsum("nr,nr->r", above, here[right])
+        half *= 2
+    return found.reshape(weights.shape[:-1])
+
+
+STATISTICS = {"srcc": srcc, "krcc": krcc, "plcc": plcc, "stress": stress}

@@ -3,19 +3,47 @@
 Conventions
 -----------
 ``distance_a, distance_b`` are distances of a and b to the reference, (n,) or (n, metrics);
-``p_b`` (n,) in [0, 1] is the share of people who found b closer.
+``p_b`` (n,) in [0, 1] is the share of people who found b closer, ``votes`` (n,) how many were
+asked. Per-item functions return (n,) or (n, metrics); their means are the statistics.
 
 Statistics
 ----------
-``2afc``: mean over items of the share of people who agree with the metric, in [0, 1].
+``2afc``: mean over items of the share of people who agree with the metric, in [0, 1]; a tie of
+the metric is one half.
+``2afc_subset_mean``: the mean over subsets (``category``) of the figure within each.
+``2afc_majority``: share of items where the metric picks what most people picked; ties of the
+metric are one half, items on which people are split evenly are left out.
 ``human``: what a person reaches against the others, mean p^2 + (1-p)^2.
-``oracle``: what the best metric could reach, mean max(p, 1-p).
+``oracle``: what the best metric could reach against these votes, mean max(p, 1-p).
+``2afc_of_ceiling``: (2afc - 1/2) / (ceiling - 1/2): 0 is guessing, 1 the best any metric can do
+against people of whom infinitely many were asked (`ceiling`).
+``log_likelihood``: mean over items, in nats, of p log q + (1-p) log(1-q), where q is the share
+that a psychometric function of the distances predicts, fitted on other references. Guessing is
+-0.693; people's own shares (``oracle``) are the largest possible.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+from scipy.special import beta, expit, xlogy
 
 Array = NDArray[np.float64]
+
+#: Parts of the items that are predicted from the others.
+FOLDS = 5
+#: The psychometric function has two parameters: more items than this do not move them.
+FIT_ITEMS = 5000
+
+
+def validate(distance_a: ArrayLike, distance_b: ArrayLike, p_b: ArrayLike) -> None:
+    """Raises ValueError where shapes do not fit or a share is not in [0, 1]."""
+    a, b, p = np.asarray(distance_a), np.asarray(distance_b), np.asarray(p_b, dtype=float)
+    if a.shape != b.shape or a.shape[:1] != p.shape:
+        raise ValueError(f"expected equally many rows, got {a.shape}, {b.shape} and {p.shape}")
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("p_b must be shares in [0, 1]")
 
 
 def score(distance_a: ArrayLike, distance_b: ArrayLike, p_b: ArrayLike) -> Array:
@@ -33,13 +61,23 @@ def score(distance_a: ArrayLike, distance_b: ArrayLike, p_b: ArrayLike) -> Array
     return np.where(np.isnan(a) | np.isnan(b), np.nan, value)
 
 
+def majority(distance_a: ArrayLike, distance_b: ArrayLike, p_b: ArrayLike) -> Array:
+    """1 where the metric picks the majority's image, 0 where not; NaN where there is none.
+
+    >>> majority([1.0, 2.0, 3.0, 1.0], [2.0, 1.0, 3.0, 2.0], [0.2, 0.2, 0.2, 0.5])
+    array([1. , 0. , 0.5, nan])
+    """
+    p = np.asarray(p_b, dtype=float)
+    return score(distance_a, distance_b, np.where(p == 0.5, np.nan, p > 0.5))
+
+
 def two_afc(distance_a: ArrayLike, distance_b: ArrayLike, p_b: ArrayLike) -> float:
     """Mean of `score` over the items."""
     return float(score(distance_a, distance_b, p_b).mean())
 
 
 def human(p_b: ArrayLike) -> Array:
-    """Per item, the chance that two people agree: p^2 + (1-p)^2."""
+    """Per item, the chance that two people agree, drawn with replacement: p^2 + (1-p)^2."""
     p = np.asarray(p_b, dtype=float)
     return p**2 + (1 - p) ** 2
 
@@ -48,3 +86,118 @@ def oracle(p_b: ArrayLike) -> Array:
     """Per item, the share of the majority: max(p, 1-p)."""
     p = np.asarray(p_b, dtype=float)
     return np.maximum(p, 1 - p)
+
+
+def two_people(p_b: ArrayLike, votes: ArrayLike) -> Array:
+    """Per item, the chance that two *different* people agree; unbiased, unlike `human`.
+
+    (v (p^2 + (1-p)^2) - 1) / (v - 1) for v votes; NaN for a single vote.
+
+    >>> float(two_people([0.5], [2])[0])
+    0.0
+    """
+    v = np.asarray(votes, dtype=float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(v > 1, (v * human(p_b) - 1) / (v - 1), np.nan)
+
+
+def ceiling(two_people_agree: ArrayLike) -> Array:
+    """What the best metric reaches against infinitely many people, in [1/2, 1].
+
+    The majority of a few votes is partly chance, so that mean max(p, 1-p) promises too much.
+    Here the true shares are taken to follow a symmetric beta distribution, whose one parameter
+    follows from the chance that two different people agree (mean of `two_people`).
+
+    >>> float(ceiling(2 / 3))  # shares spread evenly from 0 to 1
+    0.75
+    """
+    agree = np.clip(np.asarray(two_people_agree, dtype=float), 0.5, 1)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        a = (1 - agree) / (2 * agree - 1)
+        value = 0.5 + 1 / (a * beta(a, a) * 4.0**a)
+    return np.where(agree >= 1, 1.0, np.where(np.isfinite(value), value, 0.5))
+
+
+def of_ceiling(two_afc: ArrayLike, ceiling: ArrayLike) -> Array:
+    """The part of the way from guessing to the ceiling: (2afc - 1/2) / (ceiling - 1/2)."""
+    reach = np.asarray(ceiling, dtype=float) - 0.5
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(reach > 0, (np.asarray(two_afc, dtype=float) - 0.5) / reach, np.nan)
+
+
+def likelihood(p_b: ArrayLike, predicted: ArrayLike) -> Array:
+    """Per item, the log-likelihood of the votes under a predicted share, in nats a vote.
+
+    >>> likelihood([0.5], [0.5]).round(3)
+    array([-0.693])
+    """
+    p, q = np.asarray(p_b, dtype=float), np.asarray(predicted, dtype=float)
+    return xlogy(p, q) + xlogy(1 - p, 1 - q)
+
+
+def fit_link(difference: ArrayLike, p_b: ArrayLike) -> tuple[float, float]:
+    """Slope and lapse rate of share = lapse / 2 + (1 - lapse) / (1 + exp(-slope difference)).
+
+    Greatest likelihood; the lapse rate, in [0.001, 0.5], keeps one confident mistake from
+    costing everything. No offset: to swap a and b must swap the prediction.
+    """
+    x, p = np.asarray(difference, dtype=float), np.asarray(p_b, dtype=float)
+    scale = np.sqrt(np.mean(x**2)) or 1.0
+    x = x / scale
+
+    def cost(parameters: Array) -> tuple[float, Array]:
+        slope, lapse = parameters
+        s = expit(slope * x)
+        q = lapse / 2 + (1 - lapse) * s
+        by_q = -(p - q) / (q * (1 - q)) / len(x)
+        steep = by_q @ ((1 - lapse) * s * (1 - s) * x)
+        return float(-likelihood(p, q).mean()), np.array([steep, by_q @ (0.5 - s)])
+
+    found = minimize(
+        cost, [1.0, 0.05], jac=True, method="L-BFGS-B", bounds=[(-1e3, 1e3), (1e-3, 0.5)]
+    )
+    return float(found.x[0] / scale), float(found.x[1])
+
+
+def cross_validated(
+    distance_a: ArrayLike, distance_b: ArrayLike, p_b: ArrayLike, groups: ArrayLike
+) -> Array:
+    """Per item, the log-likelihood under a link fitted on the other folds, (n,).
+
+    Parameters
+    ----------
+    groups : (n,) integers; items of one group (a reference) are in the same fold, group g in
+        fold g modulo FOLDS.
+    """
+    a, b = np.asarray(distance_a, dtype=float), np.asarray(distance_b, dtype=float)
+    difference, p = a - b, np.asarray(p_b, dtype=float)
+    fold = np.asarray(groups) % FOLDS
+    found = np.full(len(p), np.nan)
+    for k in np.unique(fold):
+        others = np.flatnonzero(fold != k)
+        if not len(others):
+            continue
+        others = others[:: -(-len(others) // FIT_ITEMS)]
+        slope, lapse = fit_link(difference[others], p[others])
+        here = fold == k
+        predicted = lapse / 2 + (1 - lapse) * expit(slope * difference[here])
+        found[here] = likelihood(p[here], predicted)
+    return found
+
+
+def evaluate(
+    distance_a: ArrayLike, distance_b: ArrayLike, p_b: ArrayLike, votes: ArrayLike | None = None
+) -> dict[str, Any]:
+    """Every statistic of one metric that needs no subsets, by name."""
+    validate(distance_a, distance_b, p_b)
+    p = np.asarray(p_b, dtype=float)
+    value = two_afc(distance_a, distance_b, p)
+    picks = majority(distance_a, distance_b, p)
+    best = float(oracle(p).mean()) if votes is None else ceiling(two_people(p, votes).mean())
+    folds = np.arange(len(p))
+    return {
+        "2afc": value,
+        "2afc_majority": float(np.nanmean(picks)) if (p != 0.5).any() else float("nan"),
+        "2afc_of_ceiling": float(of_ceiling(value, best)),
+        "log_likelihood": float(cross_validated(distance_a, distance_b, p, folds).mean()),
+    }

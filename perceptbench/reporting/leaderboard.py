@@ -1,14 +1,11 @@
 """The leaderboard: one row a metric, one column a figure, best mean rank first."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-#: Statistics where smaller is better.
-SMALLER_IS_BETTER = {"stress"}
-#: Rows that are people, not metrics; they are shown but not ranked.
-PEOPLE = ("human", "oracle")
+from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER, Key, standing
 
 
 @dataclass(frozen=True)
@@ -18,6 +15,11 @@ class Column:
     dataset: str
     slice: str
     statistic: str
+
+    @property
+    def key(self) -> Key:
+        """What the figure's resamples go by."""
+        return self.dataset, self.slice, self.statistic
 
     @property
     def title(self) -> str:
@@ -33,40 +35,49 @@ class Column:
         ]
 
 
-def leaderboard(agreement: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
+def leaderboard(
+    agreement: pd.DataFrame,
+    columns: Sequence[Column],
+    samples: Mapping[Key, pd.DataFrame] | None = None,
+) -> pd.DataFrame:
     """One row a metric, ordered by its mean rank over the datasets.
 
     Parameters
     ----------
-    agreement : the agreement table (`perceptbench.agreement.agreement`).
-    columns : the figures to rank by. A dataset's columns share one vote: a metric's rank on a
-        dataset is the mean of its ranks there. Ties share a rank; an undefined figure counts as
-        the last rank, since to be undefined is no merit.
+    agreement : the agreement table (`perceptbench.agreement.evaluate`).
+    columns : the figures to rank by; how, is said in `perceptbench.agreement.ranking`. A cell
+        marked ``in_domain`` is shown but takes no part.
+    samples : the resamples of the figures, for intervals and tiers of the standing.
 
     Returns
     -------
-    DataFrame with ``rank, metric, mean_rank`` and for every column its title (the value),
-    ``TITLE low``, ``TITLE high`` and ``TITLE n``. People come last, unranked.
+    DataFrame with ``rank, metric``, the columns of `standing`, and for every column its title
+    (the value), ``TITLE low``, ``TITLE high``, ``TITLE n`` and ``TITLE tier``. People come last,
+    unranked, after metrics that only have in-domain figures.
     """
     metrics = list(dict.fromkeys(agreement["metric"]))
-    table = pd.DataFrame(index=pd.Index(metrics, name="metric"))
     ranked = [m for m in metrics if m not in PEOPLE]
-    ranks = {}
+    table = pd.DataFrame(index=pd.Index(metrics, name="metric"))
+    values, trained = {}, {}
     for column in columns:
         rows = column.rows(agreement).set_index("metric")
         table[column.title] = rows["value"].reindex(metrics)
         for what in ("low", "high", "n"):
             table[f"{column.title} {what}"] = rows[what].reindex(metrics)
-        ranks[column] = (
-            table.loc[ranked, column.title]
-            .rank(ascending=column.statistic in SMALLER_IS_BETTER, method="average")
-            .fillna(len(ranked))
-        )
-    by_dataset = pd.DataFrame(ranks).T.groupby([c.dataset for c in columns]).mean()
-    table.insert(0, "mean_rank", by_dataset.mean().reindex(metrics))
-    table = table.sort_values("mean_rank", kind="stable", na_position="last")
-    position = table["mean_rank"].rank(method="min").astype("Int64")
-    table.insert(0, "rank", position)
+        table[f"{column.title} tier"] = rows.get("tier", pd.Series(dtype=str)).reindex(metrics)
+        values[column.key] = table.loc[ranked, column.title]
+        if "in_domain" in rows:
+            trained[column.dataset] = set(rows.index[rows["in_domain"].astype(bool)])
+    places = standing(values, samples or {}, trained).reindex(metrics)
+    table = pd.concat([places, table], axis=1)
+    last = table.index.isin(PEOPLE)
+    table = table.assign(_people=last).sort_values(
+        ["_people", "mean_rank"], kind="stable", na_position="last"
+    )
+    table = table.drop(columns="_people")
+    words = ["tier", *(f"{column.title} tier" for column in columns)]
+    table[words] = table[words].fillna("")
+    table.insert(0, "rank", table["mean_rank"].rank(method="min").astype("Int64"))
     return table.reset_index()[["rank", "metric", *table.columns[1:]]]
 
 

@@ -2,10 +2,10 @@
 
 Conventions
 -----------
-``scores.parquet agreement.csv leaderboard.csv leaderboard.md run.json`` and, for each judgement
-table, ``judgements/DATASET.SLICE.PROTOCOL.parquet`` (``... .observers.parquet`` beside it where
-single observers are known). Nothing else is needed to make every report again: `read` restores
-what `write` stored, and writing that gives the same bytes.
+``scores.parquet agreement.csv comparisons.csv leaderboard.csv leaderboard.md run.json`` and, for
+each judgement table, ``judgements/DATASET.SLICE.PROTOCOL.parquet`` (``... .observers.parquet``
+beside it where single observers are known). Nothing else is needed to make every report again:
+`read` restores what `write` stored, and writing that gives the same bytes.
 """
 
 import json
@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from perceptbench.agreement.evaluate import COMPARISON
 from perceptbench.datasets.judgements import Judgements
 from perceptbench.errors import DataError, UsageError, first_line
 from perceptbench.reporting.leaderboard import PEOPLE, Column, to_markdown
@@ -27,7 +28,9 @@ from perceptbench.reporting.leaderboard import PEOPLE, Column, to_markdown
 SHOWN_FAILURES = 20
 FAILURE = ("dataset", "reference", "distorted", "reason")
 #: Columns of the stored CSV files that hold words; an empty cell there is no missing number.
-WORDS = ("dataset", "slice", "metric", "statistic", "display", "note")
+WORDS = (
+    "dataset", "slice", "metric", "statistic", "interval", "tier", "display", "note", "a", "b",
+)  # fmt: skip
 
 
 @dataclass
@@ -43,6 +46,7 @@ class Run:
     skipped : metric -> why it could not be had.
     failures : ``dataset, reference, distorted, reason`` of pairs that could not be scored.
     broken : ``METRIC on DATASET`` -> the error the metric raised there.
+    comparisons : paired differences of all metrics, by leaderboard column.
     assumed : what had to be assumed of how the images were seen, in sentences.
     provenance : what else goes into ``run.json``: versions, datasets (fingerprint, folder),
         metrics (title, hash, trained_on, cost), device, seed, resamples.
@@ -54,6 +58,7 @@ class Run:
     judgements: list[Judgements]
     skipped: dict[str, str]
     failures: pd.DataFrame
+    comparisons: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COMPARISON))
     broken: dict[str, str] = field(default_factory=dict)
     assumed: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -133,6 +138,7 @@ def write(result: Run, folder: Path) -> None:
     """
     _write(folder / "scores.parquet", lambda p: result.scores.to_parquet(p, index=False))
     _write(folder / "agreement.csv", lambda p: result.agreement.to_csv(p, index=False))
+    _write(folder / "comparisons.csv", lambda p: result.comparisons.to_csv(p, index=False))
     _write(folder / "leaderboard.csv", lambda p: result.board.to_csv(p, index=False))
     _write(folder / "leaderboard.md", lambda p: p.write_text(report(result), encoding="utf-8"))
     (folder / "judgements").mkdir(exist_ok=True)
@@ -210,6 +216,7 @@ def read(folder: Path) -> Run:
         [_read_judgements(part, folder) for part in parts],
         skipped,
         failures,
+        _read(folder / "comparisons.csv", _read_csv),
         broken,
         assumed,
         record,
@@ -233,12 +240,13 @@ def _read_judgements(record: dict[str, Any], folder: Path) -> Judgements:
 def _read_csv(path: Path) -> pd.DataFrame:
     """A CSV file as it was written: each number to its last digit, words as they are."""
     header = pd.read_csv(path, nrows=0).columns
+    words = [c for c in header if c in WORDS or c.endswith(" tier")]
     table = pd.read_csv(
         path,
         float_precision="round_trip",
-        dtype={c: str for c in header if c in WORDS},
+        dtype={c: str for c in words},
         keep_default_na=False,
-        na_values={c: [""] for c in header if c not in WORDS},
+        na_values={c: [""] for c in header if c not in words},
     )
     return table.astype({"rank": "Int64"}) if "rank" in table else table
 

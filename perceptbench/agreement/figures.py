@@ -1,0 +1,564 @@
+"""Every figure of one set of judged items, each with the way it is resampled.
+
+A `Figure` is one statistic of all metrics: its value on all items and a function from resamples
+to values. What the statistics mean stands in `two_alternative`, `rating`, `same_different` and
+`significance`; here is only which of them an item set has, and how their resamples are had
+cheaply: as sums over clusters, or by `correlations`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perceptbench.agreement import rating, same_different, two_alternative
+from perceptbench.agreement.correlations import correlations
+from perceptbench.agreement.resampling import Resampler, bootstrap
+from perceptbench.agreement.significance import krasula, resolving_power
+from perceptbench.datasets.judgements import Judgements
+
+Array = NDArray[np.float64]
+
+CORRELATIONS = ("srcc", "krcc", "plcc")
+#: Parts of a table (one distortion, say) get their intervals from fewer resamples.
+PART_RESAMPLES = 500
+#: Smaller parts of a table say nothing.
+MIN_PART = 5
+#: A column `level` of more distinct numbers than this is cut into three bands.
+MAX_BANDS = 10
+#: Pairs of items that Krasula's analysis and the resolving power look at, drawn by chance where
+#: there are more.
+PAIRS = 100_000
+CONSTANT = "all distances are equal"
+LINE = "the logistic could not be fitted: a straight line instead"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One statistic of several metrics.
+
+    Attributes
+    ----------
+    statistic, metrics : what of whom.
+    value : on all items, (m,).
+    resampled : resamples -> (R, m); None where there is no interval.
+    notes : what has to be said of each, (m,).
+    n : items behind it.
+    dear : too expensive for thousands of resamples: its interval is the jackknife's.
+    """
+
+    statistic: str
+    metrics: tuple[str, ...]
+    value: Array
+    resampled: Callable[[Resampler], Array] | None
+    n: int
+    notes: tuple[str, ...] = ()
+    dear: bool = False
+
+
+@dataclass(frozen=True)
+class Items:
+    """Judged items with their distances.
+
+    Attributes
+    ----------
+    protocol : of the judgements.
+    table : one row an item.
+    distances : (sides, items, metrics): two sides in a 2afc table, else one.
+    metrics : their names.
+    resampler : over the items.
+    observers : ratings of single people, (items, observers), in the direction of the table.
+    stress_power : metric -> power its distance is raised to before STRESS.
+    """
+
+    protocol: str
+    table: pd.DataFrame
+    distances: Array
+    metrics: tuple[str, ...]
+    resampler: Resampler
+    observers: Array | None
+    stress_power: Mapping[str, float | None]
+
+    def of(self, metrics: NDArray[np.bool_]) -> "Items":
+        """The same items with some of the metrics."""
+        names = tuple(m for m, kept in zip(self.metrics, metrics, strict=True) if kept)
+        return replace(self, distances=self.distances[:, :, metrics], metrics=names)
+
+    def part(self, kept: NDArray[np.intp]) -> "Items":
+        """Some of the items."""
+        observers = None if self.observers is None else self.observers[kept]
+        return replace(
+            self, table=self.table.iloc[kept], distances=self.distances[:, kept],
+            resampler=self.resampler.rows(kept), observers=observers,
+        )  # fmt: skip
+
+    def parts(self) -> Iterator[tuple[str, str, "Items"]]:
+        """The items of each distortion, band of level and category: column, its value, items."""
+        few = replace(self, resampler=self.resampler.first(PART_RESAMPLES))
+        for column in ("distortion", "level", "category"):
+            if column not in self.table:
+                continue
+            values = _bands(self.table[column]) if column == "level" else self.table[column]
+            codes, names = pd.factorize(values, sort=True)
+            for code, name in enumerate(names if len(names) > 1 else ()):
+                kept = np.flatnonzero(codes == code)
+                if len(kept) >= MIN_PART:
+                    yield column, str(name), few.part(kept)
+
+    @property
+    def badness(self) -> Array:
+        """People's ratings, higher is worse."""
+        if "impairment" in self.table:
+            return self.table["impairment"].to_numpy(float)
+        return -self.table["quality"].to_numpy(float)
+
+    @property
+    def deviations(self) -> tuple[Array, Array | None] | None:
+        """Deviation (ddof 1) and number of the ratings behind each item, where they are known."""
+        if "std" in self.table:
+            std = pd.to_numeric(self.table["std"], errors="coerce").to_numpy(float)
+            raters = None
+            if "raters" in self.table:
+                raters = pd.to_numeric(self.table["raters"], errors="coerce").to_numpy(float)
+        elif self.observers is not None and self.observers.shape[1] > 1:
+            std = self.observers.std(axis=1, ddof=1)
+            raters = np.full(len(std), float(self.observers.shape[1]))
+        else:
+            return None
+        if not (std >= 0).all() or (raters is not None and not (raters >= 1).all()):
+            return None
+        return std, raters
+
+
+def _bands(level: pd.Series) -> pd.Series:
+    """Levels as they are where they are few, else the lower, middle and upper third."""
+    if level.nunique() <= MAX_BANDS:
+        return level
+    number = pd.to_numeric(level, errors="coerce")
+    share = number.rank(pct=True)
+    bands = np.select([share <= 1 / 3, share <= 2 / 3, share <= 1], ["low", "middle", "high"], "")
+    return pd.Series(bands, index=level.index).where(number.notna())
+
+
+def collect(
+    judgements: Judgements,
+    scores: pd.DataFrame,
+    metrics: Sequence[str],
+    resamples: int,
+    seed: Sequence[int],
+    stress_power: Mapping[str, float | None],
+) -> Items:
+    """The items of a judgement table that at least one metric could score, replicates averaged."""
+    protocol = judgements.protocol
+    sides = {
+        "2afc": (("reference", "a"), ("reference", "b")),
+        "rating": (("reference", "distorted"),),
+        "same_different": (("a", "b"),),
+    }[protocol]
+    known = scores.set_index(["reference", "distorted"])[list(metrics)]
+    known = known[~known.index.duplicated()]
+    table = judgements.table
+    values = np.stack(
+        [
+            known.reindex(pd.MultiIndex.from_arrays([table[x], table[y]])).to_numpy(float)
+            for x, y in sides
+        ]
+    )
+    values = np.where(np.isfinite(values), values, np.nan)
+    rows = np.arange(len(table))
+    if "item" in table:
+        codes, _ = pd.factorize(table["item"])
+        order = np.argsort(codes, kind="stable")
+        starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+        totals = np.add.reduceat(values[:, order], starts, axis=1)
+        values = totals / np.diff(starts, append=len(order))[None, :, None]
+        rows = order[starts]
+    scored = np.flatnonzero(np.isfinite(values).all(axis=0).any(axis=-1))
+    observers = None
+    if judgements.observers is not None:
+        observers = judgements.observers.loc[table.index[rows[scored]]].to_numpy(float)
+    table = table.iloc[rows[scored]]
+    resampler = bootstrap(table, judgements.resample, resamples, seed)
+    return Items(
+        protocol, table, values[:, scored], tuple(metrics), resampler, observers, stress_power
+    )
+
+
+def figures(items: Items, whole: bool = True) -> list[Figure]:
+    """Every figure of the items; for a part of a table the main ones only.
+
+    A metric that lacks a distance has no figure of any kind: all metrics answer the same items.
+    """
+    lost = np.isnan(items.distances).any(axis=0).sum(axis=0)
+    n = len(items.table)
+    live: NDArray[np.bool_] = np.array([n > 0 and not count for count in lost], dtype=bool)
+    make = {"2afc": _two_alternative, "rating": _ratings, "same_different": _same_different}
+    found = make[items.protocol](items.of(live), whole)
+    missing = tuple(m for m, there in zip(items.metrics, live, strict=True) if not there)
+    if not missing:
+        return found
+    notes = tuple(
+        f"no finite distance for {count} of {n} judgements" if n else "no pair could be scored"
+        for count in lost[~live]
+    )
+    return [_with_undefined(figure, missing, notes) for figure in found]
+
+
+def _with_undefined(figure: Figure, missing: tuple[str, ...], notes: tuple[str, ...]) -> Figure:
+    if set(figure.metrics) & {"human", "oracle"}:
+        return figure
+    resampled = figure.resampled
+
+    def padded(resampler: Resampler) -> Array:
+        assert resampled is not None
+        found = resampled(resampler)
+        return np.hstack([found, np.full((len(found), len(missing)), np.nan)])
+
+    return replace(
+        figure,
+        metrics=figure.metrics + missing,
+        value=np.append(figure.value, np.full(len(missing), np.nan)),
+        resampled=padded if resampled else None,
+        notes=(figure.notes or ("",) * len(figure.metrics)) + notes,
+    )
+
+
+def _of_sums(
+    statistic: str, metrics: Sequence[str], features: Array, of: Callable[[Array], Array], n: int,
+    notes: tuple[str, ...] = (),
+) -> Figure:  # fmt: skip
+    """A function of sums over the items: `of` takes (R, k) sums of features (n, k) to (R, m)."""
+
+    def quiet(sums: Array) -> Array:
+        with np.errstate(invalid="ignore", divide="ignore"):  # an empty resample is undefined
+            return of(sums)
+
+    value = quiet(features.sum(axis=0)[None])[0]
+    return Figure(statistic, tuple(metrics), value, lambda r: quiet(r.sums(features)), n, notes)
+
+
+def _means(
+    statistic: str, metrics: Sequence[str], each: Array, weight: Array | None = None
+) -> Figure:
+    """The (weighted) mean over items of `each` (n, m); items where it is NaN are left out."""
+    each = each.reshape(len(each), len(metrics))
+    there: NDArray[np.bool_] = np.asarray(np.isfinite(each).any(axis=1))
+    share = there * (np.ones(len(each)) if weight is None else weight)
+    features = np.column_stack([np.where(there[:, None], each, 0) * share[:, None], share])
+    n = int(there.sum())
+    return _of_sums(statistic, metrics, features, lambda s: s[:, :-1] / s[:, -1:], n)
+
+
+def _two_alternative(items: Items, whole: bool) -> list[Figure]:
+    a, b = items.distances
+    p = items.table["p_b"].to_numpy(float)
+    weight = items.table["weight"].to_numpy(float) if "weight" in items.table else None
+    names = items.metrics
+    # Outcomes without shares (p_b 0, 1/2 or 1 throughout) hide how far people agreed.
+    shares = not np.isin(p, (0, 0.5, 1)).all()
+    ceilings = {"human": two_alternative.human(p), "oracle": two_alternative.oracle(p)}
+    each = {"2afc": two_alternative.score(a, b, p)}
+    if whole:
+        each["2afc_majority"] = two_alternative.majority(a, b, p)
+    found = [_means(name, names, values, weight) for name, values in each.items()]
+    if shares:
+        found += [_means("2afc", (who,), values, weight) for who, values in ceilings.items()]
+    if not whole:
+        return found
+    found += _subset_means("2afc", names, each["2afc"], items)
+    if shares:
+        for who, values in ceilings.items():
+            found += _subset_means("2afc", (who,), values[:, None], items)
+        found += _of_ceiling(items, each["2afc"], p)
+        found.append(
+            _means("log_likelihood", ("oracle",), two_alternative.likelihood(p, p), weight)
+        )
+    folds = items.resampler.clusters
+    folds = np.arange(len(p)) if folds is None else folds
+    likelihoods = [
+        two_alternative.cross_validated(a[:, i], b[:, i], p, folds) for i in range(len(names))
+    ]
+    if names:
+        found.append(_means("log_likelihood", names, np.stack(likelihoods, axis=1), weight))
+    return found
+
+
+def _subset_means(
+    statistic: str, metrics: Sequence[str], each: Array, items: Items
+) -> list[Figure]:
+    """The mean over categories of the mean in each, where there are several."""
+    if "category" not in items.table or items.table["category"].nunique(dropna=False) < 2:
+        return []
+    codes, _ = pd.factorize(items.table["category"], use_na_sentinel=False)
+    member = (codes[:, None] == np.arange(codes.max() + 1)).astype(float)
+    m, subsets = each.shape[1], member.shape[1]
+    features = np.column_stack(
+        [(member[:, :, None] * each[:, None]).reshape(len(each), -1), member]
+    )
+
+    def mean(sums: Array) -> Array:
+        totals = sums[:, : m * subsets].reshape(len(sums), subsets, m)
+        return (totals / sums[:, m * subsets :, None]).mean(axis=1)
+
+    return [_of_sums(f"{statistic}_subset_mean", metrics, features, mean, len(each))]
+
+
+def _of_ceiling(items: Items, score: Array, p: Array) -> list[Figure]:
+    """The fraction of the ceiling reached, by metrics and by a person."""
+    if "votes" in items.table and (items.table["votes"] > 1).all():
+        people = two_alternative.two_people(p, items.table["votes"].to_numpy(float))
+        note = ""
+    else:
+        people = two_alternative.oracle(p)
+        note = "votes are not known: the ceiling, mean max(p, 1-p), is not corrected for noise"
+    person = people if not note else two_alternative.human(p)
+    features = np.column_stack([score, person, people, np.ones(len(p))])
+
+    m = len(items.metrics)
+
+    def of(part: slice) -> Callable[[Array], Array]:
+        def share(sums: Array) -> Array:
+            means = sums[:, :-1] / sums[:, -1:]
+            best = means[:, -1:] if note else two_alternative.ceiling(means[:, -1:])
+            return two_alternative.of_ceiling(means[:, :-1], best)[:, part]
+
+        return share
+
+    name, n = "2afc_of_ceiling", len(p)
+    return [
+        _of_sums(name, items.metrics, features, of(slice(m)), n, (note,) * m),
+        _of_sums(name, ("human",), features, of(slice(m, None)), n, (note,)),
+    ]
+
+
+def _same_different(items: Items, whole: bool) -> list[Figure]:
+    p = items.table["p_same"].to_numpy(float)
+
+    def figure(metrics: tuple[str, ...], distances: Array) -> Figure:
+        def precision(weights: Array) -> Array:
+            each = [same_different.jnd_ap(x, p, weights) for x in distances.T]
+            return np.stack(each, axis=-1) if each else np.zeros((len(weights), 0))
+
+        return Figure(
+            "jnd_ap", metrics, precision(np.ones((1, len(p))))[0],
+            lambda r: np.concatenate([precision(w) for w in r]), len(p),
+        )  # fmt: skip
+
+    found = [figure(items.metrics, items.distances[0])]
+    # The best order there is: what most people took for the same comes first.
+    return [*found, figure(("oracle",), -p[:, None])] if len(p) else found
+
+
+def _ratings(items: Items, whole: bool) -> list[Figure]:
+    x, y, names = items.distances[0], items.badness, items.metrics
+    found = [_correlation(statistic, names, x, y) for statistic in CORRELATIONS]
+    if not whole or not len(y):
+        return found
+    if "impairment" in items.table:
+        found.append(_stress(items))
+    found += _within_reference(items)
+    found += _fitted(items)
+    found += _resolution(items)
+    if items.observers is not None and items.observers.shape[1] > 1:
+        statistics = [*CORRELATIONS, "stress"] if "impairment" in items.table else CORRELATIONS
+        found += [_one_against_others(statistic, items) for statistic in statistics]
+    return found
+
+
+def _correlation(statistic: str, names: Sequence[str], x: Array, y: Array) -> Figure:
+    """One of CORRELATIONS; undefined where a side is constant."""
+    plain = rating.STATISTICS[statistic]
+    value = np.array([float(plain(x[:, i], y)) if len(y) else np.nan for i in range(x.shape[1])])
+    live = ~np.isnan(value)
+
+    def resampled(resampler: Resampler) -> Array:
+        found = np.full((resampler.resamples, x.shape[1]), np.nan)
+        if live.any():
+            found[:, live] = correlations(statistic, x[:, live], y, resampler)
+        return found
+
+    return Figure(statistic, tuple(names), value, resampled, len(y), _reasons(value, len(y)))
+
+
+def _reasons(value: Array, n: int) -> tuple[str, ...]:
+    reason = CONSTANT if n > 1 else "fewer than two judgements"
+    return tuple(reason if np.isnan(v) else "" for v in value)
+
+
+def _stress(items: Items) -> Figure:
+    x, y = items.distances[0].copy(), items.badness
+    notes, value = [], []
+    for i, metric in enumerate(items.metrics):
+        power = items.stress_power.get(metric, 1.0)
+        note = "STRESS needs distances in proportion to the difference"
+        if power is not None:
+            note = ""
+            x[:, i] = np.sign(x[:, i]) * np.abs(x[:, i]) ** power
+        value.append(np.nan if note else float(rating.stress(x[:, i], y)))
+        if not note and np.isnan(value[-1]):
+            note = "STRESS needs distances that are not negative and not all zero"
+        notes.append(note)
+    return Figure(
+        "stress",
+        items.metrics,
+        np.array(value),
+        lambda r: _stress_of(x, y, r),
+        len(y),
+        tuple(notes),
+    )
+
+
+def _stress_of(x: Array, y: Array, resampler: Resampler) -> Array:
+    m = x.shape[1]
+    sums = resampler.sums(np.hstack([x * y[:, None], x * x, (y * y)[:, None]]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = sums[:, :m] ** 2 / (sums[:, m : 2 * m] * sums[:, 2 * m :])
+        return np.sqrt(np.clip(1 - share, 0, 1))
+
+
+def _within_reference(items: Items) -> list[Figure]:
+    """The mean over references of each correlation among the items of one reference."""
+    codes, _ = pd.factorize(items.table["reference"])
+    if np.bincount(codes).max(initial=0) < rating.MIN_WITHIN or codes.max(initial=0) < 1:
+        return []
+    x, y, found = items.distances[0], items.badness, []
+    first, m = np.unique(codes, return_index=True)[1], items.distances.shape[2]
+    for statistic in CORRELATIONS:
+        plain = rating.STATISTICS[statistic]
+        each = np.full(x.shape, np.nan)
+        for i in range(m):
+            # One row stands for its reference, as which it is drawn.
+            each[first, i] = rating.within(plain, x[:, i], y, codes)
+        there = ~np.isnan(each)
+        features = np.hstack([np.where(there, each, 0), there.astype(float)])
+        name = f"{statistic}_within_reference"
+        figure = _of_sums(name, items.metrics, features, lambda s: s[:, :m] / s[:, m:], len(y))
+        if items.resampler.clusters is None:  # rows, not references, are drawn
+            figure = replace(figure, resampled=None)
+        found.append(replace(figure, notes=_reasons(figure.value, len(y))))
+    return found
+
+
+def _fitted(items: Items) -> list[Figure]:
+    """What is left after a logistic: correlations, error and outliers; the curve stays fixed."""
+    x, y, m = items.distances[0], items.badness, len(items.metrics)
+    found = []
+    for parameters in (4, 5):
+        curves = [rating.fit_logistic(x[:, i], y, parameters) for i in range(m)]
+        plain = np.stack([x[:, i] if c is None else c for i, c in enumerate(curves)], 1) if m else x
+        figure = _correlation("plcc", items.metrics, plain, y)
+        notes = tuple(
+            "" if c is not None else why or "the logistic could not be fitted: raw values instead"
+            for c, why in zip(curves, figure.notes, strict=True)
+        )
+        found.append(replace(figure, statistic=f"plcc_logistic{parameters}", notes=notes))
+        if parameters == 4:
+            lines = tuple("" if c is not None else LINE for c in curves)
+            predicted = [
+                rating.straight_line(x[:, i], y) if c is None else c for i, c in enumerate(curves)
+            ]
+            predicted4 = np.stack(predicted, axis=1) if m else x
+    square = (predicted4 - y[:, None]) ** 2
+    features = np.column_stack([square, np.ones(len(y))])
+
+    def root(sums: Array) -> Array:
+        return np.sqrt(sums[:, :-1] / sums[:, -1:])
+
+    found.append(_of_sums("rmse", items.metrics, features, root, len(y), lines))
+    if items.deviations is not None:
+        std, raters = items.deviations
+        missed = [rating.outliers(curve, y, std, raters) for curve in predicted4.T]
+        if missed:
+            figure = _means("outlier_ratio", items.metrics, np.stack(missed, axis=1))
+            how = "" if raters is not None else "raters are not known: beyond twice the deviation"
+            notes = tuple("; ".join(filter(None, (how, line))) for line in lines)
+            found.append(replace(figure, notes=notes))
+    return found
+
+
+def _resolution(items: Items) -> list[Figure]:
+    """Krasula's analysis and the resolving power, where the spread of the ratings is known."""
+    std, raters = items.deviations or (None, None)
+    if std is None or raters is None or len(items.table) < 2:
+        return []
+    if not (raters > 1).all() or not (std > 0).any():
+        return []
+    x, y = items.distances[0], items.badness
+    i, j = krasula.pairs(len(y)) if len(y) * (len(y) - 1) // 2 <= PAIRS else _some_pairs(len(y))
+    # The ratings' direction is that of the distances: larger is worse.
+    significant = krasula.significance(y, std, raters, i, j)
+    population = std * np.sqrt((raters - 1) / raters)
+    statistics: dict[str, Callable[[Array, NDArray[np.intp]], float]] = {
+        name: _on_pairs(of, significant) for name, of in krasula.STATISTICS.items()
+    }
+    found = []
+    columns = x.T
+    for name, statistic in statistics.items():
+        found.append(
+            _paired(name, items, [c[i] - c[j] for c in columns], statistic, (i, j), "no such pair")
+        )
+    sure = [resolving_power.confidence(c, y, population, raters, i, j) for c in columns]
+    found.append(
+        _paired(
+            "resolving_power", items, [np.stack(s) for s in sure],
+            lambda s, kept: resolving_power.resolving_power(*s[:, kept]), (i, j),
+            "the mean confidence never crosses 95 %",
+        )
+    )  # fmt: skip
+    return found
+
+
+def _on_pairs(
+    statistic: Callable[[Array, Array], float], significant: Array
+) -> Callable[[Array, NDArray[np.intp]], float]:
+    return lambda difference, kept: statistic(difference[kept], significant[kept])
+
+
+def _some_pairs(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """PAIRS pairs of n items, the same ones each time."""
+    i, j = np.random.default_rng(0).integers(0, n, (2, PAIRS))
+    return i[i != j], j[i != j]
+
+
+def _paired(
+    statistic: str, items: Items, values: list[Array],
+    of: Callable[[Array, NDArray[np.intp]], float],
+    pairs: tuple[NDArray[np.intp], NDArray[np.intp]], undefined: str,
+) -> Figure:  # fmt: skip
+    """A figure over pairs of items; a pair is left out with either of its items."""
+    every = np.arange(len(pairs[0]))
+    value = np.array([of(v, every) for v in values])
+
+    def left_out(resampler: Resampler) -> Array:
+        kept = [
+            np.flatnonzero(weights[pairs[0]] * weights[pairs[1]])
+            for chunk in resampler
+            for weights in chunk
+        ]
+        return np.array([[of(v, some) for v in values] for some in kept]).reshape(len(kept), -1)
+
+    notes = tuple(undefined if np.isnan(v) else "" for v in value)
+    return Figure(statistic, items.metrics, value, left_out, len(items.table), notes, dear=True)
+
+
+def _one_against_others(statistic: str, items: Items) -> Figure:
+    """Mean over observers of the statistic between one and the mean of the rest."""
+    assert items.observers is not None
+    ratings = items.observers if "impairment" in items.table else -items.observers
+    others = (ratings.sum(1, keepdims=True) - ratings) / (ratings.shape[1] - 1)
+    plain = rating.STATISTICS[statistic]
+    each = [float(plain(a, b)) for a, b in zip(ratings.T, others.T, strict=True)]
+
+    def resampled(resampler: Resampler) -> Array:
+        fast = _stress_of if statistic == "stress" else _correlations_of(statistic)
+        found = [fast(a[:, None], b, resampler) for a, b in zip(ratings.T, others.T, strict=True)]
+        return np.mean(found, axis=0)
+
+    note = ("one observer against the mean of the others",)
+    return Figure(statistic, ("human",), np.array([np.mean(each)]), resampled, len(ratings), note)
+
+
+def _correlations_of(statistic: str) -> Callable[[Array, Array, Resampler], Array]:
+    return lambda x, y, resampler: correlations(statistic, x, y, resampler)

@@ -1,0 +1,1 @@
+"""Tests and resolutions of single statistics: which differences mean something."""
