@@ -10,29 +10,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from perceptbench.cli import main
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Runs a command line in this process, in an empty folder: (exit code, output, errors)."""
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
-    for variable in ("DATA", "WEIGHTS", "CACHE"):
-        monkeypatch.delenv(f"PERCEPTBENCH_{variable}", raising=False)
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["perceptbench", *map(str, args)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return call
-
 
 def rejected(answer, code, *words):
     got, output, errors = answer
@@ -60,7 +37,7 @@ def test_help_and_lists_import_no_torch(tmp_path):
 def test_lists_name_what_there_is(cli):
     code, output, _ = cli("datasets", "list")
     assert code == 0
-    for words in (("modelfest", "120ppd/2afc 861", "embedded"), ("combvd", "35,168", "fetched")):
+    for words in (("modelfest", "120ppd/2afc 861", "embedded"), ("combvd", "35,168", "download")):
         assert any(all(w in line for w in words) for line in output.splitlines())
     code, output, _ = cli("metrics", "list")
     assert code == 0

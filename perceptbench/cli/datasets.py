@@ -1,23 +1,264 @@
-"""`perceptbench datasets`: the catalogue."""
+"""`perceptbench datasets`: the catalogue, and the copies on this machine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from perceptbench.cli import options
+from perceptbench.cli.options import FILE
+from perceptbench.errors import DataError, PerceptbenchError, UsageError
+
+if TYPE_CHECKING:
+    from perceptbench.datasets.manifest import Manifest
+
+data_dir = click.option(
+    "--data-dir", type=FILE, metavar="DIR", envvar="PERCEPTBENCH_DATA",
+    help="Where datasets lie, and are put. [default: `datasets` in the cache folder]",
+)  # fmt: skip
 
 
 @click.group()
 def datasets() -> None:
-    """The catalogue of human-judgement datasets."""
+    """The catalogue of human-judgement datasets, and the copies on this machine.
+
+    \b
+    perceptbench datasets list
+    perceptbench datasets download tid2013 --data-dir data
+    """
 
 
 @datasets.command("list")
 def list_datasets() -> None:
-    """Every dataset: its protocols, how many judgements, where it comes from."""
+    """Every dataset: its protocols, how many judgements, where it comes from.
+
+    \b
+    perceptbench datasets list
+    """
     from perceptbench.datasets.manifest import manifests
     from perceptbench.reporting.leaderboard import format_table
 
     rows = []
     for m in manifests().values():
-        source = "embedded" if m.embedded else "fetched" if m.archive else "--data-dir"
         counts = ", ".join(f"{k} {e.items:,}" for k, e in m.expect.items() if e.items)
-        rows.append((m.name, counts, m.images, source, m.title))
+        rows.append((m.name, counts, m.images, _origin(m), m.title))
     header = ("dataset", "slice/protocol: judgements", "images", "from", "title")
     click.echo(format_table(header, rows), nl=False)
+
+
+def _origin(manifest: Manifest) -> str:
+    if manifest.embedded:
+        return "embedded"
+    if manifest.status == "documented-only":
+        return "documented only"
+    urls = [url for archive in manifest.archive for url in archive.urls]
+    return "download" if urls else "its owner"
+
+
+@datasets.command("show")
+@click.argument("name")
+def show_dataset(name: str) -> None:
+    """All that is known of a dataset: source, licence, terms, files, what to expect.
+
+    \b
+    perceptbench datasets show kadid-10k
+    """
+    from perceptbench.datasets.manifest import find_manifest
+
+    for key, value in find_manifest(name).model_dump().items():
+        if value in _NOTHING:
+            continue
+        if isinstance(value, dict):
+            value = [f"{k}: {_one_line(v)}" for k, v in value.items()]
+        if isinstance(value, list | tuple):
+            click.echo(f"{key}:")
+            for item in value:
+                click.echo(f"  - {_one_line(item)}")
+        else:
+            click.echo(f"{key}: {value}")
+
+
+_NOTHING: tuple[object, ...] = ("", None, False, (), [], {})
+
+
+def _one_line(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} = {_one_line(v)}" for k, v in value.items() if v not in _NOTHING)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_one_line, value))
+    return str(value)
+
+
+@datasets.command("download")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@data_dir
+@options.cache_dir
+@click.option("--accept-terms", is_flag=True, help="You accept the terms that are shown.")
+@click.option(
+    "--mirror", metavar="URL|DIR", envvar="PERCEPTBENCH_MIRROR", default="",
+    help="Take every file from there: as NAME/FILE or FILE.",
+)  # fmt: skip
+@click.option(
+    "--password", envvar="PERCEPTBENCH_PASSWORD", default="",
+    help="Of archives whose owner gives one to those who ask. [default: you are asked]",
+)  # fmt: skip
+@click.option("--source", default="", help="Only this one of those that `show` lists.")
+@click.option("--keep-archives", is_flag=True, help="Do not remove archives once unpacked.")
+def download(
+    names: tuple[str, ...],
+    data_dir: Path | None,
+    cache_dir: Path | None,
+    accept_terms: bool,
+    mirror: str,
+    password: str,
+    source: str,
+    keep_archives: bool,
+) -> None:
+    """Fetch datasets, verify and unpack them; goes on where an earlier call was stopped.
+
+    \b
+    perceptbench datasets download kadid-10k tid2013 --data-dir data --accept-terms
+    perceptbench datasets download live --mirror /media/downloads
+    """
+    from perceptbench.datasets.download import How, fetch
+    from perceptbench.datasets.locate import data_home, find_copy
+
+    def accept(terms: str) -> bool:
+        click.echo(f"Terms: {terms}", err=True)
+        return accept_terms or (sys.stdin.isatty() and click.confirm("Accept them?", err=True))
+
+    def ask(archive: str) -> str:
+        if password or not sys.stdin.isatty():
+            return password
+        return str(click.prompt(f"Password of {archive}", hide_input=True, err=True))
+
+    how = How(accept=accept, password=ask, mirror=mirror, source=source, keep=keep_archives)
+    cache = cache_dir or options.user_cache()
+    if data_dir is not None:
+        _make(data_dir)
+
+    def bring(manifest: Manifest) -> None:
+        if manifest.images == "computed" and not manifest.archive:
+            click.echo(f"{manifest.name}: computed, there is nothing to fetch")
+            return
+        folder = None if source else find_copy(manifest, data_dir, cache)
+        folder = folder or fetch(
+            manifest.name,
+            manifest.archive,
+            data_home(data_dir, cache),
+            homepage=manifest.homepage,
+            terms=manifest.terms,
+            how=how,
+        )
+        click.echo(f"{manifest.name}: {folder}")
+
+    _each(names, bring)
+
+
+@datasets.command("verify")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@data_dir
+@options.cache_dir
+def verify_datasets(names: tuple[str, ...], data_dir: Path | None, cache_dir: Path | None) -> None:
+    """Check the copies here, file by file and table by table; names what is missing or wrong.
+
+    \b
+    perceptbench datasets verify tid2013 --data-dir data
+    """
+    from perceptbench.datasets.download import verify
+    from perceptbench.datasets.load import check
+    from perceptbench.datasets.locate import data_home
+
+    cache = cache_dir or options.user_cache()
+
+    def examine(manifest: Manifest) -> None:
+        folder = None
+        problems = []
+        if manifest.layout:
+            folder = _here(manifest, data_dir, cache)
+            home = data_home(data_dir, cache)
+            if folder == home / manifest.name:
+                problems += verify(manifest.name, manifest.archive, home)
+        problems += check(manifest, folder)
+        for problem in problems:
+            click.echo(f"{manifest.name}: {problem}")
+        if problems:
+            raise DataError(f"dataset {manifest.name}: {len(problems)} problems, named above")
+        click.echo(f"{manifest.name}: in order")
+
+    _each(names, examine)
+
+
+@datasets.command("where")
+@click.argument("name")
+@data_dir
+@options.cache_dir
+def where(name: str, data_dir: Path | None, cache_dir: Path | None) -> None:
+    """Print the folder of a dataset's copy.
+
+    \b
+    ls "$(perceptbench datasets where tid2013 --data-dir data)"
+    """
+    from perceptbench.datasets.manifest import find_manifest
+
+    click.echo(_here(find_manifest(name), data_dir, cache_dir or options.user_cache()))
+
+
+@datasets.command("link")
+@click.argument("name")
+@click.argument("folder", type=FILE, metavar="PATH")
+@data_dir
+@options.cache_dir
+def link_dataset(name: str, folder: Path, data_dir: Path | None, cache_dir: Path | None) -> None:
+    """Use the copy of dataset NAME that lies in PATH, in whatever known layout.
+
+    \b
+    perceptbench datasets link tid2013 /media/iqa/TID2013
+    """
+    from perceptbench.datasets.locate import data_home, link
+    from perceptbench.datasets.manifest import find_manifest
+
+    home = data_home(data_dir, cache_dir or options.user_cache())
+    found = link(find_manifest(name), folder, home)
+    click.echo(f"{name}: {found}")
+
+
+def _here(manifest: Manifest, data_dir: Path | None, cache: Path) -> Path:
+    """The folder of a copy; raises DataError where there is none."""
+    from perceptbench.datasets.locate import data_home, find_copy
+
+    if not manifest.layout:
+        raise UsageError(f"dataset {manifest.name}: is not read from files")
+    folder = find_copy(manifest, data_dir, cache)
+    if folder is None:
+        raise DataError(
+            f"dataset {manifest.name}: no copy of it is in {data_home(data_dir, cache)}; "
+            f"`perceptbench datasets download {manifest.name}` fetches one"
+        )
+    return folder
+
+
+def _each(names: Iterable[str], act: Callable[[Manifest], None]) -> None:
+    """Does it for every dataset; what fails is named, and the rest is done."""
+    from perceptbench.datasets.manifest import find_manifest
+
+    worst = 0
+    for manifest in [find_manifest(name) for name in dict.fromkeys(names)]:
+        try:
+            act(manifest)
+        except PerceptbenchError as error:
+            click.echo(f"perceptbench: {error}", err=True)
+            worst = max(worst, error.exit_code)
+    if worst:
+        raise SystemExit(worst)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"data folder {folder}: cannot be made ({error.strerror})") from None

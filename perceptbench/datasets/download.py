@@ -357,17 +357,11 @@ def verify(name: str, archives: Sequence[Archive], home: Path) -> list[str]:
 
     Returns
     -------
-    What is missing or wrong, by name, one sentence each; empty where all is well.
-
-    Raises
-    ------
-    UsageError : nothing of the dataset was fetched into `home`.
+    What is missing or wrong, by name, one sentence each; empty where all is well, and where
+    nothing was fetched into `home`.
     """
-    entry = lockfile.entry(home, name)
-    fetched = [archive for archive in archives if archive.path in entry.files]
-    if not fetched:
-        raise UsageError(f"dataset {name}: was not fetched into {home}")
-    wanted = [a for a in archives if a.source == (entry.source or fetched[0].source)]
+    source = lockfile.entry(home, name).source
+    wanted = [archive for archive in archives if archive.source == source]
     return [problem for archive in wanted for problem in _problems(archive, name, home)]
 
 
