@@ -31,7 +31,7 @@ class Files:
     def __init__(self, folder: Path, dataset: str) -> None:
         self.folder, self.dataset = folder, dataset
         self._by_name: dict[str, list[str]] = defaultdict(list)
-        self._paths: set[str] = set()
+        self._folders: set[str] = set()
         seen: set[tuple[int, int]] = set()  # a link to a folder above would have no end
         for where, folders, names in os.walk(folder, followlinks=True):
             identity = os.stat(where)
@@ -41,31 +41,42 @@ class Files:
             seen.add((identity.st_dev, identity.st_ino))
             folders[:] = sorted(f for f in folders if not f.startswith(JUNK))
             below = Path(where).relative_to(folder)
+            self._folders.add(_fold(below.as_posix()))
             for name in sorted(names):
                 if not name.startswith(JUNK):
-                    path = (below / name).as_posix()
-                    self._by_name[_fold(name)].append(path)
-                    self._paths.add(path)
+                    self._by_name[_fold(name)].append((below / name).as_posix())
 
-    def candidates(self, name: str) -> list[str]:
-        """The files that `name` may mean: relative paths, several where it is ambiguous."""
-        if name in self._paths:
-            return [name]
-        wanted = [_fold(part) for part in name.replace("\\", "/").split("/") if part]
-        found = self._by_name.get(wanted[-1], []) if wanted else []
-        if len(found) < 2:
-            return list(found)
-        agreeing = [_agreement(wanted, path) for path in found]
-        best = max(agreeing)
-        return [path for path, n in zip(found, agreeing, strict=True) if n == best]
+    def candidates(self, name: str, agreeing: int = 1) -> list[str]:
+        """The files that `name` may mean: relative paths, several where it is ambiguous.
+
+        Parameters
+        ----------
+        name : base name, or with folders before it. Where the copy has these very folders, only
+            files in them are meant; otherwise those with the most equal folders.
+        agreeing : how many parts of the name, from its end, must be equal at least.
+        """
+        folder, _, base = _fold(name.replace("\\", "/")).rpartition("/")
+        found = self._by_name.get(base, [])
+        if folder and folder in self._folders:
+            return [path for path in found if _fold(path).rpartition("/")[0] == folder]
+        wanted = [*folder.split("/"), base] if folder else [base]
+        agree = [_agreement(wanted, path) for path in found]
+        best = max(agree, default=0)
+        if best < agreeing:
+            return []
+        return [path for path, n in zip(found, agree, strict=True) if n == best]
+
+    def has_folder(self, path: str) -> bool:
+        """Whether there is a folder of this relative path."""
+        return _fold(path) in self._folders
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name, or of this pattern (see `matching`)."""
         return bool(self.matching(name) if "*" in name or "/" in name else self.candidates(name))
 
     def path(self, name: str) -> Path:
-        """The one file of this name; raises DataError where there is none, or several."""
-        found = self.candidates(name)
+        """The file of this name or pattern; raises DataError where there is none, or several."""
+        found = self.matching(name) if "*" in name else self.candidates(name)
         if len(found) == 1:
             return self.folder / found[0]
         what = f"{len(found)} times: {', '.join(found[:3])}" if found else "nowhere"
@@ -120,8 +131,9 @@ def resolve(
     by name, with the files it may mean where there is more than one.
     """
     columns = list(columns)
-    names = pd.unique(pd.concat([table[column] for column in columns], ignore_index=True))
-    found = {name: files.candidates(name) for name in names}
+    names = [str(n) for n in pd.unique(pd.concat([table[c] for c in columns]))]
+    needed = _distinguishing(names)
+    found = {name: files.candidates(name, needed[name]) for name in names}
     paths = {name: paths[0] for name, paths in found.items() if len(paths) == 1}
     unresolved = [
         f"{name} ({len(found[name])} files: {', '.join(found[name][:3])})" if found[name] else name
@@ -130,3 +142,29 @@ def resolve(
     ]
     resolved = table.assign(**{column: table[column].map(paths) for column in columns})
     return resolved.dropna(subset=columns), unresolved
+
+
+def _distinguishing(names: list[str]) -> dict[str, int]:
+    """How many parts, from the end, tell a name from all others.
+
+    Sets use base names again in another folder (``jp2k/img1.bmp``, ``jpeg/img1.bmp``): a copy
+    that lacks the one must not pass the other off for it.
+    """
+    by_base: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        folded = _fold(name)
+        by_base[folded.rpartition("/")[2]].add(folded)
+    needed: dict[str, int] = {}
+    for same_base in by_base.values():
+        parts = {folded: folded.split("/") for folded in same_base}
+        longest = max(map(len, parts.values()))
+        left, n = set(same_base), 1
+        while left:
+            count: dict[tuple[str, ...], int] = defaultdict(int)
+            for folded in same_base:
+                count[tuple(parts[folded][-n:])] += 1
+            alone = {f for f in left if n >= longest or count[tuple(parts[f][-n:])] == 1}
+            needed.update(dict.fromkeys(alone, n))
+            left -= alone
+            n += 1
+    return {name: needed[_fold(name)] for name in names}

@@ -38,9 +38,14 @@ def load_dataset(
 
     Raises
     ------
-    UsageError : its files are in no folder named and cannot be fetched.
+    UsageError : its files are in no folder named and cannot be fetched, or its layout is not known.
     DataError : a file is missing or cannot be read, or the judgements are not as expected.
     """
+    if manifest.status == "documented-only":
+        raise UsageError(
+            f"dataset {manifest.name} is documented only: its layout is not known; "
+            f"see {manifest.homepage or 'its citation'}"
+        )
     folder = _folder_of(manifest, data_dir, cache_dir) if manifest.layout else None
     return read_dataset(manifest, folder, options=options, allow_missing=allow_missing)
 
@@ -117,6 +122,8 @@ def _examine(manifest: Manifest, folder: Path | None, options: Mapping[str, str]
     for part in dataset.judgements:
         key = f"{part.slice}/{part.protocol}"
         table = validate(part.table, f"dataset {manifest.name}, {key}")
+        if "distortion" in table:
+            table["distortion"] = table["distortion"].replace(manifest.distortions)
         expect = expected.pop(key, Expectation())
         guard = Expectation(levels=expect.levels)
         wrong += [f"{key}: {what}" for what in violations(table, guard)]
@@ -141,11 +148,6 @@ def _examine(manifest: Manifest, folder: Path | None, options: Mapping[str, str]
 
 
 def _read(manifest: Manifest, files: Files | None, choices: Mapping[str, str]) -> Dataset:
-    if manifest.status == "documented-only":
-        raise DataError(
-            f"dataset {manifest.name} is documented only: its layout is not known; "
-            f"see {manifest.homepage or 'its citation'}"
-        )
     if files is None:
         return _function(manifest.reader)(**choices)
     layout = find_layout(manifest, files)

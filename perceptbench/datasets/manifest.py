@@ -1,10 +1,11 @@
 """The catalogue: reads and checks ``datasets_manifest/*.toml``, one file a dataset."""
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from perceptbench.datasets.download import Archive
 from perceptbench.datasets.expectations import Expectation
@@ -77,7 +78,8 @@ class Manifest(Strict):
 
     Attributes
     ----------
-    name, title, domain, citation, homepage, licence, notes : for people.
+    name : as its file is called, without ``.toml``.
+    title, domain, citation, homepage, licence, notes : for people.
     terms : what a user accepts before the first download; empty where the owner states none.
     status : ``documented-only`` where no copy could be read without seeing one.
     reader : ``module:function`` that returns the Dataset; called with the copy's `Files` and
@@ -90,7 +92,9 @@ class Manifest(Strict):
     option : choices the user has, by name.
     expect : ``slice/protocol`` -> what the table must be like.
     in_domain : metrics that were trained or tuned on it.
-    published : figures a run must come near.
+    distortions : what labels or names call a distortion -> its name.
+    published : figures a run must come near. Written by source: ``source``, ``tolerance`` and
+        ``figures``, a table statistic -> metric -> value, or -> slice -> value.
     """
 
     name: str
@@ -111,14 +115,41 @@ class Manifest(Strict):
     option: dict[str, Option] = {}
     expect: dict[str, Expectation] = {}
     in_domain: tuple[str, ...] = ()
+    distortions: dict[str, str] = {}
     published: tuple[Published, ...] = ()
+
+    @field_validator("published", mode="before")
+    @classmethod
+    def _one_row_a_figure(cls, sources: Any) -> Any:
+        return [row for source in sources for row in _rows(source)]
+
+
+def _rows(source: Any) -> Iterator[Any]:
+    """The figures of one source, each a row of `Published`; what is one already stays so."""
+    if not isinstance(source, dict) or not isinstance(source.get("figures"), dict):
+        yield source
+        return
+    rest = {key: value for key, value in source.items() if key != "figures"}
+    for statistic, by_metric in source["figures"].items():
+        for metric, value in by_metric.items():
+            by_slice = value if isinstance(value, dict) else {rest.get("slice", "all"): value}
+            for slice, figure in by_slice.items():
+                yield {
+                    **rest,
+                    "slice": slice,
+                    "metric": metric,
+                    "statistic": statistic,
+                    "value": figure,
+                }
+
+
+def _folder() -> Path:
+    return next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[0])
 
 
 def manifests() -> dict[str, Manifest]:
     """All manifests by name, in the order of their names."""
-    folder = next((f for f in FOLDERS if f.is_dir()), FOLDERS[0])
-    found = [read_manifest(path) for path in sorted(folder.glob("*.toml"))]
-    return {manifest.name: manifest for manifest in found}
+    return {path.stem: read_manifest(path) for path in sorted(_folder().glob("*.toml"))}
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -135,7 +166,7 @@ def read_manifest(path: Path) -> Manifest:
 
 def find_manifest(name: str) -> Manifest:
     """The manifest of a name, or a UsageError with the nearest names."""
-    known = manifests()
-    if name not in known:
-        raise unknown("dataset", name, known)
-    return known[name]
+    path = _folder() / f"{name}.toml"
+    if not path.is_file():
+        raise unknown("dataset", name, [p.stem for p in _folder().glob("*.toml")])
+    return read_manifest(path)

@@ -9,16 +9,56 @@ from perceptbench.datasets.locate import find_folder
 from perceptbench.datasets.manifest import Manifest, find_manifest, manifests, read_manifest
 from perceptbench.errors import DataError, UsageError
 
-NAMES = {"combvd", "edge-in-noise", "macadam-osa", "material-appearance", "modelfest"}
+EMBEDDED = {"edge-in-noise", "macadam-osa", "modelfest"}
+READY = EMBEDDED | {
+    "a57", "aic-3", "aic-4", "bapps-jnd", "bapps-train", "bapps-val", "cid-iq", "cid22",
+    "clic2021-test", "clic2021-valid", "combvd", "csiq", "kadid-10k", "konjnd-1k", "live",
+    "live-md", "material-appearance", "mdid", "mdid2013", "mdivl", "nights", "pieapp", "pipal",
+    "sdivl", "tid2008", "tid2013", "toyama", "vcl-fer",
+}  # fmt: skip
 
 
 def test_the_catalogue_is_complete_and_the_embedded_suite_needs_no_file():
     found = manifests()
-    assert set(found) == NAMES
-    embedded = {m.name for m in found.values() if m.embedded}
-    assert embedded == {"modelfest", "edge-in-noise", "macadam-osa"}
+    assert {m.name for m in found.values() if m.status == "ready"} == READY
+    assert {m.name for m in found.values() if m.embedded} == EMBEDDED
     assert all(not m.layout and not m.archive for m in found.values() if m.embedded)
-    assert all(m.citation and m.licence and m.expect for m in found.values())
+    assert all(m.citation and m.licence and m.title for m in found.values())
+    assert all(name == m.name for name, m in found.items())
+    for m in found.values():
+        if m.status == "documented-only":
+            assert m.notes and not (m.expect or m.layout or m.reader or m.embedded)
+        else:
+            readers = [layout.reader or m.reader for layout in m.layout] or [m.reader]
+            assert m.expect and m.protocols and all(":" in reader for reader in readers)
+
+
+def test_a_dataset_that_is_only_documented_says_so(tmp_path):
+    with pytest.raises(UsageError, match=r"qads is documented only.*vista\.ac\.cn"):
+        load_dataset(find_manifest("qads"), tmp_path, tmp_path)
+
+
+def test_figures_are_written_by_source_and_read_one_by_one(tmp_path):
+    (tmp_path / "x.toml").write_text(
+        'name = "x"\ntitle = "X"\nimages = "files"\ncitation = "c"\n'
+        '[[published]]\nsource = "s"\ntolerance = 0.1\nslice = "half"\n'
+        "figures.srcc = { mse = 0.5 }\n"
+        '[[published]]\nsource = "t"\n[published.figures.2afc]\nmse = { all = 0.6, half = 0.7 }\n'
+    )
+    rows = [
+        (p.source, p.slice, p.metric, p.statistic, p.value, p.tolerance)
+        for p in read_manifest(tmp_path / "x.toml").published
+    ]
+    assert rows == [
+        ("s", "half", "mse", "srcc", 0.5, 0.1),
+        ("t", "all", "mse", "2afc", 0.6, None),
+        ("t", "half", "mse", "2afc", 0.7, None),
+    ]
+
+
+def test_recalled_figures_are_never_judged():
+    recalled = [p for m in manifests().values() for p in m.published if "recalled" in p.source]
+    assert len(recalled) == 21 and all(p.tolerance is None for p in recalled)
 
 
 @pytest.mark.parametrize("name", ["modelfest", "edge-in-noise", "macadam-osa"])
@@ -84,5 +124,5 @@ def test_a_copy_of_another_size_is_refused(tmp_path):
 def test_manifests_of_a_checkout_are_the_packages(monkeypatch, tmp_path):
     """Without the folder in the package the one beside it is read."""
     monkeypatch.setattr(catalogue, "FOLDERS", (tmp_path / "none", *catalogue.FOLDERS))
-    assert set(manifests()) == NAMES
+    assert set(manifests()) >= READY
     assert all(isinstance(m, Manifest) for m in manifests().values())

@@ -111,6 +111,11 @@ def _read(files: Files, split: str, kind: str) -> pd.DataFrame:
     found = files.matching(f"{split}/*/{kind}/*.npy")
     if not found:
         raise DataError(f"dataset {files.dataset}: no {split}/*/{kind}/*.npy below {files.folder}")
+    sides = ("ref", "p0", "p1") if kind == "judge" else ("p0", "p1")
+    for where in {path.rpartition("/")[0].rpartition("/")[0] for path in found}:
+        for side in sides:
+            if not files.has_folder(f"{where}/{side}"):
+                raise DataError(f"dataset {files.dataset}: no {where}/{side} below {files.folder}")
     rows = []
     for path in found:
         where, _, name = path.rpartition("/")

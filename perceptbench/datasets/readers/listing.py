@@ -23,6 +23,7 @@ COLUMNS = (
     "reference", "distorted", "quality", "impairment", "std", "raters", "distortion", "level",
     "category", "split",
 )  # fmt: skip
+NUMBERS = ["quality", "impairment", "std", "raters", "level"]
 
 
 class RatingTable(BaseModel):
@@ -39,9 +40,9 @@ class RatingTable(BaseModel):
     columns : ours -> theirs.
     beside : ours -> a file with one number a row, in the order of `labels`.
     keep, drop : column -> value (theirs): the only rows read, the rows left out.
-    pattern : regular expression on the base name of the distorted image; its groups are columns.
-    reference, distorted : templates of image names, filled from all columns (theirs and groups).
-    distortions : what is written for the distortion -> its name.
+    pattern : regular expression, searched for in the distorted image's name; its groups are
+        columns, and go before `columns`.
+    reference, distorted : templates of image names, ``{x}`` filled from their column or group x.
     display : how people saw the images.
     """
 
@@ -61,7 +62,6 @@ class RatingTable(BaseModel):
     pattern: str = ""
     reference: str = ""
     distorted: str = ""
-    distortions: dict[str, str] = {}
     display: str = "sRGB files, native size"
 
 
@@ -123,13 +123,17 @@ def _read(files: Files, form: RatingTable) -> pd.DataFrame:
     for column, value in form.drop.items():
         raw = raw[_column(raw, column, form.labels) != value]
     raw = raw.reset_index(drop=True)
-    table = raw.assign(
-        **{ours: _column(raw, theirs, form.labels) for ours, theirs in form.columns.items()}
+    table = pd.DataFrame(
+        {
+            **{ours: _column(raw, theirs, form.labels) for ours, theirs in form.columns.items()},
+            **{ours: raw[ours] for ours in form.beside},
+        },
+        index=raw.index,
     )
     if form.distorted:
-        table["distorted"] = _filled(form.distorted, table)
+        table["distorted"] = _filled(form.distorted, raw)
     if form.pattern:
-        names = _column(table, "distorted", form.labels).str.split("/").str[-1]
+        names = _column(table, "distorted", form.labels)
         groups = names.str.extract(re.compile(form.pattern, re.IGNORECASE))
         bad = groups.isna().any(axis=1)
         if bad.any():
@@ -137,13 +141,15 @@ def _read(files: Files, form: RatingTable) -> pd.DataFrame:
                 f"dataset {files.dataset}: {form.labels} names {names[bad].iloc[0]!r}, "
                 "which is not of the form its images have"
             )
+        raw[groups.columns] = groups
         table[groups.columns] = groups
     if form.reference:
-        table["reference"] = _filled(form.reference, table)
-    for column in table.columns.intersection(["quality", "impairment", "std", "raters", "level"]):
-        table[column] = pd.to_numeric(table[column].str.replace(form.decimal, "."), errors="coerce")
-    if form.distortions:
-        table["distortion"] = table["distortion"].replace(form.distortions)
+        table["reference"] = _filled(form.reference, raw)
+    for column in table.columns.intersection(NUMBERS):
+        text = table[column].str.replace(form.decimal, ".", regex=False)
+        numbers = pd.to_numeric(text, errors="coerce")
+        # Levels may be letters; what is no number among the judgements, `validate` names.
+        table[column] = numbers if column != "level" or numbers.notna().all() else text
     return table[[column for column in COLUMNS if column in table]]
 
 
@@ -192,4 +198,7 @@ def _column(table: pd.DataFrame, name: str, source: str) -> pd.Series:
 
 
 def _filled(template: str, table: pd.DataFrame) -> list[str]:
-    return [template.format_map(row) for row in table.to_dict("records")]
+    """The template for each row, ``{x}`` replaced by what stands in column x."""
+    parts = re.split(r"\{(.+?)\}", template)  # text and column names in turn
+    rows = table.to_dict("records")
+    return ["".join(row[part] if i % 2 else part for i, part in enumerate(parts)) for row in rows]
