@@ -15,14 +15,12 @@ from perceptbench.datasets.judgements import Judgements, pairs
 from perceptbench.errors import DataError, Unavailable, UsageError
 from perceptbench.metrics.registry import Metric, MetricInfo, build
 from perceptbench.reporting.leaderboard import leaderboard
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.run_folder import STRESS_POWER, Run
 
 #: Packages whose versions can move a number.
 PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "piq", "lpips")
 #: What is recorded of a metric.
 RECORDED = {"title", "loss", "metric", "options", "scale", "citation", "trained_on"}
-#: Scale of a metric -> power that makes it proportional to the perceived difference.
-STRESS_POWER = {"linear": 1.0, "squared": 0.5, "ordinal": None}
 
 
 def build_metrics(

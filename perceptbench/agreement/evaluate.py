@@ -111,9 +111,7 @@ def evaluate(
         known = scores
         if "dataset" in scores:
             known = scores[scores["dataset"] == part.dataset].drop(columns="dataset")
-        key = f"{part.dataset}/{part.slice}/{part.protocol}".encode()
-        entropy = (seed, zlib.crc32(key))
-        items = collect(part, known, metrics, resamples, entropy, stress_power or {})
+        items = collect(part, known, metrics, resamples, entropy(part, seed), stress_power or {})
         trained = (in_domain or {}).get(part.dataset, ())
         found = []
         for figure in figures(items):
@@ -143,13 +141,18 @@ def evaluate(
     )
 
 
+def entropy(part: Judgements, seed: int) -> tuple[int, int]:
+    """What the resamples of a table are drawn from: the seed and the table's name."""
+    return seed, zlib.crc32(f"{part.dataset}/{part.slice}/{part.protocol}".encode())
+
+
 def _named(table: pd.DataFrame, dataset: str, part: str, statistic: str) -> pd.DataFrame:
     return table.assign(dataset=dataset, slice=part, statistic=statistic)
 
 
 def _rows(figure: Figure, items: Items, interval: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of one figure without their places, and its resamples (none of a dear one)."""
-    m = len(figure.metrics)
+    m, resampler = len(figure.metrics), figure.by or items.resampler
     bounds: list[tuple[float, float]] = [(np.nan, np.nan)] * m
     drawn = np.zeros((0, m))
     kind = "jackknife" if figure.dear else interval
@@ -157,12 +160,13 @@ def _rows(figure: Figure, items: Items, interval: str) -> tuple[pd.DataFrame, pd
     if figure.resampled is None or not defined:
         kind = ""
     elif figure.dear:
-        left = figure.resampled(items.resampler.jackknife(GROUPS))
+        left = figure.resampled(resampler.jackknife(GROUPS))
         bounds = [jackknife_interval(v, x) for v, x in zip(figure.value, left.T, strict=True)]
+        bounds = [tuple(np.clip(both, *figure.bounds)) for both in bounds]
     else:
-        drawn = figure.resampled(items.resampler)
+        drawn = figure.resampled(resampler)
         if interval == "bca":
-            left = figure.resampled(items.resampler.jackknife())
+            left = figure.resampled(resampler.jackknife())
             bounds = [
                 bca_interval(x, v, out)
                 for x, v, out in zip(drawn.T, figure.value, left.T, strict=True)
@@ -179,7 +183,7 @@ def _rows(figure: Figure, items: Items, interval: str) -> tuple[pd.DataFrame, pd
             "low": [np.nan if u else b[0] for u, b in zip(undefined, bounds, strict=True)],
             "high": [np.nan if u else b[1] for u, b in zip(undefined, bounds, strict=True)],
             "n": figure.n,
-            "units": items.resampler.units,
+            "units": resampler.units,
             "interval": ["" if u else kind for u in undefined],
             "tier": "",
             "p_first": np.nan,

@@ -47,6 +47,8 @@ class Figure:
     notes : what has to be said of each, (m,).
     n : items behind it.
     dear : too expensive for thousands of resamples: its interval is the jackknife's.
+    bounds : the range it can take, for intervals that do not know it.
+    by : what is resampled, where it is not what the table says.
     """
 
     statistic: str
@@ -56,6 +58,8 @@ class Figure:
     n: int
     notes: tuple[str, ...] = ()
     dear: bool = False
+    bounds: tuple[float, float] = (-np.inf, np.inf)
+    by: Resampler | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Items:
     distances : (sides, items, metrics): two sides in a 2afc table, else one.
     metrics : their names.
     resampler : over the items.
+    by_reference : over their references; None where there is no column of this name.
     observers : ratings of single people, (items, observers), in the direction of the table.
     stress_power : metric -> power its distance is raised to before STRESS.
     """
@@ -78,6 +83,7 @@ class Items:
     distances: Array
     metrics: tuple[str, ...]
     resampler: Resampler
+    by_reference: Resampler | None
     observers: Array | None
     stress_power: Mapping[str, float | None]
 
@@ -181,8 +187,12 @@ def collect(
         observers = judgements.observers.loc[table.index[rows[scored]]].to_numpy(float)
     table = table.iloc[rows[scored]]
     resampler = bootstrap(table, judgements.resample, resamples, seed)
+    by_reference = None
+    if protocol == "rating":
+        by_reference = bootstrap(table, ("reference",), resamples, seed)
+    values = values[:, scored]
     return Items(
-        protocol, table, values[:, scored], tuple(metrics), resampler, observers, stress_power
+        protocol, table, values, tuple(metrics), resampler, by_reference, observers, stress_power
     )
 
 
@@ -435,9 +445,8 @@ def _within_reference(items: Items) -> list[Figure]:
         features = np.hstack([np.where(there, each, 0), there.astype(float)])
         name = f"{statistic}_within_reference"
         figure = _of_sums(name, items.metrics, features, lambda s: s[:, :m] / s[:, m:], len(y))
-        if items.resampler.clusters is None:  # rows, not references, are drawn
-            figure = replace(figure, resampled=None)
-        found.append(replace(figure, notes=_reasons(figure.value, len(y))))
+        notes = _reasons(figure.value, len(y))
+        found.append(replace(figure, notes=notes, by=items.by_reference))
     return found
 
 
@@ -478,17 +487,39 @@ def _fitted(items: Items) -> list[Figure]:
     return found
 
 
+@dataclass(frozen=True)
+class RatedPairs:
+    """Pairs of rated items, for Krasula's analysis: items i and j, and -1, 0 or 1."""
+
+    i: NDArray[np.intp]
+    j: NDArray[np.intp]
+    significance: Array
+
+
+def rated_pairs(items: Items) -> RatedPairs | None:
+    """All pairs of the items, or PAIRS of them; None where no spread of ratings is known.
+
+    The direction is that of the distances: larger is worse.
+    """
+    std, raters = items.deviations or (None, None)
+    n = len(items.table)
+    if std is None or raters is None or n < 2 or not (raters > 1).all() or not (std > 0).any():
+        return None
+    if n * (n - 1) // 2 <= PAIRS:
+        i, j = krasula.pairs(n)
+    else:
+        i, j = np.random.default_rng(0).integers(0, n, (2, PAIRS))
+        i, j = i[i != j], j[i != j]
+    return RatedPairs(i, j, krasula.significance(items.badness, std, raters, i, j))
+
+
 def _resolution(items: Items) -> list[Figure]:
     """Krasula's analysis and the resolving power, where the spread of the ratings is known."""
-    std, raters = items.deviations or (None, None)
-    if std is None or raters is None or len(items.table) < 2:
+    pairs, (std, raters) = rated_pairs(items), items.deviations or (None, None)
+    if pairs is None or std is None or raters is None:
         return []
-    if not (raters > 1).all() or not (std > 0).any():
-        return []
+    i, j, significant = pairs.i, pairs.j, pairs.significance
     x, y = items.distances[0], items.badness
-    i, j = krasula.pairs(len(y)) if len(y) * (len(y) - 1) // 2 <= PAIRS else _some_pairs(len(y))
-    # The ratings' direction is that of the distances: larger is worse.
-    significant = krasula.significance(y, std, raters, i, j)
     population = std * np.sqrt((raters - 1) / raters)
     statistics: dict[str, Callable[[Array, NDArray[np.intp]], float]] = {
         name: _on_pairs(of, significant) for name, of in krasula.STATISTICS.items()
@@ -496,17 +527,16 @@ def _resolution(items: Items) -> list[Figure]:
     found = []
     columns = x.T
     for name, statistic in statistics.items():
-        found.append(
-            _paired(name, items, [c[i] - c[j] for c in columns], statistic, (i, j), "no such pair")
-        )
-    sure = [resolving_power.confidence(c, y, population, raters, i, j) for c in columns]
-    found.append(
-        _paired(
-            "resolving_power", items, [np.stack(s) for s in sure],
-            lambda s, kept: resolving_power.resolving_power(*s[:, kept]), (i, j),
-            "the mean confidence never crosses 95 %",
-        )
+        differences = [c[i] - c[j] for c in columns]
+        figure = _paired(name, items, differences, statistic, (i, j), "there is no such pair")
+        found.append(replace(figure, bounds=(0, np.inf if name == "thr" else 1)))
+    sure = [np.stack(resolving_power.confidence(c, y, population, raters, i, j)) for c in columns]
+    figure = _paired(
+        "resolving_power", items, sure,
+        lambda both, kept: resolving_power.resolving_power(*both[:, kept]), (i, j),
+        "the mean confidence never crosses 95 %",
     )  # fmt: skip
+    found.append(replace(figure, bounds=(0, np.inf)))
     return found
 
 
@@ -514,12 +544,6 @@ def _on_pairs(
     statistic: Callable[[Array, Array], float], significant: Array
 ) -> Callable[[Array, NDArray[np.intp]], float]:
     return lambda difference, kept: statistic(difference[kept], significant[kept])
-
-
-def _some_pairs(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """PAIRS pairs of n items, the same ones each time."""
-    i, j = np.random.default_rng(0).integers(0, n, (2, PAIRS))
-    return i[i != j], j[i != j]
 
 
 def _paired(

@@ -90,11 +90,14 @@ def difference(a: Array, b: Array, value: float, units: int) -> tuple[float, flo
     defined = apart[~np.isnan(apart)]
     if np.isnan(low) or np.isnan(value):
         return float("nan"), float("nan"), float("nan")
-    error = defined.std(ddof=1)
+    return low, high, student_p(value, float(defined.std(ddof=1)), units)
+
+
+def student_p(value: float, error: float, units: int) -> float:
+    """Two-sided p of a difference with a standard error, units - 1 degrees of freedom."""
     if abs(value) < TIE:
-        return low, high, 1.0
-    p = 2 * stdtr(max(units - 1, 1), -abs(value) / error) if error > 0 else 0.0
-    return low, high, float(p)
+        return 1.0
+    return float(2 * stdtr(max(units - 1, 1), -abs(value) / error)) if error > 0 else 0.0
 
 
 def compare(samples: pd.DataFrame, value: Mapping[Any, float], units: int) -> pd.DataFrame:

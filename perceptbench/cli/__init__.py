@@ -5,6 +5,8 @@ Whatever is slow to import (torch above all) is imported inside a command.
 
 import click
 
+from perceptbench.cli.agree import agree
+from perceptbench.cli.compare import compare
 from perceptbench.cli.datasets import datasets
 from perceptbench.cli.metrics import metrics
 from perceptbench.cli.run import run
@@ -26,7 +28,7 @@ def cli() -> None:
     """
 
 
-for command in (run, datasets, metrics):
+for command in (run, agree, compare, datasets, metrics):
     cli.add_command(command)
 
 

@@ -26,6 +26,8 @@ from perceptbench.reporting.leaderboard import PEOPLE, Column, to_markdown
 
 #: Failed pairs named in the report; ``run.json`` has them all.
 SHOWN_FAILURES = 20
+#: Scale of a metric -> power that makes it proportional to the perceived difference.
+STRESS_POWER = {"linear": 1.0, "squared": 0.5, "ordinal": None}
 FAILURE = ("dataset", "reference", "distorted", "reason")
 #: Columns of the stored CSV files that hold words; an empty cell there is no missing number.
 WORDS = (
@@ -264,6 +266,12 @@ def _write(path: Path, save: Callable[[Path], Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     save(temporary)
     temporary.replace(path)
+
+
+def stress_power(record: dict[str, Any]) -> dict[str, float | None]:
+    """Metric -> power that makes its distance proportional to the perceived difference."""
+    known = record.get("metrics", {})
+    return {name: STRESS_POWER[metric.get("scale", "linear")] for name, metric in known.items()}
 
 
 def create(out: Path | None) -> Path:

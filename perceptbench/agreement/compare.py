@@ -1,0 +1,218 @@
+"""Two metrics face to face: where they differ, by how much, and on which items most.
+
+Conventions
+-----------
+A difference is a minus b, on the same resamples; p is corrected (Holm) over the figures of a
+dataset's whole tables, and apart from these over those of their parts. Percentiles in [0, 1] say
+how large a distance is among the items; those of two sides (2afc) are of the margin, positive
+where the metric finds b closer.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from perceptbench.agreement.evaluate import GROUPS, entropy
+from perceptbench.agreement.figures import Figure, Items, collect, figures, rated_pairs
+from perceptbench.agreement.ranking import (
+    PEOPLE,
+    SIGNIFICANT,
+    SMALLER_IS_BETTER,
+    difference,
+    holm,
+    student_p,
+)
+from perceptbench.agreement.resampling import jackknife_interval
+from perceptbench.agreement.significance import krasula
+from perceptbench.datasets.judgements import PROTOCOLS, Judgements
+
+Array = NDArray[np.float64]
+
+COLUMNS = (
+    "dataset", "slice", "statistic", "a", "b", "difference", "low", "high", "p", "p_holm",
+    "p_delong", "n", "units",
+)  # fmt: skip
+#: Krasula's areas are compared too where the spread of the ratings is known.
+AREAS = ("auc_ds", "auc_bw", "cc_0")
+
+
+@dataclass
+class Comparison:
+    """What `compare` found.
+
+    Attributes
+    ----------
+    table : one row a dataset, slice and statistic: the figures of both, their difference.
+    disputed : the items on which they disagree most: ``dataset, slice``, the images, ``judged``,
+        percentiles of ``people`` and of the two metrics (under their names), and ``nearer``, the
+        metric that is nearer to people. The images of a triplet or pair are called ``a image``
+        and ``b image``.
+    """
+
+    table: pd.DataFrame
+    disputed: pd.DataFrame
+
+
+def compare(
+    parts: Sequence[Judgements],
+    scores: pd.DataFrame,
+    a: str,
+    b: str,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    stress_power: Mapping[str, float | None] | None = None,
+    top: int = 5,
+) -> Comparison:
+    """Compares metrics a and b on the leaderboard's figures, whole and by distortion.
+
+    Parameters
+    ----------
+    parts, scores, resamples, seed, stress_power : as of `perceptbench.agreement.evaluate`.
+    a, b : columns of the scores.
+    top : disputed items a table.
+    """
+    rows, disputed = [], []
+    for part in parts:
+        known = scores[scores["dataset"] == part.dataset] if "dataset" in scores else scores
+        items = collect(part, known, [a, b], resamples, entropy(part, seed), stress_power or {})
+        for name, some in _slices(part, items):
+            wanted = {*part.statistics, *(AREAS if some is items else ())}
+            for figure in figures(some, whole=some is items):
+                if figure.statistic in wanted and not set(figure.metrics) & set(PEOPLE):
+                    rows.append((part.dataset, name, figure.statistic, *_row(figure, some, a, b)))
+        table = _disputed(items, a, b).head(top)
+        disputed.append(table.assign(dataset=part.dataset, slice=part.slice))
+    found = pd.DataFrame(rows, columns=[c for c in COLUMNS if c != "p_holm"])
+    whole = [(part.dataset, part.slice) for part in parts]
+    is_part = [key not in whole for key in zip(found["dataset"], found["slice"], strict=True)]
+    family = found["p"].groupby([found["dataset"], np.array(is_part, dtype=bool)])
+    found["p_holm"] = family.transform(lambda p: holm(p.to_numpy(float)))
+    return Comparison(found[list(COLUMNS)], pd.concat(disputed, ignore_index=True))
+
+
+def _slices(part: Judgements, items: Items) -> Iterator[tuple[str, Items]]:
+    yield part.slice, items
+    for column, value, some in items.parts():
+        name = f"{column}={value}"
+        yield (name if part.slice == "all" else f"{part.slice} {name}"), some
+
+
+def _row(figure: Figure, items: Items, a: str, b: str) -> tuple[Any, ...]:
+    """Values, difference, interval, p, DeLong's p, n, units."""
+    place = [figure.metrics.index(name) for name in (a, b)]
+    x, y = (float(figure.value[i]) for i in place)
+    resampler = figure.by or items.resampler
+    low = high = p = delong = np.nan
+    if figure.resampled is None or np.isnan(x - y):
+        pass
+    elif figure.dear:
+        left = figure.resampled(resampler.jackknife(GROUPS))
+        apart = left[:, place[0]] - left[:, place[1]]
+        low, high = jackknife_interval(x - y, apart)
+        spread = np.sqrt((len(apart) - 1) ** 2 / len(apart)) * apart.std(ddof=1)
+        p = student_p(x - y, float(spread), len(apart))
+        delong = _delong(figure.statistic, items, place)
+    else:
+        drawn = figure.resampled(resampler)
+        low, high, p = difference(drawn[:, place[0]], drawn[:, place[1]], x - y, resampler.units)
+    return x, y, x - y, low, high, p, delong, figure.n, resampler.units
+
+
+def _delong(statistic: str, items: Items, place: Sequence[int]) -> float:
+    pairs = rated_pairs(items)
+    if pairs is None:
+        return float("nan")
+    x = items.distances[0][:, place]
+    apart = x[pairs.i] - x[pairs.j]
+    return krasula.compare(apart[:, 0], apart[:, 1], pairs.significance)[statistic]
+
+
+def _disputed(items: Items, a: str, b: str) -> pd.DataFrame:
+    """The items in the order of how far the metrics' percentiles are apart, widest first."""
+    place = [items.metrics.index(name) for name in (a, b)]
+    whole = np.isfinite(items.distances[:, :, place]).all(axis=(0, 2))
+    kept = np.flatnonzero(whole)
+    x, table = items.distances[:, kept][:, :, place], items.table.iloc[kept]
+    if items.protocol == "2afc":
+        margin = x[0] - x[1]
+        said = np.sign(margin) * _percentiles(np.abs(margin))
+        people = 2 * table["p_b"].to_numpy(float) - 1
+    else:
+        said = _percentiles(x[0])
+        badness = 1 - table["p_same"] if "p_same" in table else items.part(kept).badness
+        people = _percentiles(np.asarray(badness, dtype=float)[:, None])[:, 0]
+    off = np.abs(said - people[:, None])
+    images = list(PROTOCOLS[items.protocol][1])
+    judged = [c for c in ("quality", "impairment", "p_b", "p_same") if c in table]
+    nearer = np.select([off[:, 0] < off[:, 1], off[:, 1] < off[:, 0]], [a, b], "")
+    found = table[images].rename(columns={"a": "a image", "b": "b image"})
+    found = found.assign(judged=table[judged[0]], people=people, nearer=nearer)
+    found[[a, b]] = said
+    order = np.argsort(-np.abs(said[:, 0] - said[:, 1]), kind="stable")
+    return found.iloc[order].reset_index(drop=True)
+
+
+def _percentiles(values: Array) -> Array:
+    """Share of items below each, equal ones by half, along the first axis."""
+    return (rankdata(values, axis=0) - 0.5) / max(len(values), 1)
+
+
+def in_words(
+    table: pd.DataFrame, a: str, b: str, in_domain: Mapping[str, Collection[str]] | None = None
+) -> list[str]:
+    """What the rows of `Comparison.table` of whole tables say, a sentence each, and the sum.
+
+    Parameters
+    ----------
+    table : the rows to be put into words.
+    a, b : the metrics.
+    in_domain : dataset -> metrics trained on it.
+    """
+    sentences, better = [], {a: 0, b: 0, "": 0}
+    rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    for row in rows:
+        where = row["dataset"] if row["slice"] == "all" else f"{row['dataset']} ({row['slice']})"
+        if np.isnan(row["difference"]):
+            sentences.append(f"On {where}, {row['statistic']} is undefined for one of them.")
+            continue
+        winner = _winner(row, a, b)
+        better[winner] += 1
+        said = f"{a} and {b} cannot be told apart"
+        if winner:
+            said = f"{winner} agrees better with people than {b if winner == a else a}"
+        sentences.append(
+            f"On {where}, {said}: {row['statistic']} {row['a']:.3f} against {row['b']:.3f}, a "
+            f"difference of {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
+            f"p {_digits(row['p'])}, {_digits(row['p_holm'])} after correction ({row['n']} items, "
+            f"{row['units']} units).{_trained(row['dataset'], (a, b), in_domain)}"
+        )
+    total = sum(better.values())
+    if total > 1:
+        sentences.append(
+            f"Of {total} figures, {a} is better on {better[a]}, {b} on {better[b]}; "
+            f"on {better['']} they cannot be told apart."
+        )
+    return sentences
+
+
+def _winner(row: Mapping[str, Any], a: str, b: str) -> str:
+    if not row["p_holm"] < SIGNIFICANT:
+        return ""
+    return a if (row["difference"] > 0) != (row["statistic"] in SMALLER_IS_BETTER) else b
+
+
+def _digits(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"= {p:.4f}"
+
+
+def _trained(
+    dataset: str, names: Sequence[str], in_domain: Mapping[str, Collection[str]] | None
+) -> str:
+    trained = [name for name in names if name in (in_domain or {}).get(dataset, ())]
+    return f" ({' and '.join(trained)} was trained on this dataset.)" if trained else ""

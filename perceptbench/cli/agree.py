@@ -1,0 +1,131 @@
+"""`perceptbench agree`: judgements and scores from any program, no image, no torch."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from perceptbench.cli.options import FILE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: What is printed; the files have everything.
+SHOWN = (
+    "2afc", "2afc_subset_mean", "2afc_majority", "2afc_of_ceiling", "jnd_ap",
+    "srcc", "krcc", "plcc", "plcc_logistic4", "srcc_within_reference",
+)  # fmt: skip
+
+
+@click.command()
+@click.option(
+    "--judgements", required=True, type=FILE, metavar="FILE",
+    help="What people said, CSV or Parquet: columns reference, a, b, p_b (2afc); reference, "
+    "distorted and quality or impairment (rating); or a, b, p_same.",
+)  # fmt: skip
+@click.option(
+    "--scores", required=True, type=FILE, metavar="FILE",
+    help="What the metrics say, CSV or Parquet: columns reference, distorted, and one a metric.",
+)  # fmt: skip
+@click.option(
+    "-m", "--metric", "metrics", multiple=True, metavar="NAME",
+    help="A column of the scores. May repeat. [default: all columns of numbers]",
+)  # fmt: skip
+@click.option(
+    "--higher-is-better", multiple=True, metavar="NAME",
+    help="A metric that is larger for more alike images, as SSIM is. May repeat.",
+)  # fmt: skip
+@click.option(
+    "--signed", is_flag=True,
+    help="Correlations keep the sign they have between the columns as they stand.",
+)  # fmt: skip
+@click.option(
+    "--resample", multiple=True, metavar="COLUMN",
+    help="Columns of the judgements whose values the bootstrap draws, one or two. "
+    "[default: reference where references repeat, else the rows]",
+)  # fmt: skip
+@click.option(
+    "--interval", type=click.Choice(["percentile", "bca"]), default="percentile", show_default=True
+)
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option(
+    "--resamples", default=2000, show_default=True, type=click.IntRange(100),
+    help="Of the bootstrap.",
+)  # fmt: skip
+@click.option(
+    "-o", "--out", type=FILE, metavar="DIR",
+    help="Write agreement.csv, comparisons.csv and leaderboard.csv there.",
+)  # fmt: skip
+def agree(
+    judgements: Path,
+    scores: Path,
+    metrics: tuple[str, ...],
+    higher_is_better: tuple[str, ...],
+    signed: bool,
+    resample: tuple[str, ...],
+    interval: str,
+    seed: int,
+    resamples: int,
+    out: Path | None,
+) -> None:
+    """How well anybody's scores agree with anybody's judgements; no image is opened.
+
+    \b
+    perceptbench agree --judgements mos.csv --scores scores.csv --higher-is-better ssim
+    perceptbench agree --judgements mos.csv --scores scores.parquet -m lpips -o agreement/
+    """
+    from perceptbench.agreement import own_tables
+    from perceptbench.reporting import run_folder
+    from perceptbench.reporting.leaderboard import Column, leaderboard
+
+    part, found = own_tables.agree(
+        judgements,
+        scores,
+        metrics=metrics,
+        higher_is_better=higher_is_better,
+        resample=resample or None,
+        resamples=resamples,
+        seed=seed,
+        interval=interval,
+    )
+    table = own_tables.signed(found.table, part, higher_is_better) if signed else found.table
+    click.echo(_printed(table, interval, resamples))
+    if out is not None:
+        folder = run_folder.create(out)
+        columns = [Column(part.dataset, part.slice, name) for name in part.statistics]
+        board = leaderboard(found.table, columns, found.samples)
+        for name, frame in {
+            "agreement": table, "comparisons": found.comparisons, "leaderboard": board,
+        }.items():  # fmt: skip
+            frame.to_csv(folder / f"{name}.csv", index=False)
+        click.echo(f"Written to {folder}: agreement, comparisons, leaderboard")
+
+
+def _printed(table: "pd.DataFrame", interval: str, resamples: int) -> str:
+    """The main figures as a Markdown table, best first, and what is undefined."""
+    from perceptbench.agreement.ranking import PEOPLE
+    from perceptbench.reporting.leaderboard import format_table
+
+    whole = table[table["slice"] == "all"]
+    shown = [s for s in SHOWN if s in set(whole["statistic"])]
+    cells = {
+        (row["metric"], row["statistic"]): f"{row['value']:.4f} [{row['low']:.4f}, "
+        f"{row['high']:.4f}] {row['tier']}"
+        for row in whole.dropna(subset="value").to_dict("records")
+    }
+    first = whole[whole["statistic"] == shown[0]].assign(
+        people=lambda t: t["metric"].isin(PEOPLE), size=lambda t: -t["value"].abs()
+    )
+    ordered = first.sort_values(["people", "size"], kind="stable")["metric"]
+    rows = [[m, *(cells.get((m, statistic), "-") for statistic in shown)] for m in ordered]
+    n, units = first.iloc[0][["n", "units"]]
+    lines = [
+        format_table(["metric", *shown], rows),
+        f"In brackets: 95 % {interval} interval of {resamples:,} bootstrap resamples over {units} "
+        f"units; n = {n}. Metrics that share a letter cannot be told apart.",
+    ]
+    notes = whole[whole["statistic"].isin(shown) & (whole["note"] != "")]
+    for note, group in notes.groupby("note", sort=False):
+        names = ", ".join(dict.fromkeys(group["metric"]))
+        lines.append(f"- {names}, {', '.join(dict.fromkeys(group['statistic']))}: {note}.")
+    return "\n".join(lines)

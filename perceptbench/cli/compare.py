@@ -1,0 +1,98 @@
+"""`perceptbench compare`: two metrics of a run, face to face."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from perceptbench.cli.options import FOLDER
+
+#: Columns of images among the disputed items.
+IMAGES = ("reference", "distorted", "a image", "b image")
+
+
+@click.command()
+@click.argument("run", type=FOLDER)
+@click.argument("a")
+@click.argument("b")
+@click.option(
+    "--dataset", "datasets", multiple=True, metavar="NAME",
+    help="Only this dataset of the run. May repeat. [default: all]",
+)  # fmt: skip
+@click.option("--top", default=5, show_default=True, help="Disputed items shown for each table.")
+def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], top: int) -> None:
+    """Does metric A agree better with people than metric B? Nothing is scored again.
+
+    Prints a sentence for each figure, the paired differences (also by distortion, level and
+    category), and the items on which the two disagree most.
+
+    \b
+    perceptbench compare runs/first lpips-alex mse
+    perceptbench compare runs/first lpips-alex dists --dataset kadid-10k
+    """
+    from perceptbench.agreement.compare import compare, in_words
+    from perceptbench.agreement.ranking import in_domain
+    from perceptbench.errors import unknown
+    from perceptbench.reporting import run_folder
+    from perceptbench.reporting.leaderboard import format_table
+
+    result = run_folder.read(run)
+    metrics = [str(c) for c in result.scores if c not in ("dataset", "reference", "distorted")]
+    for name in (a, b):
+        if name not in metrics:
+            raise unknown("metric", name, metrics, f"report {run}")
+    known = list(dict.fromkeys(part.dataset for part in result.judgements))
+    for name in datasets:
+        if name not in known:
+            raise unknown("dataset", name, known, f"report {run}")
+    record = result.provenance
+    found = compare(
+        [part for part in result.judgements if not datasets or part.dataset in datasets],
+        result.scores,
+        a,
+        b,
+        resamples=record["resamples"],
+        seed=record["seed"],
+        stress_power=run_folder.stress_power(record),
+        top=top,
+    )
+    trained = {name: m.get("trained_on", ()) for name, m in record["metrics"].items()}
+    whole = found.table[found.table["statistic"].isin({c.statistic for c in result.columns})]
+    titles = {(c.dataset, c.slice) for c in result.columns}
+    whole = whole[[key in titles for key in zip(whole["dataset"], whole["slice"], strict=True)]]
+    for sentence in in_words(whole, a, b, in_domain(known, trained)):
+        click.echo(sentence)
+    header = ["dataset", "slice", "statistic", a, b, "difference", "p", "p (Holm)", "n"]
+    figures: list[dict[str, Any]] = found.table.to_dict("records")  # type: ignore[assignment]
+    rows = [
+        [
+            *(r[c] for c in ("dataset", "slice", "statistic")), _number(r["a"]), _number(r["b"]),
+            "{} [{}, {}]".format(*(_number(r[c], "+") for c in ("difference", "low", "high"))),
+            _number(r["p"]), _number(r["p_holm"]), str(r["n"]),
+        ]
+        for r in figures
+    ]  # fmt: skip
+    click.echo("\n" + format_table(header, rows))
+    click.echo("Where they disagree most (percentiles of distance; 2afc: of the margin for b):\n")
+    items: list[dict[str, Any]] = found.disputed.to_dict("records")  # type: ignore[assignment]
+    images = [c for c in IMAGES if c in found.disputed]
+    rows = [
+        [
+            r["dataset"], *(_path(r[c], record, r["dataset"]) for c in images),
+            *(_number(r[c]) for c in ("people", a, b)), r["nearer"] or "neither",
+        ]
+        for r in items
+    ]  # fmt: skip
+    click.echo(format_table(["dataset", *images, "people", a, b, "nearer to people"], rows))
+
+
+def _number(value: float, sign: str = "") -> str:
+    return "-" if value != value else f"{value:{sign}.4f}"
+
+
+def _path(key: Any, record: dict[str, Any], dataset: str) -> str:
+    """Where the image is; its key where it is computed."""
+    if key != key:
+        return ""
+    folder = record["datasets"].get(dataset, {}).get("folder")
+    return str(Path(folder) / key) if folder else str(key)
