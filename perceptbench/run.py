@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from perceptbench.errors import DataError, Unavailable, UsageError
 from perceptbench.metrics.registry import Metric, MetricInfo, build
 from perceptbench.reporting.leaderboard import leaderboard
 from perceptbench.reporting.run_folder import STRESS_POWER, Run
+from perceptbench.scoring.options import DEFAULT, Options
 
 #: Packages whose versions can move a number.
 PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "piq", "lpips")
@@ -44,26 +46,12 @@ def build_metrics(
     return built, skipped, networks.sha256
 
 
-def choose_device(name: str) -> str:
-    """``auto`` -> the GPU where there is one; raises UsageError for one that is not there."""
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"device {name!r} cannot be used here ({reason})") from None
-    return name
-
-
 def run(
     datasets: Sequence[Dataset],
     infos: Sequence[MetricInfo],
     *,
     weights_dir: Path | None = None,
-    device: str = "auto",
+    options: Options = DEFAULT,
     seed: int = 0,
     resamples: int = 2000,
     command: str = "",
@@ -75,7 +63,7 @@ def run(
     datasets : what people judged, under distinct names.
     infos : the metrics to rank; those that cannot be had are skipped and named.
     weights_dir : folder with network weights.
-    device : ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    options : how to score.
     seed : of the bootstrap.
     resamples : of the bootstrap.
     command : what the user typed, for the record.
@@ -88,12 +76,12 @@ def run(
     names = [dataset.name for dataset in datasets]
     if not names or len(set(names)) < len(names):
         raise UsageError(f"datasets need distinct names, got {', '.join(names) or 'none'}")
-    device = choose_device(device)
+    options = _on_a_device(options)
     metrics, skipped, weights = build_metrics(infos, weights_dir)
     if not metrics:
         reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
         raise DataError(f"no metric is left to rank ({reasons})")
-    scores, failures, notes = _score_all(datasets, metrics, device)
+    scores, failures, notes, precision = _score_all(datasets, metrics, options)
     power = {info.name: STRESS_POWER[info.scale] for info in infos}
     measured = [m.info.name for m in metrics]
     parts = [part for dataset in datasets for part in dataset.judgements]
@@ -121,27 +109,40 @@ def run(
         for dataset in datasets
         if m.info.pixels_per_degree and None in _by_resolution(dataset.judgements)
     ]
-    result.provenance = _provenance(datasets, metrics, weights, device, seed, resamples)
+    result.provenance = _provenance(datasets, metrics, weights, options, seed, resamples)
     result.provenance["command"] = command
+    if precision:
+        result.provenance["rank_correlation_with_fp32"] = precision
     return result
 
 
+def _on_a_device(options: Options) -> Options:
+    from perceptbench.scoring.machine import choose_device
+
+    return replace(options, device=choose_device(options.device))
+
+
 def _score_all(
-    datasets: Sequence[Dataset], metrics: Sequence[Metric], device: str
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[tuple[str, str], str]]:
-    """Scores of all datasets, each image of a dataset and resolution encoded once."""
+    datasets: Sequence[Dataset], metrics: Sequence[Metric], options: Options
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[tuple[str, str], str], dict[str, dict[str, float]]]:
+    """Scores of all datasets, each image of a dataset and resolution encoded once.
+
+    Returns
+    -------
+    scores, failures, (dataset, metric) -> note, dataset -> metric -> correlation with fp32.
+    """
     from perceptbench.scoring.engine import score
 
-    tables, failures, notes = [], [], {}
-    min_size = {m.info.name: m.info.min_size for m in metrics}
+    tables, failures, notes, precision = [], [], {}, {}
     for dataset in datasets:
         for resolution, parts in _by_resolution(dataset.judgements).items():
             found = score(
                 pd.concat([pairs(part.table) for part in parts]).drop_duplicates(),
                 dataset.load,
                 {m.info.name: m.at(resolution) for m in metrics},
-                device=device,
-                min_size=min_size,
+                options,
+                identities=_identities(metrics, resolution),
+                min_size={m.info.name: m.info.min_size for m in metrics},
                 label=dataset.name,
             )
             found.table.insert(0, "dataset", dataset.name)
@@ -149,11 +150,19 @@ def _score_all(
             tables.append(found.table)
             failures.append(found.failures)
             notes.update({(dataset.name, name): why for name, why in found.notes.items()})
+            if found.precision:
+                precision[dataset.name] = found.precision
     lost = pd.concat(failures, ignore_index=True)
     scores = pd.concat(tables, ignore_index=True)
     if len(lost) == len(scores):
         raise DataError(f"not one pair could be scored; the first: {lost['reason'].iloc[0]}")
-    return scores, lost, notes
+    return scores, lost, notes, precision
+
+
+def _identities(metrics: Sequence[Metric], resolution: float | None) -> dict[str, str]:
+    """What decides the values of each metric, where that is known."""
+    found = {m.info.name: m.identity(resolution) for m in metrics}
+    return {name: identity for name, identity in found.items() if identity is not None}
 
 
 def _by_resolution(parts: Sequence[Judgements]) -> dict[float | None, list[Judgements]]:
@@ -175,12 +184,13 @@ def _provenance(
     datasets: Sequence[Dataset],
     metrics: Sequence[Metric],
     weights: Mapping[str, str],
-    device: str,
+    options: Options,
     seed: int,
     resamples: int,
 ) -> dict[str, Any]:
     import torch
 
+    device = options.device
     on_gpu = device.startswith("cuda")
     return {
         "versions": {"python": platform.python_version(), **_versions()},
@@ -205,7 +215,7 @@ def _provenance(
         "weights_sha256": {Path(path).name: digest for path, digest in weights.items()},
         "device": torch.cuda.get_device_name(device) if on_gpu else device,
         "threads": torch.get_num_threads(),
-        "precision": "fp32",
+        "precision": options.precision,
         "seed": seed,
         "resamples": resamples,
     }

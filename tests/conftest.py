@@ -19,6 +19,14 @@ settings.load_profile("deterministic")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache folder of a test is its own: no test sees what another, or a user, has kept."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("PERCEPTBENCH_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data beside the checkout; tests that need it skip without it."""

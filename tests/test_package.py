@@ -13,9 +13,12 @@ import torch
 from perceptbench.datasets.manifest import find_manifest, manifests
 from perceptbench.reporting.leaderboard import Column
 from perceptbench.run import run
+from perceptbench.scoring.options import Options
 
 ROOT = Path(__file__).resolve().parents[1]
 EMBEDDED = ROOT / "reports" / "embedded"
+
+CPU = Options(device="cpu")
 
 
 def test_the_wheel_runs_from_another_folder_in_a_clean_environment(tmp_path):
@@ -53,7 +56,13 @@ def embedded(weights, tmp_path_factory):
 
     suite = [m for m in manifests().values() if m.embedded]
     datasets = [load_dataset(m, None, tmp_path_factory.mktemp("cache")) for m in suite]
-    return run(datasets, select([], catalogue()), weights_dir=weights, device="cpu", resamples=100)
+    return run(
+        datasets,
+        select([], catalogue()),
+        weights_dir=weights,
+        options=Options(device="cpu"),
+        resamples=100,
+    )
 
 
 def test_the_committed_report_is_what_the_program_computes(embedded):

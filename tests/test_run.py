@@ -14,7 +14,9 @@ from perceptbench.datasets.manifest import find_manifest
 from perceptbench.errors import DataError, UsageError
 from perceptbench.metrics.registry import MetricInfo, catalogue, select
 from perceptbench.reporting import run_folder
-from perceptbench.run import choose_device, run
+from perceptbench.run import run
+from perceptbench.scoring.machine import choose_device
+from perceptbench.scoring.options import Options
 
 FILES = [
     "agreement.csv",
@@ -52,7 +54,7 @@ def metrics(*names):
 
 
 def go(datasets, infos, **options):
-    return run(datasets, infos, device="cpu", resamples=100, **options)
+    return run(datasets, infos, options=Options(device="cpu"), resamples=100, **options)
 
 
 def test_a_run_ranks_and_states_where_its_numbers_come_from(tmp_path):

@@ -1,6 +1,7 @@
 """Options that mean the same in every command."""
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,72 @@ weights_dir: Decorator = click.option(
 )
 cache_dir: Decorator = click.option(
     "--cache-dir", type=FILE, metavar="DIR", envvar="PERCEPTBENCH_CACHE",
-    help="Where downloads are kept. [default: the user's cache folder]",
+    help="Where downloads and finished distances are kept. [default: the user's cache folder]",
 )  # fmt: skip
+
+
+class _Size(click.ParamType):
+    """``8G`` -> bytes."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> int:
+        from perceptbench.scoring.options import parse_size
+
+        try:
+            return value if isinstance(value, int) else parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, context)
+
+
+_SCORING = (
+    click.option(
+        "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
+        help="auto takes the GPU where there is one.",
+    ),
+    click.option(
+        "--precision", default="fp32", show_default=True,
+        type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
+        help="Of the networks. Below fp32 the rank correlation with fp32 is measured, too.",
+    ),
+    click.option(
+        "--memory", type=_Size(), metavar="SIZE",
+        help="Activations held at a time, as 8G. [default: half of what is free]",
+    ),
+    click.option(
+        "--workers", type=click.IntRange(0), metavar="N",
+        help="Processes that load images. [default: chosen]",
+    ),
+    click.option(
+        "--store", metavar="DIR|URL|none",
+        help="Where finished distances are kept, so that none is computed twice; shared by runs. "
+        "[default: store in the cache folder]",
+    ),
+    click.option(
+        "--compile/--no-compile", "compiled", default=None,
+        help="Whether distances go through torch.compile. [default: where it pays]",
+    ),
+)  # fmt: skip
+
+
+def scoring(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `perceptbench.scoring.options`, as the one argument `scoring`."""
+
+    @wraps(command)
+    def with_scoring(**given: Any) -> Any:
+        from perceptbench.scoring.options import Options
+
+        names = ("device", "precision", "memory", "workers")
+        chosen = {name: given.pop(name) for name in names}
+        store = given.pop("store") or str((given["cache_dir"] or user_cache()) / "store")
+        chosen |= {"store": None if store == "none" else store, "compile": given.pop("compiled")}
+        return command(scoring=Options(**chosen), **given)
+
+    for option in reversed(_SCORING):
+        with_scoring = option(with_scoring)
+    return with_scoring
 
 
 def user_cache() -> Path:

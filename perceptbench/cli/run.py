@@ -3,11 +3,15 @@
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from perceptbench.cli import options
 from perceptbench.cli.options import FILE, FOLDER
+
+if TYPE_CHECKING:
+    from perceptbench.scoring.options import Options
 
 
 @click.command()
@@ -28,10 +32,7 @@ from perceptbench.cli.options import FILE, FOLDER
 @options.data_dir
 @options.weights_dir
 @options.cache_dir
-@click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
-    help="auto takes the GPU where there is one.",
-)  # fmt: skip
+@options.scoring
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 @click.option(
     "--resamples", default=2000, show_default=True, type=click.IntRange(100),
@@ -46,7 +47,7 @@ def run(
     data_dir: Path | None,
     weights_dir: Path | None,
     cache_dir: Path | None,
-    device: str,
+    scoring: "Options",
     seed: int,
     resamples: int,
 ) -> None:
@@ -79,7 +80,7 @@ def run(
         loaded,
         infos,
         weights_dir=weights_dir,
-        device=device,
+        options=scoring,
         seed=seed,
         resamples=resamples,
         command=shlex.join(["perceptbench", *sys.argv[1:]]),

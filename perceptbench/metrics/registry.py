@@ -11,6 +11,7 @@ The group ``perceptbench.metrics`` may name, in any installed package,
 Nothing is imported to list the folders; a metric's code is imported when it is built.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -19,7 +20,7 @@ import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -91,6 +92,22 @@ class Metric:
     at: Callable[[float | None], Any]
     hash: str | None = None
 
+    def identity(self, pixels_per_degree: float | None) -> str | None:
+        """What decides its values, so that these can be kept; None where that is not known."""
+        if self.info.metric is None:
+            return self.hash
+        module = self.info.metric.partition(":")[0]
+        code = _code(module)
+        return code and json.dumps(
+            [
+                self.info.metric,
+                self.info.options,
+                pixels_per_degree,
+                code,
+                [version(package) for package in self.info.requires],
+            ]
+        )
+
 
 @dataclass
 class Catalogue:
@@ -119,6 +136,29 @@ def catalogue() -> Catalogue:
             else:
                 found.metrics[info.name] = info
     return found
+
+
+def _code(module: str) -> str | None:
+    """Digest of a metric's source: its file if it is ours, else its whole package.
+
+    Another package's parts are not known, and it may be under development.
+    """
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):  # made while running, from no file
+        return None
+    if spec is None or spec.origin is None:
+        return None
+    files = [Path(spec.origin)]
+    top = module.partition(".")[0]
+    if top != __name__.partition(".")[0]:
+        root = importlib.util.find_spec(top)
+        folders = (root.submodule_search_locations or []) if root else []
+        files += [path for folder in folders for path in sorted(Path(folder).rglob("*.py"))]
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:20]
 
 
 def _read_entry(point: EntryPoint) -> Iterable[MetricInfo]:

@@ -1,77 +1,89 @@
-"""Walks the pairs once: loads and encodes each image once, compares, lets go.
+"""Scores pairs with metrics: what is stored is read, the rest computed shard by shard and stored.
 
-Images stay encoded as long as pairs still need them and memory allows; the pairs come sorted by
-reference, so that a reference lives only while its pairs last.
+A shard is a group of pairs that need few images (`plan.tiles`). Shards follow from the pairs
+alone and are computed each for itself, so that a run that was stopped goes on with the same
+numbers it would have given.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import hashlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
 from perceptbench.errors import DataError
-from perceptbench.scoring.plan import Plan, make_plan
+from perceptbench.scoring import machine
+from perceptbench.scoring.compare import Kernel, compiled, row_values_in_pieces
+from perceptbench.scoring.loading import Load, read, stream
+from perceptbench.scoring.options import DEFAULT, Options
+from perceptbench.scoring.plan import Plan, make_plan, tiles
+from perceptbench.scoring.store import Store
+from perceptbench.scoring.walk import Found, Pair, Walk, keys_of
 
-#: Pairs handled together at most, and pixels of new images encoded in one batch.
-CHUNK_PAIRS, CHUNK_PIXELS = 64, 2_000_000
-#: Bytes of one operand above which pairs are compared one by one: beyond the cache, stacking
-#: costs a CPU more than it saves.
-STACK_BYTES = 1 << 20
+#: Images of a shard at most: what a killed run loses.
+SHARD_IMAGES = 128
+#: Bytes of activations compared above which compiling costs less time than it saves: about
+#: 20 s once on a machine, 3 s in later runs, against 0.1 s saved a gigabyte.
+WORTH_COMPILING = 200 << 30
+#: What no network keeps more of an image than, in sizes of the image itself.
+FOOTPRINT_AT_MOST = 1000
+#: Pairs scored again in fp32, to tell what a lower precision changes.
+SAMPLE = 64
+
+Values = dict[str, NDArray[np.float64]]
 
 
 @dataclass
 class Scores:
-    """What a walk found.
+    """What was found.
 
     Attributes
     ----------
     table : ``reference, distorted`` and one float64 column a metric; NaN where it has no value.
     failures : ``reference, distorted, reason``: pairs no metric could score.
     notes : metric -> why some or all of its values are missing.
+    precision : metric -> rank correlation with its fp32 scores on a sample, below fp32 only.
     """
 
     table: pd.DataFrame
     failures: pd.DataFrame
     notes: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class _Encoded:
-    """One image on the device: its pixels (1, 3, H, W) and each pass's embeddings of it."""
-
-    pixels: Tensor
-    features: list[dict[Any, Tensor]] = field(default_factory=list)
-
-    def nbytes(self) -> int:
-        return self.pixels.nbytes + sum(t.nbytes for f in self.features for t in f.values())
+    precision: dict[str, float] = field(default_factory=dict)
 
 
 def score(
     pairs: pd.DataFrame,
-    load: Callable[[str], Tensor],
+    load: Load,
     metrics: Mapping[str, Any],
+    options: Options = DEFAULT,
     *,
-    device: str | torch.device = "cpu",
+    identities: Mapping[str, str] | None = None,
     min_size: Mapping[str, int] | None = None,
-    memory: int = 4 << 30,
     label: str = "pairs",
 ) -> Scores:
     """Scores every pair with every metric.
 
     Parameters
     ----------
-    pairs : columns ``reference, distorted``, best sorted by reference.
-    load : image key -> float32 tensor (3, H, W) in [0, 1]; a DataError makes its pairs fail.
-    metrics : name -> FeatureLoss, or callable (reference, distorted) of batches
-        (N, 3, H, W) -> (N,). Modules are moved to `device`.
+    pairs : columns ``reference, distorted``.
+    load : image key -> float32 tensor (3, H, W) in [0, 1]; a DataError makes its pairs fail. An
+        attribute ``identify``, key -> digest of the content, spares loading what is stored.
+    metrics : name -> FeatureLoss, Composite, or callable (reference, distorted) of batches
+        (N, 3, H, W) -> (N,). Modules are moved to the device.
+    options : see `perceptbench.scoring.options`.
+    identities : metric that is no FeatureLoss -> what decides its values, if that is known;
+        others are not stored.
     min_size : metric -> smallest image side in pixels it is defined for.
-    memory : bytes of encoded images kept for later pairs.
     label : what the progress bar says.
 
     Examples
@@ -83,202 +95,220 @@ def score(
       reference distorted   mse
     0      grey     black  0.25
     """
+    options = replace(options, device=machine.choose_device(options.device))
     for metric in metrics.values():
         if isinstance(metric, torch.nn.Module):
-            metric.to(device)
-    walk = _Walk(make_plan(metrics), load, torch.device(device), dict(min_size or {}), memory)
-    # fp32 means fp32: cuDNN would otherwise round the convolutions' inputs to TF32.
-    tf32 = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
+            metric.to(options.device)
+    plan = make_plan(metrics, identities=identities, min_size=min_size, precision=options.precision)
+    job = Job(plan, load, list(zip(pairs["reference"], pairs["distorted"], strict=True)), options)
+    job.recall()
+    job.compute(label)
+    table = pd.DataFrame(plan.combine(job.values), columns=list(metrics))
+    table = pd.concat([pairs[["reference", "distorted"]].reset_index(drop=True), table], axis=1)
+    failed = [(*job.rows[n], why) for n, why in sorted(job.failures.items())]
+    result = Scores(
+        table, pd.DataFrame(failed, columns=["reference", "distorted", "reason"]), job.notes()
+    )
+    if options.precision != "fp32":
+        result.precision = _against_fp32(result.table, load, metrics, options)
+    return result
+
+
+class Job:
+    """Pairs to score by a plan: what is known of them, what is missing, and its computation.
+
+    Parameters
+    ----------
+    plan : what to compute.
+    load : image key -> tensor.
+    rows : the pairs.
+    options : how.
+
+    Attributes
+    ----------
+    values : id of a primitive -> (n,), NaN where it is not known.
+    failures : row -> why it cannot be scored.
+    """
+
+    def __init__(self, plan: Plan, load: Load, rows: list[Pair], options: Options) -> None:
+        self.plan, self.load, self.rows, self.options = plan, load, rows, options
+        self.device = torch.device(options.device)
+        self.values: Values = {id_: np.full(len(rows), np.nan) for id_ in plan.primitives}
+        self.failures: dict[int, str] = {}
+        self._notes: dict[str, str] = {}
+        self.store = Store(options.store, say) if options.store is not None else None
+        self.pairs = pd.DataFrame()
+
+    def recall(self) -> None:
+        """Reads from the store what it has."""
+        if self.store is None:
+            return
+        digests = {key: _identify(self.load, key) for key in keys_of(self.rows)}
+        self.pairs = pd.DataFrame(
+            [(digests[a], digests[b]) for a, b in self.rows], columns=["reference", "distorted"]
+        )
+        for group, ids in self.plan.groups.items():
+            found = self.store.read(group, self.pairs, ids)
+            self.values.update({id_: found[id_].to_numpy(float, copy=True) for id_ in ids})
+
+    def missing(self) -> Iterator[tuple[list[int], list[str]]]:
+        """Shards with what is missing of them: their rows, and the primitives to compute."""
+        unknown = {id_: np.isnan(values) for id_, values in self.values.items()}
+        for shard in tiles(self.rows, SHARD_IMAGES):
+            ids = [id_ for id_, nan in unknown.items() if nan[shard].any()]
+            rows = [n for n in shard if any(unknown[id_][n] for id_ in ids)]
+            if rows:
+                yield rows, ids
+
+    def compute(self, label: str = "pairs") -> None:
+        """Computes what is missing, shard by shard, and stores it; shows progress."""
+        work = list(self.missing())
+        if not work:
+            return
+        machine.use_processors()
+        total = sum(len(rows) for rows, _ in work)
         with (
             torch.inference_mode(),
-            tqdm(total=len(pairs), desc=label, unit="pair", disable=None) as bar,
+            _precision(self.options.precision),
+            tqdm(total=total, desc=label, unit="pair", disable=None) as bar,
         ):
-            walk.run(pairs, bar.update)
+            seen = 0
+
+            def advance(pairs: int, images: int) -> None:
+                nonlocal seen
+                seen += images
+                bar.update(pairs)
+                if images and bar.format_dict["elapsed"]:
+                    rate = seen / bar.format_dict["elapsed"]
+                    bar.set_postfix_str(f"{rate:.1f} images/s", refresh=False)
+
+            walk = self.walk(advance)
+            most = self._images_at_a_time(walk)
+            cut = [
+                [[rows[n] for n in tile] for tile in self._tiles(rows, most)] for rows, _ in work
+            ]
+            keys = [key for parts in cut for part in parts for key in self._keys(part)]
+            on_gpu = self.device.type == "cuda"
+            images = stream(keys, self.load, self.options.workers, on_gpu, self._first)
+            for (rows, ids), parts in zip(work, cut, strict=True):
+                for part in parts:
+                    some = islice(images, len(self._keys(part)))
+                    self._take(part, walk.shard([self.rows[n] for n in part], ids, some))
+                self._keep(rows, ids)
+
+    def walk(self, advance: Callable[[int, int], Any] = lambda pairs, images: None) -> Walk:
+        """What walks the shards."""
+        return Walk(self.plan, self.device, self._kernel(), self.options.precision, advance, say)
+
+    def _keys(self, rows: Sequence[int]) -> list[str]:
+        return keys_of(self.rows[n] for n in rows)
+
+    def _tiles(self, rows: list[int], most: int) -> list[list[int]]:
+        """A shard cut so that the activations held at a time fit the memory."""
+        if len(self._keys(rows)) <= most:
+            return [list(range(len(rows)))]
+        return tiles([self.rows[n] for n in rows], most)
+
+    def _images_at_a_time(self, walk: Walk) -> int:
+        """How many images of the first one's size fit the memory."""
+        limit = self.options.memory or machine.memory(self.device)
+        if self._at_most(SHARD_IMAGES) < limit:
+            return SHARD_IMAGES
+        return max(2, limit // max(1, self._footprint))
+
+    def _kernel(self) -> Kernel:
+        """Compiled or not, which must not depend on how much of the work is already done."""
+        use = self.options.compile
+        if use is None:
+            pairs = len(self.rows)
+            small = self._at_most(pairs) < WORTH_COMPILING
+            use = not small and pairs * self._footprint > WORTH_COMPILING
+        return compiled(say) if use else row_values_in_pieces
+
+    def _at_most(self, images: int) -> int:
+        """Bytes that so many images of the first one's size do not exceed, whatever is kept."""
+        return sum(image.nbytes for image in self._first.values()) * FOOTPRINT_AT_MOST * images
+
+    @cached_property
+    def _first(self) -> dict[str, Tensor]:
+        """The first image that can be read."""
+        for key in keys_of(self.rows):
+            image = read(self.load, key)
+            if isinstance(image, Tensor):
+                return {key: image}
+        return {}
+
+    @cached_property
+    def _footprint(self) -> int:
+        """Bytes that the first image and all that is kept of it take."""
+        walk = Walk(self.plan, self.device, row_values_in_pieces, self.options.precision)
+        return sum(walk.footprint(image) for image in self._first.values())
+
+    def _take(self, rows: list[int], found: Found) -> None:
+        for id_, values in found.values.items():
+            self.values[id_][rows] = values
+        self.failures.update({rows[n]: why for n, why in found.failures.items()})
+        for id_, why in found.notes.items():
+            self._notes.setdefault(id_, why)
+
+    def _keep(self, rows: list[int], ids: Sequence[str]) -> None:
+        if self.store is None:
+            return
+        titles = {p.address: p.title for p in self.plan.passes}
+        titles |= {id_: opaque.title for id_, opaque in self.plan.opaque.items()}
+        for group, members in self.plan.groups.items():
+            new = {id_: self.values[id_][rows] for id_ in members if id_ in ids}
+            if any(np.isfinite(values).any() for values in new.values()):
+                self.store.write(group, titles[group], self.pairs.iloc[rows], new)
+
+    def notes(self) -> dict[str, str]:
+        """Metric -> why some or all of its values are missing."""
+        found: dict[str, str] = {}
+        for id_, why in self._notes.items():
+            for name in self.plan.users([id_]):
+                found.setdefault(name, why)
+        return found
+
+
+def say(sentence: str) -> None:
+    """Tells the user something beside the progress bar."""
+    tqdm.write(f"perceptbench: {sentence}", file=sys.stderr)
+
+
+def _identify(load: Load, key: str) -> str:
+    """Digest of an image's content."""
+    identify = getattr(load, "identify", None)
+    try:
+        if identify is not None:
+            return str(identify(key))
+        image = load(key)
+    except DataError:
+        return f"none {key}"
+    digest = hashlib.sha256(f"{tuple(image.shape)}".encode())
+    digest.update(image.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+@contextmanager
+def _precision(name: str) -> Iterator[None]:
+    """fp32 means fp32: cuDNN would otherwise round the convolutions' inputs to TF32."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    wanted = name == "tf32"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = wanted
+    try:
+        yield
     finally:
-        torch.backends.cudnn.allow_tf32 = tf32
-    values = pd.DataFrame(walk.values, columns=list(metrics))
-    table = pd.concat([pairs[["reference", "distorted"]].reset_index(drop=True), values], axis=1)
-    failures = pd.DataFrame(walk.failures, columns=["reference", "distorted", "reason"])
-    return Scores(table, failures, walk.notes)
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
-class _Walk:
-    """The state of one walk over the pairs."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        load: Callable[[str], Tensor],
-        device: torch.device,
-        min_size: dict[str, int],
-        memory: int,
-    ) -> None:
-        self.plan, self.load, self.device = plan, load, device
-        self.min_size, self.memory = min_size, memory
-        self.images: dict[str, _Encoded] = {}
-        self.unreadable: dict[str, str] = {}
-        self.uses: Counter[str] = Counter()
-        self.failures: list[tuple[str, str, str]] = []
-        self.notes: dict[str, str] = {}
-        self.values: dict[str, np.ndarray] = {}
-
-    def run(self, pairs: pd.DataFrame, advance: Callable[[int], Any]) -> None:
-        """Fills `values`, `failures` and `notes` for all pairs."""
-        rows = list(zip(pairs["reference"], pairs["distorted"], strict=True))
-        self.uses.update(key for row in rows for key in row)
-        self.values = {name: np.full(len(rows), np.nan) for name in self.plan.metrics}
-        for chunk in self._chunks(rows):
-            self._encode({key for i in chunk for key in rows[i]})
-            for group in self._by_size([i for i in chunk if self._sound(rows[i])], rows):
-                self._compare(group, rows)
-            self._release(key for i in chunk for key in rows[i])
-            advance(len(chunk))
-
-    def _chunks(self, rows: list[tuple[str, str]]) -> Iterator[list[int]]:
-        """Row numbers handled together, their images loaded: few enough to encode at once."""
-        chunk: list[int] = []
-        pixels = 0
-        for i, row in enumerate(rows):
-            for key in row:
-                if key not in self.images and key not in self.unreadable:
-                    pixels += self._read(key)
-            chunk.append(i)
-            if pixels >= CHUNK_PIXELS or len(chunk) >= CHUNK_PAIRS:
-                yield chunk
-                chunk, pixels = [], 0
-        if chunk:
-            yield chunk
-
-    def _read(self, key: str) -> int:
-        """Loads an image; the number of its pixels, 0 if it cannot be read."""
-        try:
-            image = self.load(key).to(self.device)[None]
-        except DataError as error:
-            self.unreadable[key] = str(error)
-            return 0
-        self.images[key] = _Encoded(image)
-        return image.shape[-2] * image.shape[-1]
-
-    def _encode(self, keys: set[str]) -> None:
-        """Runs every network over the images of the chunk that are not encoded yet."""
-        new: dict[torch.Size, list[_Encoded]] = {}
-        for key in sorted(keys & self.images.keys()):
-            if not self.images[key].features:
-                new.setdefault(self.images[key].pixels.shape, []).append(self.images[key])
-        for encoded in new.values():
-            batch = torch.cat([e.pixels for e in encoded])
-            for feature_pass in self.plan.passes:
-                features: dict[Any, Tensor] = {}
-                with _Contained(list(feature_pass.losses), self.notes):
-                    features = feature_pass.encode(batch)
-                for row, e in enumerate(encoded):
-                    # Cloned, so that letting go of one image frees its part of the batch.
-                    e.features.append({k: v[row : row + 1].clone() for k, v in features.items()})
-
-    def _sound(self, row: tuple[str, str]) -> bool:
-        """Whether a pair can be scored at all; if not, it is among the failures."""
-        for key in row:
-            if key in self.unreadable:
-                self.failures.append((*row, self.unreadable[key]))
-                return False
-        reference, distorted = (tuple(self.images[key].pixels.shape[2:]) for key in row)
-        if reference != distorted:
-            sizes = " and ".join(f"{w} x {h}" for h, w in (reference, distorted))
-            self.failures.append((*row, f"the images differ in size: {sizes} pixels"))
-            return False
-        return True
-
-    def _by_size(self, chunk: list[int], rows: list[tuple[str, str]]) -> list[list[int]]:
-        groups: dict[torch.Size, list[int]] = {}
-        for i in chunk:
-            groups.setdefault(self.images[rows[i][0]].pixels.shape, []).append(i)
-        return list(groups.values())
-
-    def _compare(self, group: list[int], rows: list[tuple[str, str]]) -> None:
-        """All metrics on pairs of one image size."""
-        x = [self.images[rows[i][0]] for i in group]
-        y = [self.images[rows[i][1]] for i in group]
-        for number, feature_pass in enumerate(self.plan.passes):
-            if not x[0].features[number] or not y[0].features[number]:
-                continue
-            names = list(feature_pass.losses)
-            with _Contained(names, self.notes):
-                fx = [e.features[number] for e in x]
-                fy = [e.features[number] for e in y]
-                parts = [
-                    feature_pass.compare(_stack(fx[s]), _stack(fy[s])) for s in self._steps(fx)
-                ]
-                primitives = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-                for name, values in feature_pass.combine(primitives).items():
-                    self._put(name, group, values)
-        side = min(x[0].pixels.shape[2:])
-        for name, metric in self.plan.opaque.items():
-            if side < self.min_size.get(name, 1):
-                self.notes.setdefault(
-                    name, f"needs images of at least {self.min_size[name]} pixels a side"
-                )
-                continue
-            with _Contained([name], self.notes):
-                values = metric(_cat(x), _cat(y))
-                if tuple(values.shape) != (len(group),):
-                    raise ValueError(f"returned shape {tuple(values.shape)}, not ({len(group)},)")
-                self._put(name, group, values)
-
-    def _put(self, name: str, group: list[int], values: Tensor) -> None:
-        array = values.double().cpu().numpy()
-        bad = int((~np.isfinite(array)).sum())
-        if bad:
-            self.notes.setdefault(name, "gave no finite value for some pairs")
-        self.values[name][group] = np.where(np.isfinite(array), array, np.nan)
-
-    def _steps(self, features: list[dict[Any, Tensor]]) -> list[slice]:
-        """How many pairs are stacked at a time."""
-        largest = max(t.nbytes for t in features[0].values())
-        step = len(features)
-        if self.device.type == "cpu":
-            step = max(1, STACK_BYTES // largest)
-        return [slice(i, i + step) for i in range(0, len(features), step)]
-
-    def _release(self, keys: Iterator[str]) -> None:
-        """Lets go of images no pair needs any more, then of the oldest beyond the budget."""
-        for key in keys:
-            self.uses[key] -= 1
-            if key in self.images:
-                self.images[key] = self.images.pop(key)  # now the most recently used
-            if not self.uses[key]:
-                self.images.pop(key, None)
-        used = sum(e.nbytes() for e in self.images.values())
-        for key in list(self.images):
-            if used <= self.memory:
-                break
-            used -= self.images.pop(key).nbytes()
-
-
-class _Contained:
-    """Turns what a metric raises into a note; interrupts and programming exits pass."""
-
-    def __init__(self, names: list[str], notes: dict[str, str]) -> None:
-        self.names, self.notes = names, notes
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        if error is None or not isinstance(error, Exception):
-            return False
-        reason = (str(error).strip().splitlines() or [""])[0]
-        for name in self.names:
-            self.notes.setdefault(name, f"failed: {type(error).__name__}: {reason}")
-        return True
-
-
-def _stack(features: list[dict[Any, Tensor]]) -> dict[Any, Tensor]:
-    if len(features) == 1:
-        return features[0]
-    return {key: torch.cat([f[key] for f in features]) for key in features[0]}
-
-
-def _cat(images: list[_Encoded]) -> Tensor:
-    return torch.cat([e.pixels for e in images])
+def _against_fp32(
+    table: pd.DataFrame, load: Load, metrics: Mapping[str, Any], options: Options
+) -> dict[str, float]:
+    """Rank correlation of each metric's scores with its fp32 scores, on a sample of the pairs."""
+    step = max(1, len(table) // SAMPLE)
+    sample = table.iloc[::step].head(SAMPLE).reset_index(drop=True)
+    plain = replace(options, precision="fp32", store=None)
+    exact = score(sample[["reference", "distorted"]], load, metrics, plain, label="fp32 sample")
+    return {
+        name: float(sample[name].corr(exact.table[name], method="spearman")) for name in metrics
+    }

@@ -1,107 +1,248 @@
-"""Which networks to run, and which primitives to take, for a set of metrics.
+"""What to compute for a set of metrics: networks to run once, primitives to take once.
 
-A feature loss is a weighted sum of primitives (see `perceptbench.losses.distances`). Losses over
-the same network share its activations; losses that compare these in the same way share the
-primitives and differ in a dot product. Every other metric sees the images themselves.
+A primitive is one number of a pair: a distance at a tap under a head, or whatever an opaque
+metric says of two images. A metric is a weighted sum of primitives, so that losses which differ
+in their weights alone differ in a dot product. A primitive's id is a digest of all that decides
+its value (but the images), which is also what the store knows it by.
 """
 
-from collections.abc import Callable, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from perceptbench.losses.backbones import Backbone
+from perceptbench.losses.composite import Composite
+from perceptbench.losses.config import CODE_VERSION
+from perceptbench.losses.distances import Distance
 from perceptbench.losses.feature_loss import FeatureLoss
 from perceptbench.losses.inputs import Input
 
-Embed = Callable[[Tensor], Tensor]
-Compare = Callable[[Tensor, Tensor], Tensor]
-Primitive = tuple[str, Embed, Compare]
+Metric = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Primitive:
+    """A distance at a tap.
+
+    Attributes
+    ----------
+    node : the network's own name of the tap.
+    how : the distance.
+    head : weights (K,) of its components; None where they count alike.
+    """
+
+    node: str
+    how: Distance
+    head: Tensor | None
 
 
 @dataclass
 class FeaturePass:
-    """One network, every primitive any loss needs of it, and the losses as dot products.
+    """One network with one input handling, and every primitive any loss needs of it.
 
     Attributes
     ----------
-    backbone : the network with the union of the taps.
-    primitives : (tap, embed) -> how these embeddings are compared.
-    losses : metric name -> [((tap, embed, compare) of a primitive, its weights (K,))].
+    backbone : the network, stopped at the deepest tap needed.
+    title : what it is, for people.
+    address : digest of all that decides its activations (but the images).
+    primitives : id -> primitive.
     """
 
     backbone: Backbone
-    primitives: dict[tuple[str, Embed], list[Compare]] = field(default_factory=dict)
-    losses: dict[str, list[tuple[Primitive, Tensor]]] = field(default_factory=dict)
-
-    def encode(self, images: Tensor) -> dict[tuple[str, Embed], Tensor]:
-        """Embeddings of a batch (N, 3, H, W) by (tap, embed), one forward pass."""
-        activations = self.backbone(images)
-        return {(tap, embed): embed(activations[tap]) for tap, embed in self.primitives}
-
-    def compare(self, x: Mapping[Any, Tensor], y: Mapping[Any, Tensor]) -> dict[Primitive, Tensor]:
-        """All primitives (N, K) of two batches of embeddings."""
-        found = {}
-        for key, ways in self.primitives.items():
-            for compare in ways:
-                found[*key, compare] = compare(x[key], y[key])
-        return found
-
-    def combine(self, primitives: Mapping[Primitive, Tensor]) -> dict[str, Tensor]:
-        """Distances (N,) of every loss, float64."""
-        exact = {key: p.double() for key, p in primitives.items()}
-        return {
-            name: torch.stack([(exact[key] * w).sum(1) for key, w in terms]).sum(0)
-            for name, terms in self.losses.items()
-        }
+    title: str
+    address: str
+    primitives: dict[str, Primitive] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a walk over the pairs computes: passes over networks, and opaque metrics."""
+class Opaque:
+    """A metric that sees the images themselves.
 
-    passes: list[FeaturePass]
-    opaque: dict[str, Callable[[Tensor, Tensor], Tensor]]
+    Attributes
+    ----------
+    call : (reference, distorted), two (N, 3, H, W) -> (N,).
+    title : whose it is.
+    stored : whether what decides its values is known, so that they can be kept.
+    min_size : smallest image side it is defined for.
+    """
+
+    call: Metric
+    title: str
+    stored: bool
+    min_size: int = 1
+
+
+@dataclass
+class Plan:
+    """Passes over networks, opaque metrics, and every metric as a weighted sum of primitives.
+
+    Attributes
+    ----------
+    passes : the networks.
+    opaque : id -> opaque metric.
+    metrics : name -> [(id of a primitive, factor)].
+    """
+
+    passes: list[FeaturePass] = field(default_factory=list)
+    opaque: dict[str, Opaque] = field(default_factory=dict)
+    metrics: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
 
     @property
-    def metrics(self) -> list[str]:
-        """Names of all metrics."""
-        return [name for p in self.passes for name in p.losses] + list(self.opaque)
+    def primitives(self) -> list[str]:
+        """The ids of all primitives."""
+        return [id_ for p in self.passes for id_ in p.primitives] + list(self.opaque)
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """Address in the store -> ids of the primitives that are kept there together."""
+        found = {p.address: list(p.primitives) for p in self.passes}
+        return found | {id_: [id_] for id_, opaque in self.opaque.items() if opaque.stored}
+
+    def users(self, ids: Iterable[str]) -> list[str]:
+        """The metrics that need any of these primitives."""
+        wanted = set(ids)
+        return [m for m, terms in self.metrics.items() if any(i in wanted for i, _ in terms)]
+
+    def combine(self, values: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+        """Metric -> its distances, from the primitives' values; all float64."""
+        return {
+            name: np.sum([factor * values[id_] for id_, factor in terms], axis=0)
+            for name, terms in self.metrics.items()
+        }
 
 
-def make_plan(metrics: Mapping[str, Any]) -> Plan:
-    """Groups feature losses by the network they share; keeps everything else opaque.
+def make_plan(
+    metrics: Mapping[str, Any],
+    *,
+    identities: Mapping[str, str] | None = None,
+    min_size: Mapping[str, int] | None = None,
+    precision: str = "fp32",
+) -> Plan:
+    """Takes metrics apart into primitives.
 
     Parameters
     ----------
-    metrics : name -> a FeatureLoss, or any callable (reference, distorted) -> (N,).
+    metrics : name -> a FeatureLoss, a Composite, or any callable (reference, distorted) -> (N,).
+    identities : metric that is no FeatureLoss -> what decides its values, if that is known.
+    min_size : metric -> smallest image side in pixels it is defined for.
+    precision : of the networks, see `engine.score`.
     """
-    shared: dict[tuple[int, Input], list[tuple[str, FeatureLoss]]] = {}
-    opaque = {}
+    plan = Plan()
+    found: dict[tuple[int, Input], FeaturePass] = {}
+    taps: dict[tuple[int, Input], dict[str, None]] = {}
     for name, metric in metrics.items():
-        if isinstance(metric, FeatureLoss):
-            key = (id(metric.backbone.network), metric.backbone.input)
-            shared.setdefault(key, []).append((name, metric))
+        plan.metrics[name] = []
+        for number, (factor, part) in enumerate(_parts(metric)):
+            if not isinstance(part, FeatureLoss):
+                identity = (identities or {}).get(name)
+                key = _digest(["opaque", identity or name, precision, number])
+                title = name if part is metric else f"{name}, term {number + 1}"
+                smallest = (min_size or {}).get(name, 1)
+                plan.opaque[key] = Opaque(part, title, identity is not None, smallest)
+                plan.metrics[name].append((key, factor))
+                continue
+            where = (id(part.backbone.network), part.backbone.input)
+            if where not in found:
+                found[where] = _start(part.backbone, precision)
+            taps.setdefault(where, {}).update(dict.fromkeys(part.backbone.nodes.values()))
+            for id_, primitive, weight in _primitives(part, found[where].address):
+                found[where].primitives.setdefault(id_, primitive)
+                plan.metrics[name].append((id_, factor * weight))
+    for where, feature_pass in found.items():
+        first = feature_pass.backbone
+        device = next((p.device for p in first.parameters()), torch.device("cpu"))
+        nodes = list(taps[where])
+        feature_pass.backbone = Backbone(first.network, nodes, first.input).to(device)
+        plan.passes.append(feature_pass)
+    return plan
+
+
+def _parts(metric: Any) -> list[tuple[float, Any]]:
+    """A composite's terms with their weights; anything else as its own only term."""
+    if not isinstance(metric, Composite):
+        return [(1.0, metric)]
+    weights = metric.term_weights.values()
+    found = []
+    for weight, part in zip(weights, metric.parts, strict=True):
+        found += [(weight * factor, inner) for factor, inner in _parts(part)]
+    return [(weight, part) for weight, part in found if weight] or [(1.0, metric)]
+
+
+def _start(backbone: Backbone, precision: str) -> FeaturePass:
+    network, handling = backbone.network, backbone.input
+    decides = [CODE_VERSION, network.fingerprint, handling.model_dump(mode="json"), precision]
+    title = f"{network.name}, {network.source.name if network.source else 'random weights'}"
+    return FeaturePass(backbone, title, _digest(decides))
+
+
+def _primitives(loss: FeatureLoss, address: str) -> Iterable[tuple[str, Primitive, float]]:
+    """(id, primitive, factor) of every term of a feature loss."""
+    for number, (term, how) in enumerate(zip(loss.terms, loss.how, strict=True)):
+        head: Tensor | None = getattr(loss, f"head{number}")
+        node = loss.backbone.nodes[term.tap]
+        values = None if head is None else head.detach().double().cpu().tolist()
+        decides = [address, node, how.name, values]
+        factor = term.weight * (1.0 if how.head is None else how.head)
+        yield _digest(decides), Primitive(node, how, head), factor
+
+
+def _digest(decides: Any) -> str:
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def tiles(rows: Sequence[tuple[str, str]], most: int) -> list[list[int]]:
+    """Groups pairs so that each group needs few images, and each image is in few groups.
+
+    Pairs that hang together (a reference and its distortions; the images of a triplet) stay
+    together where they have no more than `most` images. Where they have more, as when all are
+    compared with all, the images are cut into blocks of half as many, and a group is what two
+    blocks share.
+
+    Parameters
+    ----------
+    rows : (reference, distorted) of every pair.
+    most : images of a group, at least 2.
+
+    Returns
+    -------
+    The numbers of the rows of each group.
+    """
+    number: dict[str, int] = {}
+    for row in rows:
+        for key in row:
+            number.setdefault(key, len(number))
+    ends = np.array([[number[a], number[b]] for a, b in rows]).reshape(-1, 2)
+    links = coo_array((np.ones(len(rows)), (ends[:, 0], ends[:, 1])), shape=(len(number),) * 2)
+    component = connected_components(links, directed=False)[1]
+    size = np.bincount(component)
+    parts: dict[tuple[int, ...], list[int]] = {}
+    half = max(1, most // 2)
+    for place, (a, b) in enumerate(ends.tolist()):
+        home = int(component[a])
+        blocks = sorted((a // half, b // half)) if size[home] > most else []
+        parts.setdefault((home, *blocks), []).append(place)
+    return _packed(list(parts.values()), ends, most)
+
+
+def _packed(parts: list[list[int]], ends: NDArray[np.intp], most: int) -> list[list[int]]:
+    """Joins neighbouring parts as long as they have no more than `most` images together."""
+    groups: list[list[int]] = []
+    images: set[int] = set()
+    for part in parts:
+        new = set(ends[part].ravel().tolist())
+        if groups and len(images | new) <= most:
+            groups[-1] += part
+            images |= new
         else:
-            opaque[name] = metric
-    return Plan([_feature_pass(losses) for losses in shared.values()], opaque)
-
-
-def _feature_pass(losses: list[tuple[str, FeatureLoss]]) -> FeaturePass:
-    first = losses[0][1].backbone
-    taps = dict.fromkeys(term.tap for _, loss in losses for term in loss.terms)
-    device = next((p.device for p in first.parameters()), torch.device("cpu"))
-    backbone = Backbone(first.network, list(taps), first.input).to(device)
-    result = FeaturePass(backbone)
-    for name, loss in losses:
-        result.losses[name] = []
-        for number, term in enumerate(loss.terms):
-            embed, compare = term.how.embed, term.how.compare
-            ways = result.primitives.setdefault((term.tap, embed), [])
-            if compare not in ways:
-                ways.append(compare)
-            weights = loss.weights(number).double().to(device)
-            result.losses[name].append(((term.tap, embed, compare), weights))
-    return result
+            groups.append(list(part))
+            images = new
+    return [sorted(group) for group in groups]

@@ -23,7 +23,7 @@ from perceptbench.losses import Backbone, FeatureLoss, Term, load_network
 from perceptbench.losses.backbones import Network
 from perceptbench.losses.weights import lpips_heads
 from perceptbench.reporting.leaderboard import format_table
-from perceptbench.run import choose_device
+from perceptbench.scoring.machine import choose_device
 
 TAPS = {
     "alex": ("alexnet", [f"features.{i}" for i in (1, 4, 7, 9, 11)]),

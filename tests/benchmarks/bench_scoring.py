@@ -22,8 +22,8 @@ from perceptbench.datasets.readers.material import material_appearance
 from perceptbench.losses.config import Networks
 from perceptbench.metrics.registry import build, catalogue
 from perceptbench.reporting.leaderboard import format_table
-from perceptbench.run import choose_device
 from perceptbench.scoring.engine import score
+from perceptbench.scoring.machine import choose_device
 from perceptbench.scoring.plan import make_plan
 
 BATCH = 25

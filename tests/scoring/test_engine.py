@@ -10,8 +10,8 @@ import torch
 from perceptbench.errors import DataError
 from perceptbench.losses import Backbone, FeatureLoss, Term, load_network
 from perceptbench.metrics.pixel import mae, mse
-from perceptbench.scoring import engine
-from perceptbench.scoring.engine import score
+from perceptbench.scoring import walk
+from perceptbench.scoring.engine import Options, score
 
 TAPS = ["features.1", "features.4"]
 
@@ -86,21 +86,21 @@ def test_little_memory_costs_passes_not_correctness(losses):
     pairs = all_pairs("abcdef")
     roomy = score(pairs, images, metrics).table
     network.images = 0
-    tight = score(pairs, images, metrics, memory=1).table
+    tight = score(pairs, images, metrics, Options(memory=1)).table
     np.testing.assert_allclose(tight[list(metrics)], roomy[list(metrics)], rtol=1e-6)
 
 
 def test_images_are_let_go_when_no_pair_needs_them(losses, monkeypatch):
     _, metrics = losses
-    monkeypatch.setattr(engine, "CHUNK_PAIRS", 2)
+    monkeypatch.setattr(walk, "CPU_PIXELS", 1)  # one image a batch
     alive = []
-    release = engine._Walk._release
+    compare = walk._Shard._compare
 
-    def watch(self, keys):
-        release(self, keys)
-        alive.append(len(self.images))
+    def watch(self, new):
+        compare(self, new)
+        alive.append(len(self.there))
 
-    monkeypatch.setattr(engine._Walk, "_release", watch)
+    monkeypatch.setattr(walk._Shard, "_compare", watch)
     keys = {f"{r}{d}": (40, 48) for r in "xy" for d in range(6)} | {"x": (40, 48), "y": (40, 48)}
     rows = [(r, f"{r}{d}") for r in "xy" for d in range(6)]
     score(pd.DataFrame(rows, columns=["reference", "distorted"]), Images(keys), metrics)
@@ -172,5 +172,5 @@ def test_the_gpu_gives_the_numbers_of_the_cpu(losses):
     _, metrics = losses
     images = Images({k: (64, 64) for k in "abcd"})
     cpu = score(all_pairs("abcd"), images, metrics).table
-    gpu = score(all_pairs("abcd"), images, metrics, device="cuda").table
+    gpu = score(all_pairs("abcd"), images, metrics, Options(device="cuda")).table
     np.testing.assert_allclose(gpu[list(metrics)], cpu[list(metrics)], rtol=1e-4)

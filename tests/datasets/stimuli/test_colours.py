@@ -20,6 +20,9 @@ from perceptbench.metrics.colour_difference import ciede2000
 from perceptbench.metrics.pixel import mse
 from perceptbench.run import run
 from perceptbench.scoring.engine import score
+from perceptbench.scoring.options import Options
+
+CPU = Options(device="cpu")
 
 
 def test_macadams_pairs_are_the_published_ones(shared):
@@ -76,7 +79,7 @@ def test_combvd_reproduces_the_reference_scores(combvd_folder, tmp_path, weights
     manifest = find_manifest("combvd")
     dataset = load_dataset(manifest, combvd_folder.parent, tmp_path)  # checks the counts
     infos = select(["mse", "ciede2000", "lpips-alex"], catalogue())
-    result = run([dataset], infos, weights_dir=weights, device="cpu", resamples=100)
+    result = run([dataset], infos, weights_dir=weights, options=CPU, resamples=100)
     figures = result.agreement.set_index(["metric", "statistic"])
     for expected in manifest.published:
         got = figures.loc[(expected.metric, expected.statistic)]

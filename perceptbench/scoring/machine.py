@@ -1,0 +1,69 @@
+"""What the machine grants: processors, memory."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from perceptbench.errors import UsageError, first_line
+
+#: Share of the free memory that activations may take, where the user names no limit.
+SHARE = 0.5
+#: Where it cannot be told how much is free.
+FALLBACK = 4 << 30
+
+
+def choose_device(name: str) -> str:
+    """``auto`` -> the GPU where there is one; raises UsageError for one that is not there."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {name!r} cannot be used here ({first_line(error)})") from None
+    return name
+
+
+def processors() -> int:
+    """Processors this process may use: its affinity, and the quota of its control group.
+
+    A container often sees 64 processors and is granted 2; 64 threads then wait for each other.
+    """
+    available = getattr(os, "sched_getaffinity", None)
+    count = len(available(0)) if available else os.cpu_count() or 1
+    quota = _first_line("/sys/fs/cgroup/cpu.max").split()  # "max 100000" where there is none
+    if len(quota) == 2 and quota[0].isdigit():
+        count = min(count, max(1, int(quota[0]) // int(quota[1])))
+    return count
+
+
+def use_processors() -> None:
+    """Lets torch use no more threads than processors are granted; fewer stay fewer."""
+    granted = processors()
+    if torch.get_num_threads() > granted:
+        torch.set_num_threads(granted)
+
+
+def memory(device: torch.device) -> int:
+    """Bytes of activations that fit beside everything else on the device."""
+    if device.type == "cuda":
+        return int(SHARE * torch.cuda.mem_get_info(device)[0])
+    free = FALLBACK
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            free = int(line.split()[1]) << 10
+    limit, used = (_first_line(f"/sys/fs/cgroup/memory.{what}") for what in ("max", "current"))
+    if limit.isdigit() and used.isdigit():
+        free = min(free, max(0, int(limit) - int(used)))
+    return int(SHARE * free)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _first_line(path: str) -> str:
+    return (_lines(path) or [""])[0].strip()

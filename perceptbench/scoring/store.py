@@ -1,0 +1,250 @@
+"""Finished primitives on disk, so that nothing is computed twice.
+
+A folder a group (a network with its input handling, or an opaque metric), named by the digest of
+all that decides its numbers; in it one Parquet file a shard: ``reference, distorted`` (digests of
+the images' contents) and one float64 column a primitive, named by its id. Files are written
+beside their place, moved there, and never changed: a killed run leaves whole files only, and
+runs may share a store. Pages carry checksums; a damaged file is said, removed and made anew.
+
+A store lies in a folder, or at any URL that fsspec knows.
+"""
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from perceptbench.errors import UsageError, first_line
+
+#: Of the layout; files of a newer one are left alone, of an older one not read.
+VERSION = 1
+#: Seconds after which a temporary file belongs to nobody.
+ABANDONED = 24 * 3600
+_VERSION_KEY, _TITLE_KEY = b"perceptbench-store", b"title"
+
+
+class Store:
+    """Primitives by group, pair and id.
+
+    Parameters
+    ----------
+    url : a folder or an fsspec URL; made when first written to.
+    say : takes sentences for the user, each said once.
+
+    Raises
+    ------
+    UsageError : no such kind of URL.
+    """
+
+    def __init__(self, url: str, say: Callable[[str], Any] = print) -> None:
+        try:
+            self.fs, self.root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise UsageError(f"store {url}: {first_line(error)}") from None
+        self._say, self._said = say, set[str]()
+        self.url = url
+
+    def read(self, group: str, pairs: pd.DataFrame, ids: Sequence[str]) -> pd.DataFrame:
+        """The values of `ids` for pairs of image digests; NaN where there is none.
+
+        Parameters
+        ----------
+        group : name of the folder.
+        pairs : ``reference, distorted``.
+        ids : the columns wanted.
+
+        Returns
+        -------
+        float64, the columns `ids`, one row a pair in the order of `pairs`.
+        """
+        tables = [self._table(path, ids) for path in self._files(group)]
+        held = [table for table in tables if table is not None]
+        if not held:
+            return pd.DataFrame(np.nan, index=range(len(pairs)), columns=list(ids))
+        # Shards may overlap, with other columns: the first value of each is taken.
+        known = pd.concat(held).groupby(level=[0, 1], sort=False).first()
+        wanted = pd.MultiIndex.from_frame(pairs[["reference", "distorted"]])
+        return known.reindex(index=wanted, columns=list(ids)).reset_index(drop=True)
+
+    def write(
+        self,
+        group: str,
+        title: str,
+        pairs: pd.DataFrame,
+        values: Mapping[str, NDArray[np.float64]],
+    ) -> None:
+        """Keeps the values of pairs; says once where that cannot be done, and goes on.
+
+        Parameters
+        ----------
+        group, title : name of the folder, and what it is for people.
+        pairs : ``reference, distorted`` digests.
+        values : id -> (n,); NaN is not kept.
+        """
+        columns = {k: pa.array(v, mask=np.isnan(v)) for k, v in sorted(values.items())}
+        arrays = {name: pa.array(pairs[name]) for name in ("reference", "distorted")} | columns
+        table = pa.table(arrays).replace_schema_metadata(
+            {_VERSION_KEY: str(VERSION), _TITLE_KEY: title}
+        )
+        what = hashlib.sha256("\n".join(columns).encode())
+        what.update(pd.util.hash_pandas_object(pairs, index=False).to_numpy().tobytes())
+        target = f"{self.root}/{group}/{what.hexdigest()[:32]}.parquet"
+        temporary = f"{self.root}/{group}/.{uuid.uuid4().hex}"
+        try:
+            self.fs.makedirs(f"{self.root}/{group}", exist_ok=True)
+            with self.fs.open(temporary, "wb") as stream:
+                pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
+            if self._local:
+                os.replace(temporary, target)
+            else:
+                self.fs.mv(temporary, target)
+        except OSError as error:
+            self._once(f"store {self.url}: cannot be written to ({_why(error)}); going on without")
+            self._remove(temporary)
+
+    def _files(self, group: str) -> list[str]:
+        try:
+            # What another run has just written must be seen.
+            listed = self.fs.ls(f"{self.root}/{group}", detail=False, refresh=True)
+        except (OSError, TypeError):
+            try:
+                listed = self.fs.ls(f"{self.root}/{group}", detail=False)
+            except OSError:
+                return []
+        return sorted(str(path) for path in listed if str(path).endswith(".parquet"))
+
+    def _table(self, path: str, ids: Sequence[str]) -> pd.DataFrame | None:
+        """The wanted columns of a file by (reference, distorted); None where it has none."""
+        try:
+            with self.fs.open(path, "rb") as stream:
+                file = pq.ParquetFile(stream, page_checksum_verification=True)
+                version = int((file.schema_arrow.metadata or {})[_VERSION_KEY])
+                if version != VERSION:
+                    newer = "a newer" if version > VERSION else "an older"
+                    self._once(
+                        f"store {self.url}: holds files of {newer} version of perceptbench; "
+                        "they are left alone and not read"
+                    )
+                    return None
+                columns = [id_ for id_ in ids if id_ in file.schema_arrow.names]
+                if not columns:
+                    return None
+                table = file.read(["reference", "distorted", *columns]).to_pandas()
+        except FileNotFoundError:
+            return None  # pruned meanwhile
+        except Exception as error:  # pyarrow raises many kinds for what is no Parquet file
+            self._once(
+                f"store {self.url}: {path} is damaged ({first_line(error)}); "
+                "it is removed and computed anew"
+            )
+            self._remove(path)
+            return None
+        return table.set_index(["reference", "distorted"])
+
+    @property
+    def _local(self) -> bool:
+        return "file" in _protocols(self.fs)
+
+    def _remove(self, path: str) -> None:
+        with suppress(OSError, NotImplementedError):
+            self.fs.rm_file(path)
+
+    def _once(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self._say(sentence)
+
+    def info(self) -> list["Group"]:
+        """What the store holds, a group a row."""
+        found = []
+        for group in self._groups():
+            title, pairs, primitives, size, last = "", 0, set[str](), 0, 0.0
+            for path in self._files(group):
+                size += int(self.fs.size(path) or 0)
+                last = max(last, _modified(self.fs, path))
+                try:
+                    with self.fs.open(path, "rb") as stream:
+                        file = pq.ParquetFile(stream)
+                        title = (file.schema_arrow.metadata or {})[_TITLE_KEY].decode()
+                        primitives |= set(file.schema_arrow.names[2:])
+                        pairs += file.metadata.num_rows
+                except Exception as error:  # as in _table
+                    self._once(f"store {self.url}: {path} is damaged ({first_line(error)})")
+            found.append(Group(group, title, pairs, len(primitives), size, last))
+        return found
+
+    def prune(self, groups: Sequence[str] = (), older_than: float | None = None) -> int:
+        """Removes groups, files older than some seconds, and what killed runs left.
+
+        Parameters
+        ----------
+        groups : names of the groups to remove from; none: all.
+        older_than : seconds since a file was written; None: whatever its age.
+
+        Returns
+        -------
+        The number of files removed.
+        """
+        now, removed = time.time(), 0
+        for group in groups or self._groups():
+            for path in self._files(group):
+                if older_than is None or now - _modified(self.fs, path) > older_than:
+                    self._remove(path)
+                    removed += 1
+        return removed + self.tidy()
+
+    def tidy(self) -> int:
+        """Removes temporary files that no run can be writing any more; how many they were."""
+        removed = 0
+        for group in self._groups():
+            for path in self.fs.ls(f"{self.root}/{group}", detail=False):
+                name = str(path).rpartition("/")[2]
+                age = time.time() - _modified(self.fs, str(path))
+                if name.startswith(".") and age > ABANDONED:
+                    self._remove(str(path))
+                    removed += 1
+        return removed
+
+    def _groups(self) -> list[str]:
+        try:
+            return sorted(str(p).rpartition("/")[2] for p in self.fs.ls(self.root, detail=False))
+        except OSError:
+            return []
+
+
+@dataclass(frozen=True)
+class Group:
+    """A row of `Store.info`: its name and title, pairs, primitives, bytes, time last written."""
+
+    name: str
+    title: str
+    pairs: int
+    primitives: int
+    size: int
+    written: float
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _modified(fs: Any, path: str) -> float:
+    try:
+        return float(fs.modified(path).timestamp())
+    except (OSError, NotImplementedError):
+        return time.time()
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or first_line(error)
