@@ -1,13 +1,29 @@
-"""Image files in: decoded once, to float32 RGB (3, H, W) in [0, 1], as stored (sRGB-coded)."""
+"""Image files in: decoded once, to float32 RGB (3, H, W) in [0, 1], as stored (sRGB-coded).
+
+Conventions
+-----------
+8-bit values are divided by 255, 16-bit values by 65535. Grey becomes three equal channels, palettes
+and CMYK become RGB as Pillow does it, EXIF orientation is applied, colour profiles are ignored.
+Transparent pixels are laid on white, in coded values, which is said once. Values without a known
+range (floating point, 32-bit integers) are refused, and so is more than twice
+``PIL.Image.MAX_IMAGE_PIXELS`` (about 179 million pixels: a decompression bomb).
+
+JPEG is decoded by torchvision.io, which gives the values of Pillow in about two thirds of the time
+(tests/benchmarks/bench_images.py). PNG is not, though it would be a sixth faster: torchvision 0.29
+crashes the whole process on a PNG with damaged data, where Pillow says so. Of a 16-bit colour PNG
+Pillow by itself keeps 8 bits; here all 16 are read.
+"""
 
 from __future__ import annotations
 
+import io
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from perceptbench.errors import DataError, UsageError, first_line
 
@@ -22,6 +38,8 @@ KERNELS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+#: EXIF tag of the orientation; 1 is upright.
+ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -48,12 +66,14 @@ def read_image(path: Path, size: int | None = None, kernel: str = "bilinear") ->
     Parameters
     ----------
     path : the file.
-    size : the shorter side is resized to it, the aspect ratio kept; None: native size.
-    kernel : one of KERNELS, applied to 8-bit values as Pillow does it.
+    size : the shorter side is resized to it, the aspect ratio kept, the longer one rounded down
+        as torchvision's ``Resize`` does; None: native size.
+    kernel : one of KERNELS; 8-bit images are resized in 8 bits, as Pillow does it.
 
     Raises
     ------
-    DataError : no such file, not an image, or transparent pixels; names the path.
+    DataError : no such file, not an image, damaged, too large, or of an unknown range of values;
+        names the path.
     UsageError : no such kernel.
     """
     import torch
@@ -61,28 +81,148 @@ def read_image(path: Path, size: int | None = None, kernel: str = "bilinear") ->
     if kernel not in KERNELS:
         raise UsageError(f"there is no resizing kernel {kernel!r}; there are {', '.join(KERNELS)}")
     try:
-        with Image.open(path) as image:
-            image.load()
-            if image.has_transparency_data and _least_alpha(image) < 255:
-                raise DataError(f"{path}: has transparent pixels; flatten it onto a background")
-            if image.mode.startswith("I"):
-                grey = np.asarray(image, dtype=np.float32) / 65535.0
-                array = np.repeat(grey[:, :, None], 3, axis=2)
-            elif image.mode == "F":
-                raise DataError(f"{path}: floating-point images have no known value range")
-            else:
-                rgb = image.convert("RGB")
-                if size is not None:
-                    width, height = (round(s * size / min(rgb.size)) for s in rgb.size)
-                    rgb = rgb.resize((width, height), KERNELS[kernel])
-                array = np.asarray(rgb, dtype=np.float32) / 255.0
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            if size is None and _is_plain_jpeg(image) and (pixels := _jpeg(data)) is not None:
+                return pixels.to(torch.float32).div_(255.0)
+            array = _pixels(path, data, image)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such image") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = first_line(error)
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises a dozen kinds on damaged files
+        # Its message has the buffer's address in it, where it does not know the format.
+        unknown = isinstance(error, Image.UnidentifiedImageError)
+        reason = "no known format" if unknown else first_line(error)
         raise DataError(f"{path}: cannot be read as an image ({reason})") from None
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+    if size is not None:
+        array = _resized(array, size, KERNELS[kernel])
+    pixels = torch.from_numpy(array).permute(2, 0, 1).contiguous().to(torch.float32)
+    return pixels.div_(255.0) if array.dtype == np.uint8 else pixels
 
 
-def _least_alpha(image: Image.Image) -> int:
-    return int(np.asarray(image.convert("RGBA"))[..., 3].min())
+def _is_plain_jpeg(image: Image.Image) -> bool:
+    upright = image.format == "JPEG" and image.getexif().get(ORIENTATION, 1) == 1
+    return upright and image.mode in {"L", "RGB"}
+
+
+def _jpeg(data: bytes) -> torch.Tensor | None:
+    """uint8 (3, H, W); None where torchvision cannot, so that Pillow tries, and says why."""
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    try:
+        buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        pixels: torch.Tensor = decode_jpeg(buffer, ImageReadMode.RGB)
+    except RuntimeError:
+        return None
+    return pixels
+
+
+def _pixels(path: Path, data: bytes, image: Image.Image) -> np.ndarray:
+    """(H, W, 3): uint8, or float32 in [0, 1] where 8 bits are not enough."""
+    if image.mode == "F" or (image.mode.startswith("I") and not _is_16_bit(image)):
+        kind = "floating-point" if image.mode == "F" else "32-bit integer"
+        raise DataError(f"{path}: {kind} images have no known value range")
+    if _is_16_bit(image):
+        deep = _deep(path, data, image)
+        return _upright(_on_white(path, deep[..., :3], deep[..., 3:]), image)
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if not image.has_transparency_data:
+        return np.array(image.convert("RGB"))
+    layers = np.array(image.convert("RGBA"))
+    if layers[..., 3].min() == 255:
+        return np.ascontiguousarray(layers[..., :3])
+    layers = layers.astype(np.float32) / 255.0
+    return _on_white(path, layers[..., :3], layers[..., 3:])
+
+
+def _raw_mode(image: Any) -> str:
+    """How Pillow's decoder finds the samples in the file, ``RGB;16B`` say."""
+    args = image.tile[0][3] if getattr(image, "tile", None) else ""
+    return str(args[0] if isinstance(args, tuple) and args else args)
+
+
+def _is_16_bit(image: Image.Image) -> bool:
+    # Before version 11 Pillow called a 16-bit grey PNG "I".
+    grey_png = image.mode == "I" and image.format == "PNG"
+    return ";16" in _raw_mode(image) or image.mode.startswith("I;16") or grey_png
+
+
+def _deep(path: Path, data: bytes, image: Any) -> np.ndarray:
+    """16 bits a channel: float32 (H, W, 3 or 4) in [0, 1].
+
+    Pillow keeps the upper byte of each sample only. So it decodes twice: as it is, and taking the
+    bytes for the other order, which gives the lower ones. Grey with alpha is decoded once, its four
+    bytes taken for four channels.
+    """
+    raw, key = _raw_mode(image), image.info.get("transparency")
+    if image.mode.startswith("I"):
+        image.load()
+        values = np.array(image, dtype=np.float32)[..., None].repeat(3, axis=2)
+    elif image.format != "PNG" or raw not in {"RGB;16B", "RGBA;16B", "LA;16B"}:
+        raise DataError(f"{path}: 16 bits a channel are read from PNG only; save it as one")
+    elif raw == "LA;16B":
+        upper_lower = _decoded(image, "RGBA").astype(np.float32)
+        pair = upper_lower[..., [0, 2]] * 256 + upper_lower[..., [1, 3]]
+        values = pair[..., [0, 0, 0, 1]]
+    else:
+        lower = _decoded(Image.open(io.BytesIO(data)), raw.replace("16B", "16L"))
+        values = _decoded(image, raw).astype(np.float32) * 256 + lower
+    if key is not None and values.shape[2] == 3:
+        opaque = (values != np.asarray(key, dtype=np.float32)).any(axis=2, keepdims=True)
+        values = np.concatenate([values, opaque * 65535.0], axis=2)
+    return (values / 65535.0).astype(np.float32)
+
+
+def _decoded(image: Any, raw: str) -> np.ndarray:
+    """The bytes that Pillow's decoder gives when it takes the samples for those of `raw`."""
+    codec, extents, offset, _ = image.tile[0]
+    image.tile = [type(image.tile[0])(codec, extents, offset, raw)]
+    image.info.pop("transparency", None)
+    image.load()
+    return np.array(image)
+
+
+def _on_white(path: Path, colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Lays colours on white where an alpha channel is given; all in [0, 1]."""
+    if not alpha.size or alpha.min() >= 1:
+        return np.ascontiguousarray(colours)
+    _say_once(f"{path} has transparent pixels: laid on white, as in every such image")
+    return colours * alpha + (1 - alpha)
+
+
+_said: list[str] = []
+
+
+def _say_once(text: str) -> None:
+    if not _said:
+        _said.append(text)
+        print(f"perceptbench: {text}", file=sys.stderr)
+
+
+def _upright(array: np.ndarray, image: Image.Image) -> np.ndarray:
+    """Applies the EXIF orientation to an array, as ``ImageOps.exif_transpose`` does to an image."""
+    turn = {
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        8: lambda a: a.swapaxes(0, 1)[::-1],
+    }.get(image.getexif().get(ORIENTATION, 1))
+    return np.ascontiguousarray(turn(array)) if turn else array
+
+
+def _resized(array: np.ndarray, size: int, kernel: Image.Resampling) -> np.ndarray:
+    height, width = array.shape[:2]
+    short = min(height, width)
+    goal = (size * width // short, size * height // short)
+    if array.dtype == np.uint8:
+        return np.array(Image.fromarray(array).resize(goal, kernel))
+    channels = [Image.fromarray(np.ascontiguousarray(c)) for c in np.moveaxis(array, 2, 0)]
+    resized = [np.array(channel.resize(goal, kernel)) for channel in channels]
+    # Bicubic and Lanczos overshoot at edges; in 8 bits Pillow clips that, too.
+    return np.stack(resized, axis=2).clip(0.0, 1.0)
