@@ -17,6 +17,20 @@ _TO_XYZ = (
     (0.2126729, 0.7151522, 0.0721750),
     (0.0193339, 0.1191920, 0.9503041),
 )
+# ITU-R BT.601: luma of R', G', B'.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def luma(coded: Tensor) -> Tensor:
+    """sRGB-coded values -> luma Y' (Rec. 601), (..., 1, H, W); of a grey image its value."""
+    return _mix(torch.tensor([_LUMA], dtype=coded.dtype, device=coded.device), coded)
+
+
+def ycbcr(coded: Tensor) -> Tensor:
+    """sRGB-coded values -> Y' in [0, 1], Cb and Cr in [-0.5, 0.5] (Rec. 601, full range)."""
+    y = luma(coded)
+    red, _, blue = coded.split(1, dim=-3)
+    return torch.cat([y, (blue - y) / 1.772, (red - y) / 1.402], dim=-3)
 
 
 def srgb_decode(coded: Tensor) -> Tensor:

@@ -5,13 +5,15 @@ Conventions
 Images are float tensors (N, 3, H, W) in [0, 1], sRGB-coded, or (N, 1, H, W) grey; a backbone
 resizes and normalises them itself (`Input`). A tap is a node of the network as
 ``torchvision.models.feature_extraction`` names it (``features.1``, ``layer2.0.relu``), for the
-VGGs also as in the literature (``relu3_3``), or ``image``: the image itself. Activations are
-always given as (N, C, H', W'), token sequences as the map they are tokens of.
+VGGs also as in the literature (``relu3_3``), or ``image``: the image itself. ``TAP@0.5`` is a tap
+for the image at half its resolution. Activations are always given as (N, C, H', W'), token
+sequences as the map they are tokens of.
 """
 
 import hashlib
 import importlib
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from perceptbench.errors import DataError, UsageError, first_line, nearest
+from perceptbench.errors import DataError, PerceptbenchError, UsageError, first_line, nearest
 from perceptbench.losses.inputs import Input, default_input
 from perceptbench.losses.networks import Layout, architecture, swap_pooling
 
@@ -55,6 +57,10 @@ class Network:
     nodes: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
+        own: Any = getattr(self.module, "taps", None)
+        if own is not None:
+            self.nodes = [IMAGE, *own]
+            return
         try:
             self.nodes = get_graph_node_names(self.module, suppress_diff_warning=True)[1]
         except Exception as error:  # tracing runs the network's own code
@@ -74,6 +80,12 @@ class Network:
                 digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    def reader(self, nodes: Sequence[str]) -> nn.Module:
+        """Maps what the network takes to {node: activation}, no deeper than it must."""
+        if hasattr(self.module, "taps"):
+            return _Reader(self.module, nodes)
+        return create_feature_extractor(self.module, list(nodes), suppress_diff_warning=True)
+
     def node(self, tap: str) -> str:
         """The node a tap stands for; raises UsageError with the nearest taps."""
         aliases = architecture(self.name).aliases
@@ -88,8 +100,46 @@ class Network:
         )
 
 
+class _Reader(nn.Module):
+    """A network that names its own taps, asked for some of them."""
+
+    def __init__(self, module: nn.Module, nodes: Sequence[str]) -> None:
+        super().__init__()
+        self.module, self.nodes = module, tuple(nodes)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = self.module(images, self.nodes)
+        return found
+
+
+def split_scale(tap: str) -> tuple[str, float]:
+    """The tap without its input scale, and that; raises UsageError for one that is none.
+
+    >>> split_scale("relu3_3@0.5"), split_scale("relu3_3")
+    (('relu3_3', 0.5), ('relu3_3', 1.0))
+    """
+    name, mark, text = tap.partition("@")
+    try:
+        scale = float(text) if mark else 1.0
+    except ValueError:
+        scale = 0.0
+    if not (scale > 0 and math.isfinite(scale)):
+        raise UsageError(f"tap {tap!r}: after @ comes an input scale, a positive number like 0.5")
+    return name, scale
+
+
+def at_scale(tap: str, scale: float) -> str:
+    """The tap at an input scale, on top of the one it has: the inverse of `split_scale`."""
+    name, own = split_scale(tap)
+    return f"{name}@{own * scale!r}" if own * scale != 1 else name
+
+
 def load_network(
-    name: str, weights: Path | None = None, seed: int = 0, pooling: str = "max"
+    name: str,
+    weights: Path | None = None,
+    seed: int = 0,
+    pooling: str = "max",
+    **options: Any,
 ) -> Network:
     """Builds a network and loads its weights.
 
@@ -101,6 +151,7 @@ def load_network(
         initialisation.
     seed : of that random initialisation; the global generator is left as it was.
     pooling : ``max`` as it is, or every max pooling swapped for ``average`` or ``l2``.
+    options : keyword arguments of the network's constructor, see `Architecture.options`.
 
     Raises
     ------
@@ -113,7 +164,7 @@ def load_network(
     device = "meta" if weights is not None and not own else "cpu"
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
-        module = _build(known.build)
+        module = _build(known.build, options)
     swap_pooling(module, pooling)
     absent = _load(module, weights) if weights is not None else frozenset()
     for part in module.modules():
@@ -125,13 +176,15 @@ def load_network(
     return Network(name, module, known.layout, default, weights, absent)
 
 
-def _build(build: str) -> nn.Module:
+def _build(build: str, options: dict[str, Any]) -> nn.Module:
     if ":" not in build:
-        model: nn.Module = getattr(torchvision.models, build)(weights=None)
+        model: nn.Module = getattr(torchvision.models, build)(weights=None, **options)
         return model
     path, _, attribute = build.partition(":")
     try:
-        model = getattr(importlib.import_module(path), attribute)()
+        model = getattr(importlib.import_module(path), attribute)(**options)
+    except PerceptbenchError:
+        raise
     except Exception as error:  # a user's own code
         reason = f"{type(error).__name__}: {error}"
         raise UsageError(f"backbone {build} cannot be built ({reason})") from None
@@ -161,7 +214,7 @@ class Backbone(nn.Module):
     Parameters
     ----------
     network : see `load_network`; backbones may share one, the scoring engine then runs it once.
-    taps : names of the taps to read.
+    taps : names of the taps to read, ``TAP@SCALE`` for one at another resolution of the image.
     input : what is done to an image first; default: what the network was made for.
     frozen : no gradient for its weights, evaluation mode always, also while one trains.
 
@@ -187,13 +240,13 @@ class Backbone(nn.Module):
         super().__init__()
         self.network, self.taps, self.frozen = network, tuple(taps), frozen
         self.input = input or network.default
-        self.nodes = {tap: network.node(tap) for tap in taps}
+        split = {tap: split_scale(tap) for tap in taps}
+        self.nodes = {tap: network.node(name) for tap, (name, _) in split.items()}
+        self.scales = {tap: scale for tap, (_, scale) in split.items()}
         inner = [node for node in dict.fromkeys(self.nodes.values()) if node != IMAGE]
         self.trunk: nn.Module | None = None
         if inner:
-            self.trunk = create_feature_extractor(
-                network.module, inner, suppress_diff_warning=True
-            ).requires_grad_(not frozen)
+            self.trunk = network.reader(inner).requires_grad_(not frozen)
             _rectify_in_place(self.trunk)
             lacking = network.absent.intersection(self.trunk.state_dict())
             if lacking:
@@ -204,17 +257,25 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Activations by tap, each (N, C, H', W'), for images (N, 1 or 3, H, W) in [0, 1]."""
-        images = self.input.fit(images)
         found: dict[str, Tensor] = {}
+        for scale in dict.fromkeys(self.scales.values()):
+            found |= self._read(self.input.scaled(images, scale), scale)
+        return {tap: found[tap] for tap in self.taps}
+
+    def _read(self, images: Tensor, scale: float) -> dict[str, Tensor]:
+        """Activations at the taps of one input scale, for images of that scale."""
+        images = self.input.fit(images)
+        at: dict[str, Tensor] = {}
         if self.trunk is not None:
             ready = self.input.normalise(images)
             if ready.device.type == "cpu":
                 # oneDNN then has no layout to convert around every convolution.
                 ready = ready.contiguous(memory_format=torch.channels_last)
-            found = self.trunk(ready)
+            at = self.trunk(ready)
         return {
-            tap: images if node == IMAGE else _as_map(found[node], tap, self.network, len(images))
+            tap: images if node == IMAGE else _as_map(at[node], tap, self.network, len(images))
             for tap, node in self.nodes.items()
+            if self.scales[tap] == scale
         }
 
     def train(self, mode: bool = True) -> "Backbone":
@@ -225,6 +286,8 @@ class Backbone(nn.Module):
 def _rectify_in_place(trunk: Any) -> None:
     """Lets a ReLU overwrite a convolution's or normalisation's output that nothing else reads."""
     before = (nn.Conv2d, nn.BatchNorm2d)
+    if isinstance(trunk, _Reader):
+        return  # has no graph
     for graph in (trunk.train_graph, trunk.eval_graph):
         for node in graph.nodes:
             if node.op != "call_module" or type(trunk.get_submodule(node.target)) is not nn.ReLU:
@@ -265,10 +328,9 @@ def list_taps(network: Network, side: int = 224) -> list[tuple[str, str, tuple[i
     aliases = architecture(network.name).aliases
     names = {node: alias for alias, node in aliases.items()}
     nodes = network.nodes[1:]
-    extractor = create_feature_extractor(network.module, nodes, suppress_diff_warning=True)
     image = torch.zeros(1, 3, side, side)
     with torch.inference_mode():
-        found = extractor(network.default.normalise(network.default.fit(image)))
+        found = network.reader(nodes)(network.default.normalise(network.default.fit(image)))
     rows = [("", IMAGE, tuple(image.shape[1:]))]
     for node in nodes:
         try:

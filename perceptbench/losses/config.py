@@ -9,11 +9,16 @@ A feature loss names a network and one row a tap; a composite loss one row a ter
     weights = "imagenet"      # or "random", or a file's path
     seed = 0                  # of random weights
     pooling = "max"           # or "average", "l2"
+                              # "steerable-pyramid" has none of these three, but octaves,
+                              # orientations, colour, response: see pyramid.SteerablePyramid
 
-    [input]                   # optional, see inputs.Input
+    [input]                   # optional, see inputs.InputTable
+    scales = [1, 0.5]         # the sum over the images at these resolutions
+    scale_weights = [1, 1]
 
     [[tap]]
-    layer = "relu3_3"         # `perceptbench metrics taps vgg16` lists them; or "image"
+    layer = "relu3_3"         # `perceptbench metrics taps vgg16` lists them; or "image";
+                              # "relu3_3@0.5" reads it for the image at half its resolution
     distance = "l2"           # see distances.DISTANCES
     weight = 1.0
     head = "lpips:vgg:2"      # see weights.load_head; for unit_normalised, structure_texture;
@@ -36,6 +41,7 @@ only. Paths are relative to the file's own folder.
 
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -54,15 +60,16 @@ from pydantic import (
 from torch import nn
 
 from perceptbench.errors import DataError, UsageError, unknown
-from perceptbench.losses.backbones import Backbone, Network, load_network
+from perceptbench.losses.backbones import Backbone, Network, at_scale, load_network
 from perceptbench.losses.composite import Composite
 from perceptbench.losses.distances import POWERS, REDUCTIONS, distance
 from perceptbench.losses.feature_loss import FeatureLoss, Term
 from perceptbench.losses.fused import EPSILON
 from perceptbench.losses.gan import FeatureMatching
-from perceptbench.losses.inputs import Input
+from perceptbench.losses.inputs import Input, InputTable
 from perceptbench.losses.networks import architecture
 from perceptbench.losses.pixel import KINDS, PixelLoss
+from perceptbench.losses.pyramid import OPTIONS
 from perceptbench.losses.weights import find_weights, load_head, sha256
 
 #: Raised when a change of the code changes the numbers of a loss file.
@@ -81,6 +88,27 @@ class BackboneTable(_Table):
     seed: int = 0
     pooling: Literal["max", "average", "l2"] = "max"
     frozen: bool = True
+    octaves: int | None = None
+    orientations: int | None = None
+    colour: str | None = None
+    response: str | None = None
+
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of the network's constructor, defaults filled in.
+
+        Raises
+        ------
+        UsageError : an unknown network, or keys that it does not take.
+        """
+        known = architecture(self.name).options
+        given = self.model_dump(
+            include={*OPTIONS, "weights", "seed", "pooling"}, exclude_unset=True
+        )
+        wrong = [key for key in given if (key in OPTIONS) != bool(known)]
+        if wrong:
+            what = f"its keys are {', '.join(known)}" if known else "a key of steerable-pyramid"
+            raise UsageError(f"backbone {self.name} takes no `{wrong[0]}`: {what}")
+        return {**known, **given} if known else {}
 
 
 class TapRow(_Table):
@@ -152,19 +180,20 @@ class Networks:
 
     def get(self, table: BackboneTable, base: Path = Path()) -> Network:
         """The network of a ``[backbone]`` table; `base` is what a weights path is relative to."""
-        weights = None
-        if table.weights == "imagenet":
+        weights, options = None, table.options()
+        source = "random" if options else table.weights  # a formula has none
+        if source == "imagenet":
             weights = find_weights(table.name, self.folder)
-        elif table.weights != "random":
-            weights = base / table.weights
+        elif source != "random":
+            weights = base / source
             if not weights.is_file():
                 raise DataError(f"{weights}: there is no such weights file")
         if weights is not None and str(weights) not in self.sha256:
             self.sha256[str(weights)] = sha256(weights)
         seed = table.seed if weights is None else 0
-        key = (table.name, weights, seed, table.pooling)
+        key = (table.name, weights, seed, table.pooling, *options.items())
         if key not in self._loaded:
-            self._loaded[key] = load_network(table.name, weights, seed, table.pooling)
+            self._loaded[key] = load_network(table.name, weights, seed, table.pooling, **options)
         return self._loaded[key]
 
 
@@ -178,16 +207,16 @@ def parse_loss(table: Mapping[str, Any], source: str) -> LossConfig:
     """
     try:
         config = LossConfig.model_validate(dict(table))
-        Input.model_validate(config.input)
+        InputTable.model_validate(config.input)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ["input", *first["loc"]] if error.title == "Input" else list(first["loc"])
+        where = ["input", *first["loc"]] if error.title == "InputTable" else list(first["loc"])
         key = f"key `{'.'.join(str(part) for part in where)}`: " if where else ""
         message = first["msg"].removeprefix("Value error, ")
         raise UsageError(f"{source}: {key}{message[0].lower()}{message[1:]}") from None
     try:
         if config.backbone is not None:
-            architecture(config.backbone.name)
+            config.backbone.options()
         for row in config.tap:
             distance(row.distance, row.p, row.reduction, row.head is not None, row.epsilon)
     except UsageError as error:
@@ -269,8 +298,14 @@ def _build_term(
 
 
 def _live(config: LossConfig) -> list[TapRow]:
-    """The rows that count: a tap of weight 0 is not even computed."""
-    rows = [row for row in config.tap if row.weight]
+    """The rows that count, one an input scale: a tap of weight 0 is not even computed."""
+    scales = InputTable.model_validate(config.input).weighted_scales()
+    rows = [
+        row.model_copy(update={"layer": at_scale(row.layer, scale), "weight": row.weight * weight})
+        for row in config.tap
+        for scale, weight in scales
+        if row.weight * weight
+    ]
     if not rows:
         raise UsageError("a feature loss needs a tap whose weight is not 0")
     return rows
@@ -278,7 +313,8 @@ def _live(config: LossConfig) -> list[TapRow]:
 
 def resolve_input(config: LossConfig, network: Network) -> Input:
     """The input handling: what the network was made for, with the file's keys laid over it."""
-    return Input.model_validate({**network.default.model_dump(), **config.input})
+    own = {key: value for key, value in config.input.items() if key in Input.model_fields}
+    return Input.model_validate({**network.default.model_dump(), **own})
 
 
 def _check_heads(loss: FeatureLoss) -> None:
@@ -287,6 +323,7 @@ def _check_heads(loss: FeatureLoss) -> None:
     if not headed:
         return
     side = max(64, *(loss.backbone.input.crop or (0, 0)))
+    side = math.ceil(side / min(loss.backbone.scales.values()))
     with torch.inference_mode():
         at = loss.backbone(torch.zeros(1, 3, side, side))
     for number in headed:
@@ -375,27 +412,31 @@ def resolve(config: LossConfig, loss: FeatureLoss | Composite, base: Path = Path
     assert config.backbone is not None
     taps = [_resolved_tap(row, loss, n) for n, row in enumerate(_live(config))]
     trunk = loss.backbone.trunk
+    options = config.backbone.options() if trunk is not None else {}
+    weights = _digest(trunk.state_dict()) if trunk is not None and not options else None
     return {
         "code": CODE_VERSION,
         "backbone": {
             "name": config.backbone.name,
             "pooling": config.backbone.pooling,
-            "weights": _digest(trunk.state_dict()) if trunk is not None else None,
+            "weights": weights,
+            **options,
         },
-        "input": _resolved_input(loss.backbone.input),
+        "input": _resolved_input(loss.backbone),
         "tap": sorted(taps, key=_canonical),
     }
 
 
-def _resolved_input(handling: Input) -> dict[str, Any]:
+def _resolved_input(backbone: Backbone) -> dict[str, Any]:
     """Without the kernel where nothing is resized."""
-    idle = {"kernel"} if handling.resize == "none" else set()
-    return handling.model_dump(mode="json", exclude=idle)
+    resized = backbone.input.resize != "none" or set(backbone.scales.values()) != {1}
+    return backbone.input.model_dump(mode="json", exclude=set() if resized else {"kernel"})
 
 
 def _resolved_tap(row: TapRow, loss: FeatureLoss, number: int) -> dict[str, Any]:
     """One row with the network's own name of the layer and a digest of the head."""
-    given: dict[str, Any] = {"layer": loss.backbone.nodes[row.layer], "weight": row.weight}
+    layer = at_scale(loss.backbone.nodes[row.layer], loss.backbone.scales[row.layer])
+    given: dict[str, Any] = {"layer": layer, "weight": row.weight}
     given["distance"] = row.distance
     if row.distance in POWERS:
         given["reduction"] = row.reduction or REDUCTIONS[0]

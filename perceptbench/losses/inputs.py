@@ -3,7 +3,14 @@
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,7 +28,7 @@ class Input(BaseModel):
     Attributes
     ----------
     resize : ``none``; a number: the shorter side in pixels; two numbers: height and width.
-    kernel : of the resizing, anti-aliased.
+    kernel : of the resizing and of input scales, anti-aliased.
     crop : centred crop, height and width; None keeps all.
     value_range : what [0, 1] is mapped to before normalising, as the network was trained.
     mean, std : per channel, subtracted and divided by, in `value_range`.
@@ -39,9 +46,7 @@ class Input(BaseModel):
     def fit(self, images: Tensor) -> Tensor:
         """Images (N, 1 or 3, H, W) in [0, 1], resized, cropped and as RGB, still in [0, 1]."""
         if self.resize != "none":
-            size = self._size(images.shape[-2], images.shape[-1])
-            # Bicubic kernels overshoot.
-            images = F.interpolate(images, size, mode=self.kernel, antialias=True).clamp(0, 1)
+            images = self._resized(images, self._size(images.shape[-2], images.shape[-1]))
         if self.crop is not None:
             height, width = self.crop
             top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
@@ -66,12 +71,52 @@ class Input(BaseModel):
         )
         return torch.addcmul(shift, images, scale)
 
+    def scaled(self, images: Tensor, scale: float) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] at another resolution, each side times `scale`."""
+        if scale == 1:
+            return images
+        height, width = (max(1, round(side * scale)) for side in images.shape[-2:])
+        return self._resized(images, (height, width))
+
+    def _resized(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        # Bicubic kernels overshoot.
+        return F.interpolate(images, size, mode=self.kernel, antialias=True).clamp(0, 1)
+
     def _size(self, height: int, width: int) -> tuple[int, int]:
         if isinstance(self.resize, int):
             scale = self.resize / min(height, width)
             return max(1, round(height * scale)), max(1, round(width * scale))
         assert isinstance(self.resize, tuple)
         return self.resize
+
+
+class InputTable(Input):
+    """A loss file's whole ``[input]`` table.
+
+    Attributes
+    ----------
+    scales : the loss is the sum of what it gives for the images at these resolutions: 0.5 is
+        half of each side. They are scaled before anything else is done to them.
+    scale_weights : weight of each, default 1.
+    """
+
+    scales: tuple[PositiveFloat, ...] = (1.0,)
+    scale_weights: tuple[NonNegativeFloat, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_weight_a_scale(self) -> "InputTable":
+        if not self.scales or len(set(self.scales)) < len(self.scales):
+            raise ValueError("`scales` needs one or more different numbers")
+        if self.scale_weights is not None and len(self.scale_weights) != len(self.scales):
+            raise ValueError(
+                f"{len(self.scale_weights)} `scale_weights` for {len(self.scales)} `scales`"
+            )
+        return self
+
+    def weighted_scales(self) -> list[tuple[float, float]]:
+        """(scale, weight) of each."""
+        weights = self.scale_weights or (1.0,) * len(self.scales)
+        return list(zip(self.scales, weights, strict=True))
 
 
 def default_input(normalised: bool, size: int | None) -> Input:

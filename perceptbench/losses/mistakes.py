@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from perceptbench.losses.backbones import IMAGE, Network, list_taps, load_network
+from perceptbench.losses.backbones import IMAGE, Network, list_taps, load_network, split_scale
 from perceptbench.losses.config import LossConfig, TermRow, read_part, resolve_input
 
 #: A tap counts as deep where its maps are this many times smaller than the image.
@@ -33,11 +33,12 @@ def mistakes(config: LossConfig, base: Path = Path()) -> list[str]:
         return _of_terms(config, base)
     assert config.backbone is not None
     # The weights do not matter here, only the shapes.
-    network = load_network(config.backbone.name, pooling=config.backbone.pooling)
+    table = config.backbone
+    network = load_network(table.name, pooling=table.pooling, **table.options())
     rows = {node: shape for _, node, shape in list_taps(network)}
     shapes = {}
     for row in config.tap:
-        node = network.node(row.layer)
+        node = network.node(split_scale(row.layer)[0])
         # A module's name stands for the last node in it.
         last = next((n for n in reversed(rows) if n == node or n.startswith(f"{node}.")), IMAGE)
         shapes[row.layer] = rows[last]
@@ -50,7 +51,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 def _normalisation(config: LossConfig, network: Network, shapes: Shapes) -> str:
     assert config.backbone is not None
-    if config.backbone.weights == "random":
+    if config.backbone.weights == "random" or config.backbone.options():
         return ""
     ends = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).expand(1, 3, 1, 2)
     given, wanted = (i.normalise(ends) for i in (resolve_input(config, network), network.default))

@@ -1,12 +1,14 @@
 """The networks that activations are read from: a table of architectures, small ones of our own.
 
 Any network of ``torchvision.models`` can be named; those in ARCHITECTURES are known in more
-detail. A user's own is named ``module:callable``; the callable returns an ``nn.Module``.
+detail. A user's own is named ``module:callable``; the callable returns an ``nn.Module``. One that
+cannot be traced can still be read if it names its own taps: an attribute ``taps``, and a
+``forward(images, taps)`` that returns the activations at those by name.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torchvision
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perceptbench.errors import unknown
+from perceptbench.losses import pyramid
 
 #: How a network lays out its activations: channels second, channels last, or (N, tokens, C).
 Layout = Literal["nchw", "nhwc", "tokens"]
@@ -31,6 +34,8 @@ class Architecture:
     layout : of its activations.
     normalised : whether it takes images normalised by the ImageNet mean and deviation.
     size : the only image side it takes, None where any.
+    options : keyword arguments of `build` that a loss file may give, and their defaults; a
+        network with options is a formula, which has no weights.
     """
 
     build: str
@@ -39,6 +44,7 @@ class Architecture:
     layout: Layout = "nchw"
     normalised: bool = True
     size: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def url(self) -> str | None:
@@ -110,6 +116,9 @@ ARCHITECTURES = {
         "vit_b_16", "ViT_B_16_Weights.IMAGENET1K_V1", layout="tokens", size=224
     ),
     "swin_t": Architecture("swin_t", "Swin_T_Weights.IMAGENET1K_V1", layout="nhwc"),
+    "steerable-pyramid": Architecture(
+        f"{pyramid.__name__}:SteerablePyramid", normalised=False, options=pyramid.OPTIONS
+    ),
     "small-cnn": Architecture(f"{__name__}:small_cnn", normalised=False),
     "small-discriminator": Architecture(f"{__name__}:small_discriminator", normalised=False),
 }
