@@ -30,8 +30,8 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from perceptbench.datasets import lockfile
 from perceptbench.datasets.lockfile import Pin
 from perceptbench.datasets.transfer import Patience, Refused, copy, done, forget, transfer
-from perceptbench.datasets.unpack import Limits, kind, unpack
-from perceptbench.errors import DataError, UsageError
+from perceptbench.datasets.unpack import Limits, kind, require, unpack
+from perceptbench.errors import DataError, Unavailable, UsageError
 
 
 class Archive(BaseModel):
@@ -156,6 +156,7 @@ def fetch(
     ------
     UsageError : terms that are not accepted, an unknown source.
     DataError : no source gives all files, or a file is not what it should be; names addresses.
+    Unavailable : a program or package that unpacks it is missing.
     """
     how = how or How()
     folder = home / name
@@ -171,14 +172,20 @@ def fetch(
                 return folder
         if terms:
             _agree(name, terms, home, how)
-        reasons = []
+        reasons: list[str] = []
         for source in [how.source] if how.source else sources:
+            if reasons:
+                how.say(f"dataset {name}: {reasons[-1]}; now from {source}")
             try:
                 for archive in archives:
                     if archive.source == source:
                         _bring(archive, name, home, how)
             except _Unobtainable as error:
                 reasons.append(str(error))
+            except Unavailable as error:
+                others = " or ".join(f"--source {other}" for other in sources if other != source)
+                hint = f"; or `perceptbench datasets download {name}` with {others}"
+                raise Unavailable(f"dataset {name}: {error}{hint if others else ''}") from None
             else:
                 with lockfile.changed(home, name) as entry:
                     entry.source = source
@@ -235,6 +242,8 @@ def _bring(archive: Archive, name: str, home: Path, how: How) -> None:
             f"{archive.path} needs the password that its owner gives to those who ask "
             "(--password or PERCEPTBENCH_PASSWORD)"
         )
+    if archive.unpack:
+        require(archive.path)
     pin = lockfile.entry(home, name).files.get(archive.path)
     if not target.is_file():
         origin = _download(archive, pin, name, home, how)

@@ -279,10 +279,14 @@ def _zip(archive: Path, sink: _Sink, password: str) -> None:
     with zipfile.ZipFile(archive) as packed:
         members = packed.infolist()
         sink.expect(member.file_size for member in members)
-        if any(member.flag_bits & 1 for member in members) and not password:
+        encrypted = any(member.flag_bits & 1 for member in members)
+        if encrypted and not password:
             raise DataError(_ask(archive))
-        if any(member.compress_type not in {0, 8, 12, 14} for member in members):
-            # AES (99), Deflate64 (9): not Python's.
+        # Deflate64 and AES are not Python's, and its decryption takes a second for 3 MB.
+        foreign = any(member.compress_type not in {0, 8, 12, 14} for member in members)
+        if foreign or (encrypted and (shutil.which("7zz") or shutil.which("7z"))):
+            if any(stat.S_ISLNK(member.external_attr >> 16) for member in members):
+                raise DataError(f"{archive}: refused, since it holds links and is encrypted")
             files = [(m.filename, m.file_size, m.CRC) for m in members if not m.is_dir()]
             _by_tool(archive, files, sink, password)
             return
@@ -408,11 +412,28 @@ def _by_tool(
             return
         reasons.append(f"{tool}: {wrong}")
     if reasons:
-        raise DataError(f"{archive}: cannot be unpacked by {'; '.join(reasons)}")
-    raise Unavailable(
-        f"{archive}: needs one of the programs {', '.join(TOOLS)}; install one "
-        "(package unrar, 7zip or libarchive-tools) and ask again"
-    )
+        hint = "is the password right?" if password else "unrar knows every kind of rar"
+        raise DataError(f"{archive}: cannot be unpacked by {'; '.join(reasons)}; {hint}")
+    raise Unavailable(f"{archive}: {_NO_TOOL}")
+
+
+_NO_TOOL = (
+    f"needs one of the programs {', '.join(TOOLS)}; install one "
+    "(package unrar, 7zip or libarchive-tools) and ask again"
+)
+
+
+def require(name: str) -> None:
+    """Raises Unavailable where an archive of this name could not be unpacked, before it is fetched.
+
+    >>> require("tid2013.zip")
+    """
+    if name.lower().endswith(".7z"):
+        _package("py7zr", f"{name}: 7z archives")
+    if name.lower().endswith(".rar"):
+        _package("rarfile", f"{name}: rar archives")
+        if not any(map(shutil.which, TOOLS)):
+            raise Unavailable(f"{name}: {_NO_TOOL}")
 
 
 def _split(stream: IO[bytes], files: Sequence[tuple[str, int, int | None]], sink: _Sink) -> str:
@@ -431,11 +452,12 @@ def _split(stream: IO[bytes], files: Sequence[tuple[str, int, int | None]], sink
 
 def _7z(archive: Path, sink: _Sink, password: str) -> None:
     py7zr = _package("py7zr", "7z archives")
-    # Given a file instead of a path, py7zr unpacks in one thread.
-    with (
-        archive.open("rb") as file,
-        py7zr.SevenZipFile(file, password=password or None) as packed,
-    ):
+    with archive.open("rb") as file:
+        try:
+            # Given a file instead of a path, py7zr unpacks in one thread.
+            packed = py7zr.SevenZipFile(file, password=password or None)
+        except py7zr.PasswordRequired:  # its very list is encrypted
+            raise DataError(_ask(archive)) from None
         if packed.needs_password() and not password:
             raise DataError(_ask(archive))
         sink.expect([packed.archiveinfo().uncompressed])

@@ -13,7 +13,7 @@ from perceptbench.datasets.download import Archive, How, fetch, verify
 from perceptbench.datasets.load import load_dataset
 from perceptbench.datasets.manifest import find_manifest
 from perceptbench.datasets.transfer import Patience
-from perceptbench.errors import DataError, UsageError
+from perceptbench.errors import DataError, Unavailable, UsageError
 
 TABLE = b"[1, 2, 3]"
 SHA256 = hashlib.sha256(TABLE).hexdigest()
@@ -98,7 +98,9 @@ def test_without_a_checksum_the_first_is_trusted_and_enforced(server, get, home,
     assert "it was" in verify("d", [archive], home)[0]
 
 
-def test_another_source_is_taken_where_the_first_does_not_give_all(server, get, home, tmp_path):
+def test_another_source_is_taken_where_the_first_does_not_give_all(
+    server, get, home, said, tmp_path
+):
     server.files.update({"labels": b"owner", "d.zip": zipped(tmp_path, d__labels="mirror")})
     owner = [
         Archive(path="labels", urls=(f"{server.url}/labels",)),
@@ -108,12 +110,22 @@ def test_another_source_is_taken_where_the_first_does_not_give_all(server, get, 
     folder = get(*owner, mirror)
     assert (folder / "d" / "labels.txt").read_text() == "mirror"
     assert lockfile.entry(home, "d").source == "mirror"
+    assert "HTTP 404 Not Found); now from mirror" in said[1]
     get(*owner, mirror)
     assert server.gets("images") == [None]
     with pytest.raises(UsageError, match="no source 'owners', it has owner, mirror"):
         get(*owner, mirror, source="owners")
     with pytest.raises(DataError, match="images could not be downloaded"):
         get(*owner, mirror, source="owner")
+
+
+def test_what_cannot_be_unpacked_here_is_not_fetched(server, get, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    archive = Archive(path="d.rar", urls=(f"{server.url}/d.rar",), unpack=True)
+    mirror = Archive(path="d.zip", urls=(f"{server.url}/d.zip",), unpack=True, source="mirror")
+    with pytest.raises(Unavailable, match=r"d\.rar: .* unrar.* with --source mirror"):
+        get(archive, mirror)
+    assert not server.requests
 
 
 def test_an_archive_is_unpacked_listed_and_removed(server, get, home, tmp_path):

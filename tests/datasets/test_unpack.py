@@ -17,7 +17,7 @@ import zlib
 import pytest
 
 from perceptbench.datasets import unpack as module
-from perceptbench.datasets.unpack import Limits, kind, unpack
+from perceptbench.datasets.unpack import Limits, kind, require, unpack
 from perceptbench.errors import DataError, Unavailable
 
 CONTENT = {"set/labels.txt": b"5.5 I01.bmp\n", "set/images/I01.bmp": os.urandom(70_000)}
@@ -363,6 +363,12 @@ def encrypted_zip(password):
     )  # fmt: skip
 
 
+@pytest.fixture
+def no_tool(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+
+
+@pytest.mark.usefixtures("no_tool")
 @pytest.mark.parametrize("make", [encrypted_zip, lambda p: seven_zip_bytes(password=p.decode())])
 def test_an_encrypted_archive_asks_for_the_owners_password(archive, tmp_path, make):
     path = archive(make(b"geheim"))
@@ -406,6 +412,17 @@ def test_a_compressed_rar_is_unpacked_by_a_tool_in_one_go(archive, tmp_path, too
     assert (folder / "arguments").read_text() == f"-x -O -f {packed}"
 
 
+def test_a_tool_decrypts_a_zip_faster_than_python(archive, tmp_path, tool):
+    packed = archive(encrypted_zip(b"geheim"))
+    folder = tool("7zz", CONTENT["set/labels.txt"])
+    unpack(packed, tmp_path / "out", password="geheim")
+    assert (tmp_path / "out/set/labels.txt").read_bytes() == CONTENT["set/labels.txt"]
+    assert (folder / "arguments").read_text() == f"x -so -bd -pgeheim {packed}"
+    tool("7zz", b"what a wrong password gives")
+    with pytest.raises(DataError, match=r"by 7zz: .*; is the password right\?"):
+        unpack(packed, tmp_path / "out", password="falsch")
+
+
 def test_a_tool_that_fails_or_is_missing_is_named(archive, tmp_path, tool, monkeypatch):
     pytest.importorskip("rarfile")
     packed = archive(rar_bytes(method=3))
@@ -413,8 +430,9 @@ def test_a_tool_that_fails_or_is_missing_is_named(archive, tmp_path, tool, monke
     with pytest.raises(DataError, match=r"unpacked by 7zz: set/images/I01.bmp is damaged"):
         unpack(packed, tmp_path / "out")
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(Unavailable, match="needs one of the programs unrar, 7zz, 7z, bsdtar"):
-        unpack(packed, tmp_path / "out")
+    for call in (lambda: unpack(packed, tmp_path / "out"), lambda: require("SET.RAR")):
+        with pytest.raises(Unavailable, match="needs one of the programs unrar, 7zz, 7z, bsdtar"):
+            call()
     assert not (tmp_path / "out").exists()
 
 
