@@ -18,7 +18,7 @@ resamples:
   are counted 64 at a time, as the bits that two "is below" sets have in common;
 - sums of products are linear.
 
-Where rows are resampled one by one, or the clusters are too many for a cubic form, ranks are
+Where rows are resampled one by one, or the clusters are many, ranks are
 taken resample by resample, and Kendall's inversions by a merge sort whose order is the same in
 all resamples (Knight 1966, doi:10.1080/01621459.1966.10480879).
 """
@@ -39,10 +39,8 @@ Array = NDArray[np.float64]
 #: Bytes worked on at a time: what a core's cache holds.
 CACHE_BYTES = 1 << 20
 THREADS = 2
-#: Up to units^3 = CUBIC n the cubic form is faster than ranks taken resample by resample.
-CUBIC = 2500
-#: Up to so many units the quadratic form is.
-QUADRATIC = 500
+#: Up to so many units figures are taken from small tables of clusters.
+UNITS = 500
 
 
 def correlations(statistic: str, distances: Array, badness: Array, resampler: Resampler) -> Array:
@@ -62,24 +60,52 @@ def _plcc(distances: Array, badness: Array, resampler: Resampler) -> Array:
 
 
 def _srcc(distances: Array, badness: Array, resampler: Resampler) -> Array:
-    clusters = resampler.clusters
-    if clusters is None or resampler.units**3 > CUBIC * len(badness):
+    clusters, units, n = resampler.clusters, resampler.units, len(badness)
+    if clusters is None or units > UNITS:
         return _srcc_by_rows(distances, badness, resampler)
-    order = np.argsort(clusters, kind="stable")
-    bounds = np.searchsorted(clusters[order], np.arange(resampler.units + 1))
     counts = resampler.counts()
-    total = resampler.sums(np.ones((len(badness), 1)))[:, 0]
-    below_y = _below(badness, clusters, resampler.units)[order]
+    total = resampler.sums(np.ones((n, 1)))[:, 0]
+    below_y = _below(badness, clusters, units)
     spread_y = total**3 - _tie_powers(badness, clusters, counts, 3)
+    # A cubic form costs units^3 a resample, the ranks themselves units n.
+    products = _cubic_products if units**2 < 2 * n else _rank_products
 
     def one(x: Array) -> Array:
-        below_x = _below(x, clusters, resampler.units)[order]
-        form = np.stack([below_x[i:j].T @ below_y[i:j] for i, j in pairwise(bounds)])
-        products = _cubic(form, counts)
+        found = products(_below(x, clusters, units), below_y, clusters, counts)
         spread_x = total**3 - _tie_powers(x, clusters, counts, 3)
-        return _ratio(12 * products - 3 * total**3, spread_x, spread_y, 0)
+        return _ratio(12 * found - 3 * total**3, spread_x, spread_y, 0)
 
     return _each(one, distances)
+
+
+def _rank_products(
+    below_x: Array, below_y: Array, clusters: NDArray[np.intp], counts: Array
+) -> Array:
+    """Sum over the items of each resample of the product of their ranks, (resamples,)."""
+    found = np.empty(len(counts))
+    step = max(1, CACHE_BYTES // (8 * len(clusters)))
+    for start in range(0, len(counts), step):
+        w = counts[start : start + step]
+        ranks = (w @ below_x.T) * (w @ below_y.T)
+        found[start : start + step] = (ranks * w[:, clusters]).sum(1)
+    return found
+
+
+def _cubic_products(
+    below_x: Array, below_y: Array, clusters: NDArray[np.intp], counts: Array
+) -> Array:
+    """The same as sum over k, c, d of form[k, c, d] w[k] w[c] w[d] for each row w of counts."""
+    order, units = np.argsort(clusters, kind="stable"), counts.shape[1]
+    bounds = np.searchsorted(clusters[order], np.arange(units + 1))
+    x, y = below_x[order], below_y[order]
+    form = np.stack([x[i:j].T @ y[i:j] for i, j in pairwise(bounds)]).reshape(units, units**2)
+    found = np.empty(len(counts))
+    step = max(1, CACHE_BYTES // (units * units))
+    for start in range(0, len(counts), step):
+        w = counts[start : start + step]
+        quadratic = (w @ form).reshape(len(w), units, units)
+        found[start : start + step] = ((quadratic @ w[:, :, None])[:, :, 0] * w).sum(1)
+    return found
 
 
 def _below(values: Array, clusters: NDArray[np.intp], units: int) -> Array:
@@ -93,19 +119,6 @@ def _below(values: Array, clusters: NDArray[np.intp], units: int) -> Array:
     below = np.empty((len(values), units))
     below[order] = np.repeat(middle, ends - starts, axis=0)
     return below
-
-
-def _cubic(form: Array, counts: Array) -> Array:
-    """Sum over k, c, d of form[k, c, d] w[k] w[c] w[d] for each row w of counts."""
-    units = len(form)
-    flat = form.reshape(units, units * units)
-    found = np.empty(len(counts))
-    step = max(1, 8 * CACHE_BYTES // (8 * units * units))
-    for start in range(0, len(counts), step):
-        w = counts[start : start + step]
-        quadratic = (w @ flat).reshape(len(w), units, units)
-        found[start : start + step] = ((quadratic @ w[:, :, None])[:, :, 0] * w).sum(1)
-    return found
 
 
 def _tie_powers(values: Array, clusters: NDArray[np.intp], counts: Array, power: int) -> Array:
@@ -130,7 +143,7 @@ def _tie_powers(values: Array, clusters: NDArray[np.intp], counts: Array, power:
 
 def _krcc(distances: Array, badness: Array, resampler: Resampler) -> Array:
     clusters = resampler.clusters
-    if clusters is None or resampler.units > QUADRATIC:
+    if clusters is None or resampler.units > UNITS:
         return _krcc_by_rows(distances, badness, resampler)
     counts = resampler.counts()
     total = resampler.sums(np.ones((len(badness), 1)))[:, 0]

@@ -8,6 +8,7 @@ cheaply: as sums over clusters, or by `correlations`.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -518,53 +519,39 @@ def _resolution(items: Items) -> list[Figure]:
     pairs, (std, raters) = rated_pairs(items), items.deviations or (None, None)
     if pairs is None or std is None or raters is None:
         return []
-    i, j, significant = pairs.i, pairs.j, pairs.significance
-    x, y = items.distances[0], items.badness
+    i, j = pairs.i, pairs.j
     population = std * np.sqrt((raters - 1) / raters)
-    statistics: dict[str, Callable[[Array, NDArray[np.intp]], float]] = {
-        name: _on_pairs(of, significant) for name, of in krasula.STATISTICS.items()
-    }
-    found = []
-    columns = x.T
-    for name, statistic in statistics.items():
-        differences = [c[i] - c[j] for c in columns]
-        figure = _paired(name, items, differences, statistic, (i, j), "there is no such pair")
-        found.append(replace(figure, bounds=(0, np.inf if name == "thr" else 1)))
-    sure = [np.stack(resolving_power.confidence(c, y, population, raters, i, j)) for c in columns]
-    figure = _paired(
-        "resolving_power", items, sure,
-        lambda both, kept: resolving_power.resolving_power(*both[:, kept]), (i, j),
-        "the mean confidence never crosses 95 %",
-    )  # fmt: skip
-    found.append(replace(figure, bounds=(0, np.inf)))
-    return found
+    columns = []
+    for x in items.distances[0].T:
+        gap, sure = resolving_power.confidence(x, items.badness, population, raters, i, j)
+        # In the order of the gaps: what is sorted already is sorted again in no time.
+        order = np.argsort(gap, kind="stable")
+        columns.append((order, np.stack([x[i] - x[j], pairs.significance, gap, sure])[:, order]))
+
+    def figure(statistic: str, of: Callable[[Array], float], most: float, undefined: str) -> Figure:
+        value = np.array([of(each) for _, each in columns])
+
+        def left_out(resampler: Resampler) -> Array:
+            kept = [w[i] * w[j] > 0 for chunk in resampler for w in chunk]
+            found = [[of(each[:, some[order]]) for order, each in columns] for some in kept]
+            return np.array(found).reshape(len(kept), len(columns))
+
+        notes = tuple(undefined if np.isnan(v) else "" for v in value)
+        return Figure(
+            statistic, items.metrics, value, left_out, len(items.table), notes,
+            dear=True, bounds=(0, most),
+        )  # fmt: skip
+
+    found = [
+        figure(name, partial(_krasula, of), np.inf if name == "thr" else 1, "no such pair of items")
+        for name, of in krasula.STATISTICS.items()
+    ]
+    power, never = resolving_power.resolving_power, "the mean confidence never crosses 95 %"
+    return [*found, figure("resolving_power", lambda each: power(*each[2:]), np.inf, never)]
 
 
-def _on_pairs(
-    statistic: Callable[[Array, Array], float], significant: Array
-) -> Callable[[Array, NDArray[np.intp]], float]:
-    return lambda difference, kept: statistic(difference[kept], significant[kept])
-
-
-def _paired(
-    statistic: str, items: Items, values: list[Array],
-    of: Callable[[Array, NDArray[np.intp]], float],
-    pairs: tuple[NDArray[np.intp], NDArray[np.intp]], undefined: str,
-) -> Figure:  # fmt: skip
-    """A figure over pairs of items; a pair is left out with either of its items."""
-    every = np.arange(len(pairs[0]))
-    value = np.array([of(v, every) for v in values])
-
-    def left_out(resampler: Resampler) -> Array:
-        kept = [
-            np.flatnonzero(weights[pairs[0]] * weights[pairs[1]])
-            for chunk in resampler
-            for weights in chunk
-        ]
-        return np.array([[of(v, some) for v in values] for some in kept]).reshape(len(kept), -1)
-
-    notes = tuple(undefined if np.isnan(v) else "" for v in value)
-    return Figure(statistic, items.metrics, value, left_out, len(items.table), notes, dear=True)
+def _krasula(of: Callable[[Array, Array], float], each: Array) -> float:
+    return of(each[0], each[1])
 
 
 def _one_against_others(statistic: str, items: Items) -> Figure:

@@ -3,7 +3,8 @@
 Conventions
 -----------
 ``distance`` (n,), ``p_same`` (n,) in [0, 1]: the share of people who took a pair for the same
-image. ``weights`` (R, n) says how often each item counts in each of R resamples.
+image. ``weights`` (R, n) says how often each item counts in each of R resamples; the copies of an
+item are passed together.
 
 Statistics
 ----------

@@ -1,0 +1,56 @@
+"""The JND precision: an independent reading of the rule, and the resamples."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from perceptbench.agreement import same_different
+
+pairs = st.integers(2, 12).flatmap(
+    lambda n: st.tuples(
+        st.permutations(range(n)),
+        st.lists(st.sampled_from([0, 1 / 3, 2 / 3, 1.0]), min_size=n, max_size=n),
+    )
+)
+
+
+def by_hand(distance, p_same, counts=None):
+    """The area under the envelope, step by step, from the definition."""
+    counts = counts or [1] * len(distance)
+    total = sum(p * c for p, c in zip(p_same, counts, strict=True))
+    order = sorted(range(len(distance)), key=lambda i: distance[i])
+    curve, hits, misses = [(0.0, 0.0)], 0.0, 0.0
+    for i in order:
+        hits, misses = hits + counts[i] * p_same[i], misses + counts[i] * (1 - p_same[i])
+        if counts[i]:
+            curve.append((hits / total, hits / (hits + misses)))
+    curve.append((1.0, 0.0))
+    best, area = 0.0, 0.0
+    for k in range(len(curve) - 1, 0, -1):
+        best = max(best, curve[k][1])
+        area += (curve[k][0] - curve[k - 1][0]) * best
+    return area
+
+
+@settings(max_examples=200, deadline=None)
+@given(pairs)
+def test_the_definition(sample):
+    distance, p_same = sample
+    if sum(p_same):
+        assert same_different.jnd_ap(distance, p_same) == pytest.approx(by_hand(distance, p_same))
+
+
+@settings(max_examples=100, deadline=None)
+@given(pairs, st.lists(st.integers(0, 2), min_size=12, max_size=12))
+def test_a_resample_passes_the_copies_of_an_item_together(sample, counts):
+    (distance, p_same), counts = sample, counts[: len(sample[0])]
+    if sum(p * c for p, c in zip(p_same, counts, strict=True)):
+        found = same_different.jnd_ap(distance, p_same, np.array([counts]))
+        assert found[0] == pytest.approx(by_hand(distance, p_same, counts))
+
+
+def test_nobody_who_says_the_same_is_undefined_and_labels_are_shares():
+    assert np.isnan(same_different.jnd_ap([1, 2], [0, 0]))
+    with pytest.raises(ValueError, match="shares"):
+        same_different.evaluate([1.0], [2.0])
