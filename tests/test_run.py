@@ -13,19 +13,14 @@ from perceptbench.datasets.load import load_dataset
 from perceptbench.datasets.manifest import find_manifest
 from perceptbench.errors import DataError, UsageError
 from perceptbench.metrics.registry import MetricInfo, catalogue, select
-from perceptbench.reporting import run_folder
+from perceptbench.reporting import markdown, run_folder
 from perceptbench.run import run
 from perceptbench.scoring.machine import choose_device
 from perceptbench.scoring.options import Options
 
 FILES = [
-    "agreement.csv",
-    "comparisons.csv",
-    "leaderboard.csv",
-    "leaderboard.md",
-    "run.json",
-    "scores.parquet",
-]
+    "agreement.csv", "comparisons.csv", "leaderboard.csv", "run.json", "scores.parquet",
+]  # fmt: skip
 
 
 def grey(key):
@@ -75,7 +70,7 @@ def test_a_run_ranks_and_states_where_its_numbers_come_from(tmp_path):
     for key in ("created", "versions", "weights_sha256", "device", "precision", "seed", "command"):
         assert key in record
     assert record["datasets"]["toy"]["fingerprint"] == toy().fingerprint()
-    assert "Made by `perceptbench run x`" in (tmp_path / "leaderboard.md").read_text()
+    assert "Made by `perceptbench run x`" in markdown.page(result)
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path):
@@ -104,7 +99,7 @@ def test_an_unreadable_image_and_unequal_sizes_are_named_and_the_rest_is_done():
     result = go([toy(extra=extra)], metrics("mse"))
     assert not result.complete and len(result.failures) == 2
     assert result.agreement["n"].eq(24).all() and result.agreement["value"].notna().all()
-    report = run_folder.report(result)
+    report = markdown.page(result)
     assert "failed: toy: pair (0.5, broken): broken: cannot be read as an image" in report
     assert "pair (0.5, tall 0.6): the images differ in size: 32 x 32 and 32 x 48 pixels" in report
     assert go([toy()], metrics("mse")).complete
@@ -113,7 +108,7 @@ def test_an_unreadable_image_and_unequal_sizes_are_named_and_the_rest_is_done():
 def test_many_failures_are_counted_in_the_report_and_all_in_the_record(tmp_path):
     extra = [("0.5", f"tall 0.{i}", 9.0) for i in range(100, 150)]
     result = go([toy(extra=extra)], metrics("mse"))
-    assert "30 more pairs, all named in run.json" in run_folder.report(result)
+    assert "30 more pairs, all named in run.json" in markdown.page(result)
     run_folder.write(result, tmp_path)
     assert len(json.loads((tmp_path / "run.json").read_text())["failures"]) == 50
 
@@ -140,7 +135,7 @@ def test_a_metric_that_raises_costs_its_own_column_only():
     assert not result.complete
     values = result.board.set_index("metric")["toy srcc"]
     assert np.isnan(values["bad"]) and values["mse"] > 0.9
-    assert "undefined: bad on toy srcc: " in run_folder.report(result)
+    assert "undefined: bad on toy srcc: " in markdown.page(result)
 
 
 def test_what_cannot_be_had_is_skipped_with_its_reason(tmp_path, monkeypatch):
@@ -149,13 +144,13 @@ def test_what_cannot_be_had_is_skipped_with_its_reason(tmp_path, monkeypatch):
     result = go([toy()], metrics("mse", "lpips-alex"), weights_dir=tmp_path)
     assert list(result.skipped) == ["lpips-alex"] and result.complete
     assert "lpips-alex" not in set(result.board.metric)
-    assert "- skipped: lpips-alex: " in run_folder.report(result)
+    assert "- skipped: lpips-alex: " in markdown.page(result)
     with pytest.raises(DataError, match="no metric is left to rank"):
         go([toy()], metrics("lpips-alex"), weights_dir=tmp_path)
 
 
 def test_what_is_assumed_of_the_viewing_distance_is_said():
-    report = run_folder.report(go([toy()], metrics("watson-ahumada")))
+    report = markdown.page(go([toy()], metrics("watson-ahumada")))
     assert "assumed: watson-ahumada takes toy to be seen at 60 px/deg" in report
 
 

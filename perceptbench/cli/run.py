@@ -13,6 +13,9 @@ from perceptbench.cli.options import FILE, FOLDER
 if TYPE_CHECKING:
     from perceptbench.scoring.options import Options
 
+#: The reports a run leaves; `perceptbench report` makes the others.
+FORMATS = ("md", "html")
+
 
 @click.command()
 @click.argument("datasets", nargs=-1, metavar="[DATASET]...")
@@ -38,6 +41,10 @@ if TYPE_CHECKING:
     "--resamples", default=2000, show_default=True, type=click.IntRange(100),
     help="Of the bootstrap.",
 )  # fmt: skip
+@click.option(
+    "--pictures/--no-pictures", "with_pictures", default=True, show_default=True,
+    help="Keep small pictures of the most disputed images for the HTML report.",
+)  # fmt: skip
 def run(
     datasets: tuple[str, ...],
     files: tuple[Path, ...],
@@ -50,6 +57,7 @@ def run(
     scoring: "Options",
     seed: int,
     resamples: int,
+    with_pictures: bool,
 ) -> None:
     """Rank metrics by their agreement with people; print and write the leaderboard.
 
@@ -65,7 +73,7 @@ def run(
     from perceptbench.datasets.manifest import find_manifest, manifests
     from perceptbench.datasets.readers.table import judgement_file
     from perceptbench.metrics.registry import catalogue, select
-    from perceptbench.reporting import run_folder
+    from perceptbench.reporting import formats, markdown, pictures, run_folder
 
     infos = select(metrics, catalogue())
     if datasets or files:
@@ -85,9 +93,12 @@ def run(
         resamples=resamples,
         command=shlex.join(["perceptbench", *sys.argv[1:]]),
     )
+    if with_pictures:
+        result.pictures = pictures.pictures(result, loaded)
     run_folder.write(result, folder)
-    click.echo(run_folder.report(result))
-    click.echo(f"Written to {folder}: scores, agreement, leaderboard, run.json")
+    click.echo(markdown.page(result))
+    formats.write(result, folder, FORMATS)
+    click.echo(f"Written to {folder}: leaderboard.html, .md, .csv, agreement, scores, run.json")
     for where, why in result.broken.items():
         click.echo(f"perceptbench: {where} {why}", err=True)
     if len(result.failures):

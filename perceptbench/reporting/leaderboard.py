@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER, Key, standing
+from perceptbench.agreement.ranking import PEOPLE, Key, standing
 
 
 @dataclass(frozen=True)
@@ -81,47 +81,13 @@ def leaderboard(
     return table.reset_index()[["rank", "metric", *table.columns[1:]]]
 
 
-def to_markdown(board: pd.DataFrame, columns: Sequence[Column]) -> str:
-    """The leaderboard as a padded Markdown table: value [low, high], the best in bold.
-
-    n stands in the last row: the number of judged items behind each figure.
-    """
-    arrows = [" ↓" if c.statistic in SMALLER_IS_BETTER else "" for c in columns]
-    header = ["#", "metric", "mean rank"]
-    header += [c.title + arrow for c, arrow in zip(columns, arrows, strict=True)]
-    best = {c: _best(board, c) for c in columns}
-    rows = []
-    for _, row in board.iterrows():
-        people = row["metric"] in PEOPLE
-        name = f"*{row['metric']}*" if people else row["metric"]
-        place = ["", name, ""] if people else [f"{row['rank']}", name, f"{row['mean_rank']:.1f}"]
-        rows.append(place + [_cell(row, c, best[c]) for c in columns])
-    counts = [board[f"{c.title} n"].max() for c in columns]
-    rows.append(["", "*n*", "", *(f"{int(n)}" if pd.notna(n) else "0" for n in counts)])
-    return format_table(header, rows)
-
-
-def _best(board: pd.DataFrame, column: Column) -> float:
-    values = board.loc[~board["metric"].isin(PEOPLE), column.title]
-    return values.min() if column.statistic in SMALLER_IS_BETTER else values.max()
-
-
-def _cell(row: pd.Series, column: Column, best: float) -> str:
-    value, low, high = (row[f"{column.title}{what}"] for what in ("", " low", " high"))
-    if pd.isna(value):
-        return "-"
-    text = f"{value:.3f}"
-    if value == best and row["metric"] not in PEOPLE:
-        text = f"**{text}**"
-    return f"{text} [no interval]" if pd.isna(low) else f"{text} [{low:.3f}, {high:.3f}]"
-
-
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table whose columns line up as plain text too."""
-    body = [[" ".join(str(cell).replace("|", "\\|").split()) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in [list(header), *body]) for i in range(len(header))]
-    rule = ["-" * width for width in widths]
-    lines = [list(header), rule, *body]
+    head, *body = [
+        [" ".join(str(cell).replace("|", "\\|").split()) for cell in row] for row in [header, *rows]
+    ]
+    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+    lines = [head, ["-" * width for width in widths], *body]
     padded = (
         "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
         for line in lines

@@ -2,10 +2,11 @@
 
 Conventions
 -----------
-``scores.parquet agreement.csv comparisons.csv leaderboard.csv leaderboard.md run.json`` and, for
-each judgement table, ``judgements/DATASET.SLICE.PROTOCOL.parquet`` (``... .observers.parquet``
-beside it where single observers are known). Nothing else is needed to make every report again:
-`read` restores what `write` stored, and writing that gives the same bytes.
+``scores.parquet agreement.csv comparisons.csv leaderboard.csv run.json``; for each judgement
+table, ``judgements/DATASET.SLICE.PROTOCOL.parquet`` (``... .observers.parquet`` beside it where
+single observers are known); ``pictures.parquet`` where small pictures were kept. Nothing else is
+needed to make every report again: `read` restores what `write` stored, and writing that gives
+the same bytes.
 """
 
 import json
@@ -22,13 +23,12 @@ import pandas as pd
 from perceptbench.agreement.evaluate import COMPARISON
 from perceptbench.datasets.judgements import Judgements
 from perceptbench.errors import DataError, UsageError, first_line
-from perceptbench.reporting.leaderboard import PEOPLE, Column, to_markdown
+from perceptbench.reporting.leaderboard import Column
 
-#: Failed pairs named in the report; ``run.json`` has them all.
-SHOWN_FAILURES = 20
 #: Scale of a metric -> power that makes it proportional to the perceived difference.
 STRESS_POWER = {"linear": 1.0, "squared": 0.5, "ordinal": None}
 FAILURE = ("dataset", "reference", "distorted", "reason")
+PICTURE = ("dataset", "image", "picture")
 #: Columns of the stored CSV files that hold words; an empty cell there is no missing number.
 WORDS = (
     "dataset", "slice", "metric", "statistic", "interval", "tier", "display", "note", "a", "b",
@@ -52,6 +52,8 @@ class Run:
     assumed : what had to be assumed of how the images were seen, in sentences.
     provenance : what else goes into ``run.json``: versions, datasets (fingerprint, folder),
         metrics (title, hash, trained_on, cost), device, seed, resamples.
+    pictures : ``dataset, image, picture`` (bytes of a PNG or JPEG file): small images of what
+        is disputed, for reports; may be empty.
     """
 
     scores: pd.DataFrame
@@ -64,6 +66,7 @@ class Run:
     broken: dict[str, str] = field(default_factory=dict)
     assumed: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    pictures: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PICTURE)))
 
     @property
     def complete(self) -> bool:
@@ -80,69 +83,20 @@ class Run:
         ]
 
 
-def report(result: Run) -> str:
-    """The leaderboard with everything needed to read it, as Markdown."""
-    table = result.agreement
-    lines = [to_markdown(result.board, result.columns)]
-    lines.append(
-        "Larger is better, but where there is an arrow (↓). In brackets: 95 % percentile interval "
-        f"of {result.provenance['resamples']:,} bootstrap resamples; n: number of judged items. "
-        "Mean rank: over datasets, each with one vote; an undefined figure (-) counts as last."
-    )
-    lines.append(
-        "*human*: mean p² + (1-p)², or one observer against the mean of the others; "
-        "*oracle*: mean max(p, 1-p), the best any metric can do.\n"
-    )
-    for column in result.columns:
-        here = column.rows(table)
-        first = here.iloc[0]
-        ceiling = "" if here["metric"].isin(PEOPLE).any() else "; no human ceiling is known"
-        lines.append(
-            f"- {column.title}: {first['display']}; resampled over {first['units']} units{ceiling}."
-        )
-    lines += _undefined(result)
-    lines += [f"- assumed: {what}." for what in result.assumed]
-    reasons = dict.fromkeys(result.skipped.values())
-    for why in reasons:
-        names = [name for name, reason in result.skipped.items() if reason == why]
-        lines.append(f"- skipped: {', '.join(names)}: {why}.")
-    lines += _failures(result)
-    record = result.provenance
-    lines.append(f"\nScored on {record['device']} in {record['precision']}, seed {record['seed']}.")
-    if record.get("command"):
-        lines.append(f"Made by `{record['command']}`.")
-    return "\n".join(lines) + "\n"
-
-
-def _undefined(result: Run) -> list[str]:
-    """Why each figure of the leaderboard that is not there is not there."""
-    lines = []
-    for column in result.columns:
-        rows = column.rows(result.agreement)
-        for row in rows[rows["value"].isna()].itertuples():
-            lines.append(f"- undefined: {row.metric} on {column.title}: {row.note}.")
-    return lines
-
-
-def _failures(result: Run) -> list[str]:
-    rows = result.failures.head(SHOWN_FAILURES).itertuples(index=False)
-    lines = [
-        f"- failed: {r.dataset}: pair ({r.reference}, {r.distorted}): {r.reason}" for r in rows
-    ]
-    more = len(result.failures) - len(lines)
-    return [*lines, f"- failed: {more:,} more pairs, all named in run.json"] if more else lines
-
-
 def write(result: Run, folder: Path) -> None:
     """Writes the files named above, ``run.json`` last.
 
     Each file is written beside its place and moved there, so that none is ever half written.
     """
-    _write(folder / "scores.parquet", lambda p: result.scores.to_parquet(p, index=False))
-    _write(folder / "agreement.csv", lambda p: result.agreement.to_csv(p, index=False))
-    _write(folder / "comparisons.csv", lambda p: result.comparisons.to_csv(p, index=False))
-    _write(folder / "leaderboard.csv", lambda p: result.board.to_csv(p, index=False))
-    _write(folder / "leaderboard.md", lambda p: p.write_text(report(result), encoding="utf-8"))
+    write_file(folder / "scores.parquet", lambda p: result.scores.to_parquet(p, index=False))
+    write_file(folder / "agreement.csv", lambda p: result.agreement.to_csv(p, index=False))
+    write_file(folder / "comparisons.csv", lambda p: result.comparisons.to_csv(p, index=False))
+    write_file(folder / "leaderboard.csv", lambda p: result.board.to_csv(p, index=False))
+    pictures = folder / "pictures.parquet"
+    if result.pictures.empty:
+        pictures.unlink(missing_ok=True)
+    else:
+        write_file(pictures, lambda p: result.pictures.to_parquet(p, index=False))
     (folder / "judgements").mkdir(exist_ok=True)
     record = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -154,7 +108,7 @@ def write(result: Run, folder: Path) -> None:
         "failures": result.failures.to_dict(orient="records"),
     }
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    _write(folder / "run.json", lambda p: p.write_text(text, encoding="utf-8"))
+    write_file(folder / "run.json", lambda p: p.write_bytes(text.encode()))
 
 
 def _write_judgements(part: Judgements, folder: Path) -> dict[str, Any]:
@@ -163,11 +117,11 @@ def _write_judgements(part: Judgements, folder: Path) -> dict[str, Any]:
     # What is no letter, digit or one of "_.-~" is escaped: a slice may be called "a/b".
     stem = "judgements/" + ".".join(quote(name, safe="") for name in names)
     table = part.table.assign(**{c: _words(part.table[c]) for c in _mixed(part.table)})
-    _write(folder / f"{stem}.parquet", lambda p: table.to_parquet(p, index=False))
+    write_file(folder / f"{stem}.parquet", lambda p: table.to_parquet(p, index=False))
     observers = part.observers
     if observers is not None:
         named = observers.rename(columns=str)
-        _write(folder / f"{stem}.observers.parquet", lambda p: named.to_parquet(p))
+        write_file(folder / f"{stem}.observers.parquet", lambda p: named.to_parquet(p))
     return {
         "dataset": part.dataset,
         "slice": part.slice,
@@ -211,6 +165,7 @@ def read(folder: Path) -> Run:
         raise DataError(f"{path}: cannot be read ({first_line(error)})") from None
     except KeyError as error:
         raise DataError(f"{path}: has no {error}; make the run again with this version") from None
+    pictures = folder / "pictures.parquet"
     return Run(
         _read(folder / "scores.parquet", pd.read_parquet),
         _read(folder / "agreement.csv", _read_csv),
@@ -222,6 +177,7 @@ def read(folder: Path) -> Run:
         broken,
         assumed,
         record,
+        *([_read(pictures, pd.read_parquet)] if pictures.is_file() else []),
     )
 
 
@@ -262,7 +218,7 @@ def _read(path: Path, reader: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
         raise DataError(f"{path}: cannot be read as a table ({first_line(error)})") from None
 
 
-def _write(path: Path, save: Callable[[Path], Any]) -> None:
+def write_file(path: Path, save: Callable[[Path], Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     save(temporary)
     temporary.replace(path)

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from perceptbench.reporting.leaderboard import Column, format_table, leaderboard, to_markdown
+from perceptbench.reporting.leaderboard import Column, format_table, leaderboard
 
 ONE = Column("one", "all", "2afc")
 TWO = [Column("two", "all", "srcc"), Column("two", "60ppd", "stress")]
@@ -40,17 +40,6 @@ def test_people_are_shown_but_take_no_rank():
     board = leaderboard(agreement(), [ONE])
     assert board.set_index("metric").loc["human", "one 2afc"] == 0.8
     assert board.set_index("metric").mean_rank["m"] == 1
-
-
-def test_the_markdown_table_has_intervals_n_and_the_best_in_bold():
-    text = to_markdown(leaderboard(agreement(), [ONE, *TWO]), [ONE, *TWO])
-    lines = text.splitlines()
-    assert len({len(line) for line in lines}) == 1
-    assert "**0.900** [0.850, 0.950]" in text and "**0.100** [0.050, 0.150]" in text
-    assert "two 60ppd stress ↓" in lines[0] and "*human*" in text
-    w = next(line for line in lines if "| w " in line)
-    assert " - " in w
-    assert lines[-1].split("|")[4].strip() == "10"
 
 
 def test_a_bar_in_a_cell_does_not_break_the_table():

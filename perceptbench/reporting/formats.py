@@ -1,0 +1,76 @@
+"""The report formats: a run in, files out; a format is one function, found by its entry point.
+
+The group ``perceptbench.reports`` may name, in any installed package, a function
+``(run) -> {file name: content}`` (`perceptbench.reporting.run_folder.Run` in; text or bytes
+out, names relative to the report's folder, ``/`` between folders). It reads tables only: no
+image, no torch, no clock, so that the same run gives the same bytes. Our own formats come
+through the same group, one file each beside this one.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from perceptbench.errors import DataError, UsageError, first_line, nearest
+from perceptbench.reporting.run_folder import Run, write_file
+
+GROUP = "perceptbench.reports"
+Format = Callable[[Run], Mapping[str, str | bytes]]
+
+
+def formats() -> dict[str, EntryPoint]:
+    """Every format by name; our own come first and cannot be taken by a plugin."""
+    points = sorted(
+        entry_points(group=GROUP), key=lambda p: (not p.value.startswith("perceptbench."), p.name)
+    )
+    found: dict[str, EntryPoint] = {}
+    for point in points:
+        found.setdefault(point.name, point)
+    return found
+
+
+def write(run: Run, folder: Path, names: Iterable[str] = ()) -> list[Path]:
+    """Writes a run's report files.
+
+    Parameters
+    ----------
+    run : what was found.
+    folder : an existing folder; files of the same names in it are replaced.
+    names : the formats; every one there is by default.
+
+    Returns
+    -------
+    The files written.
+
+    Raises
+    ------
+    UsageError : there is no such format.
+    DataError : a format of another package cannot be imported or raises; the others are written.
+    """
+    known = formats()
+    chosen = list(dict.fromkeys(names)) or list(known)
+    for name in chosen:
+        if name not in known:
+            hint = nearest(name, known)
+            raise UsageError(f"there is no report format {name!r}{hint}; known: {', '.join(known)}")
+    written, broken = [], []
+    for name in chosen:
+        point = known[name]
+        try:
+            files = point.load()(run)
+        except Exception as error:
+            if point.value.startswith("perceptbench."):
+                raise
+            broken.append(f"report format {name} ({point.value}) failed: {first_line(error)}")
+            continue
+        written += [_save(folder / file, content) for file, content in files.items()]
+    if broken:
+        raise DataError("; ".join(broken))
+    return written
+
+
+def _save(path: Path, content: str | bytes) -> Path:
+    data = content.encode() if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, lambda p: p.write_bytes(data))
+    return path

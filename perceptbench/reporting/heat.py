@@ -1,0 +1,144 @@
+"""Heat maps: agreement by distortion (or any other slice), and by layer and distance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+import pandas as pd
+
+from perceptbench.agreement.ranking import SMALLER_IS_BETTER
+from perceptbench.reporting.run_folder import Run
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """One cell: its text, how strong its colour is (0 to 1, 1 best), and what it says on asking."""
+
+    text: str
+    share: float
+    title: str
+    best: bool = False
+
+    @property
+    def deep(self) -> bool:
+        """Whether the colour is so strong that the text must be light."""
+        return self.share > 0.55
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """A table whose cells are coloured by value.
+
+    Attributes
+    ----------
+    title, note : what it shows, how to read it.
+    corner : what the rows are.
+    columns : their names.
+    rows : (index of the metric or None, name, one cell or None a column).
+    """
+
+    title: str
+    note: str
+    corner: str
+    columns: list[str]
+    rows: list[tuple[int | None, str, list[HeatCell | None]]]
+
+
+def slice_maps(run: Run, metrics: Sequence[str]) -> list[HeatMap]:
+    """One map a dataset and statistic that was taken slice by slice; rows in leaderboard order."""
+    ranked = {(c.dataset, c.slice) for c in run.columns}
+    table = run.agreement
+    keys = zip(table["dataset"], table["slice"], strict=True)
+    within = table[[key not in ranked for key in keys]]
+    maps = []
+    for (dataset, statistic), rows in within.groupby(["dataset", "statistic"], sort=False):
+        values = rows.pivot_table(
+            index="metric", columns="slice", values="value", sort=False, dropna=False
+        )
+        slices = list(dict.fromkeys(rows["slice"]))
+        values = values.reindex(index=[m for m in metrics if m in values.index], columns=slices)
+        n = rows.groupby("slice", sort=False)["n"].max()
+        smaller = statistic in SMALLER_IS_BETTER
+        maps.append(
+            HeatMap(
+                f"{dataset}: {statistic}",
+                "Smaller is better." if smaller else "Larger is better.",
+                "metric",
+                [f"{name} ({int(n[name])})" for name in slices],
+                [
+                    (metrics.index(m), m, line)
+                    for m, line in zip(values.index, _shade(values, smaller), strict=True)
+                ],
+            )
+        )
+    return maps
+
+
+def layer_maps(run: Run, metrics: Sequence[str]) -> list[HeatMap]:
+    """One map a figure and backbone that was read one layer at a time with several distances."""
+    taps = pd.DataFrame(
+        [(m, *tap) for m in metrics if (tap := single_tap(run.provenance["metrics"].get(m, {})))],
+        columns=["metric", "backbone", "layer", "distance"],
+    )
+    maps = []
+    for backbone, here in taps.groupby("backbone", sort=True):
+        if here["layer"].nunique() < 2:
+            continue
+        here = here.drop_duplicates(["layer", "distance"])
+        for column in run.columns:
+            rows = column.rows(run.agreement).set_index("metric")["value"]
+            found = here.assign(value=rows.reindex(here["metric"]).to_numpy())
+            values = found.pivot(index="layer", columns="distance", values="value")
+            values = values.reindex(index=sorted(values.index, key=_depth))
+            if not values.notna().any(axis=None):
+                continue
+            smaller = column.statistic in SMALLER_IS_BETTER
+            lines = _shade(values, smaller)
+            note = "Rows from the input down; " + ("smaller" if smaller else "larger")
+            maps.append(
+                HeatMap(
+                    f"{backbone} on {column.title}", f"{note} is better.", "layer",
+                    list(values.columns),
+                    [(None, str(m), line) for m, line in zip(values.index, lines, strict=True)],
+                )
+            )  # fmt: skip
+    return maps
+
+
+def single_tap(record: dict[str, Any]) -> tuple[str, str, str] | None:
+    """(backbone, layer, distance) of a loss that reads one layer, from its entry in run.json."""
+    loss = record.get("loss") or {}
+    taps = loss.get("tap", [])
+    if len(taps) != 1 or "backbone" not in loss:
+        return None
+    backbone = loss["backbone"]
+    weights = "" if backbone.get("weights", "imagenet") == "imagenet" else backbone["weights"]
+    name = f"{backbone['name']} {weights}".strip()
+    return name, taps[0]["layer"], taps[0]["distance"]
+
+
+def _depth(layer: str) -> tuple[tuple[int, int | str], ...]:
+    """Sorts ``features.10`` after ``features.9``."""
+    return tuple((0, int(p)) if p.isdigit() else (1, p) for p in layer.split("."))
+
+
+def _shade(values: pd.DataFrame, smaller: bool) -> list[list[HeatCell | None]]:
+    """Cells coloured from the worst to the best value of the whole map."""
+    known = values.to_numpy(float)
+    flat = known[~pd.isna(known)]
+    low, high = (flat.min(), flat.max()) if len(flat) else (0.0, 1.0)
+    best = low if smaller else high
+    lines = []
+    for metric, row in zip(values.index, known, strict=True):
+        line: list[HeatCell | None] = []
+        for name, value in zip(values.columns, row, strict=True):
+            if isnan(value):
+                line.append(None)
+                continue
+            share = (value - low) / (high - low) if high > low else 0.5
+            share = round(float(1 - share if smaller else share), 3)
+            title = f"{metric}, {name}: {value:.3f}"
+            line.append(HeatCell(f"{value:.2f}", share, title, best=value == best))
+        lines.append(line)
+    return lines

@@ -1,0 +1,368 @@
+"""The report to look at: ``leaderboard.html``, one file that opens from disk without a network.
+
+The template, its style and its script lie in ``page/``. The page shows its tables without
+JavaScript; the script, which is allowed by its hash and nothing else, adds what answers a hand.
+Numbers meant for the script stand in the page as JSON.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import floor, isnan, log10
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from perceptbench.agreement.ranking import SMALLER_IS_BETTER
+from perceptbench.reporting import cells, notes
+from perceptbench.reporting.cells import Cell
+from perceptbench.reporting.heat import HeatMap, layer_maps, slice_maps
+from perceptbench.reporting.items import judged
+from perceptbench.reporting.leaderboard import Column
+from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.strips import Images, disputed_strips, item_sets
+
+PAGE = Path(__file__).parent / "page"
+
+
+def render(run: Run) -> dict[str, str]:
+    """The page of a run."""
+    environment = Environment(
+        loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    script = (PAGE / "page.js").read_text(encoding="utf-8")
+    context = _context(run)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = environment.get_template("page.html").render(
+        script=Markup(script),
+        script_hash=digest,
+        style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
+        **context,
+    )
+    return {"leaderboard.html": page}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A horizontal axis in per cent of its width; right is always better.
+
+    Attributes
+    ----------
+    low, high : the values at its ends.
+    backwards : whether the larger value stands left.
+    """
+
+    low: float
+    high: float
+    backwards: bool
+
+    def place(self, value: float) -> float:
+        """Where a value stands, 0 to 100."""
+        share = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
+        return 100 * (1 - share if self.backwards else share)
+
+    def at(self, value: float) -> str:
+        """The same as ``12.34%``."""
+        return f"{self.place(value):.2f}%"
+
+    def start(self, cell: Cell) -> str:
+        """Left end of a cell's interval."""
+        return f"{min(self.place(cell.low), self.place(cell.high)):.2f}%"
+
+    def width(self, cell: Cell) -> str:
+        """Width of a cell's interval."""
+        return f"{abs(self.place(cell.high) - self.place(cell.low)):.2f}%"
+
+    @property
+    def ticks(self) -> list[dict[str, str]]:
+        """Four to six round values: where each stands, and its text."""
+        rough = (self.high - self.low) / 5
+        power = 10.0 ** floor(log10(rough))
+        step = next(k * power for k in (1, 2, 5, 10) if k * power >= rough * 0.999)
+        places = max(0, -floor(log10(step) + 1e-9))
+        first = -floor(-self.low / step + 1e-9)
+        last = floor(self.high / step + 1e-9)
+        values = [k * step for k in range(first, last + 1)]
+        return [{"at": self.at(v), "label": f"{v:.{places}f}"} for v in values]
+
+
+def _axis(column: Column, shown: Sequence[Cell]) -> Axis:
+    ends = [v for c in shown if c.defined for v in (c.value, c.low, c.high) if not isnan(v)]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    margin = 0.04 * (high - low) or 0.05
+    return Axis(low - margin, high + margin, column.statistic in SMALLER_IS_BETTER)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One column of the leaderboard, as the page needs it."""
+
+    column: Column
+    n: str
+    axis: Axis
+    dataset_index: int
+    human: Cell | None
+    ranked: list[tuple[int, str, Cell]] = field(default_factory=list)
+    people: list[tuple[str, Cell]] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """``modelfest 120ppd 2afc``."""
+        return self.column.title
+
+    @property
+    def where(self) -> str:
+        """``modelfest 120ppd``."""
+        parts = (self.column.dataset, self.column.slice)
+        return " ".join(part for part in parts if part != "all")
+
+    @property
+    def statistic(self) -> str:
+        """``2afc``."""
+        return self.column.statistic
+
+    @property
+    def smaller(self) -> bool:
+        """Whether smaller is better."""
+        return self.column.statistic in SMALLER_IS_BETTER
+
+
+def _figures(run: Run, board: Sequence[cells.Row]) -> list[Figure]:
+    datasets = list(dict.fromkeys(column.dataset for column in run.columns))
+    found = []
+    for i, (column, n) in enumerate(zip(run.columns, cells.counts(run), strict=True)):
+        smaller = column.statistic in SMALLER_IS_BETTER
+        metrics = [row for row in board if not row.people]
+        ranked = [(k, row.metric, row.cells[i]) for k, row in enumerate(metrics)]
+        ranked = [entry for entry in ranked if entry[2].defined]
+        ranked.sort(key=lambda entry: entry[2].value if smaller else -entry[2].value)
+        people = [(row.metric, row.cells[i]) for row in board if row.people]
+        people = [entry for entry in people if entry[1].defined]
+        axis = _axis(column, [row.cells[i] for row in board])
+        human = dict(people).get("human")
+        index = datasets.index(column.dataset)
+        found.append(Figure(column, f"{n:,}", axis, index, human, ranked, people))
+    return found
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One column of the leaderboard that is about the whole, not about one figure.
+
+    Attributes
+    ----------
+    key : for sorting; a name of lower-case letters.
+    name, title : the column's heading, and what it means.
+    column : of the board table.
+    decimals : shown.
+    first : ``up`` or ``down``: the order of the first click.
+    """
+
+    key: str
+    name: str
+    title: str
+    column: str
+    decimals: int
+    first: str = "up"
+
+
+STANDINGS = (Standing("mean", "mean rank", "over datasets, each with one vote", "mean_rank", 1),)
+
+
+def _context(run: Run) -> dict[str, Any]:
+    board = cells.rows(run)
+    by_metric = run.board.set_index("metric").to_dict(orient="index")
+    metrics = [row.metric for row in board if not row.people]
+    figures = _figures(run, board)
+    records = run.provenance.get("metrics", {})
+    tables = judged(run, metrics)
+    images = Images(run)
+    groups = [group for items in tables if (group := disputed_strips(items, images))]
+    sets = item_sets(run, tables, images)
+    costs = _costs(metrics, records)
+    data = {
+        "metrics": _metric_data(board, records),
+        "figures": [_figure_data(figure, metrics) for figure in figures],
+        "items": sets,
+        "images": images.known,
+        "start": _start(metrics),
+    }
+    maps, layers = slice_maps(run, metrics), layer_maps(run, metrics)
+    return {
+        "title": ", ".join(dict.fromkeys(c.dataset for c in run.columns)),
+        "lead": _lead(run, board),
+        "facts": _facts(run, board),
+        "sections": _sections(maps, layers),
+        "about": ABOUT | {"cost": COST if costs else NO_COST},
+        "metrics": metrics,
+        "datasets": list(dict.fromkeys(column.dataset for column in run.columns)),
+        "standings": STANDINGS,
+        "figures": figures,
+        "board": [
+            _board_row(row, by_metric[row.metric], records.get(row.metric, {}))
+            for row in board
+            if not row.people
+        ],
+        "people": [row for row in board if row.people],
+        "item_sets": [items["title"] for items in sets],
+        "maps": maps,
+        "layers": layers,
+        "costs": costs,
+        "disputed": groups,
+        "reading": notes.reading(run),
+        "figure_notes": list(notes.figures(run).items()),
+        "missing": notes.missing(run),
+        "about_metrics": [_about_metric(name, records.get(name, {})) for name in metrics],
+        "provenance": notes.provenance(run),
+        "command": run.provenance.get("command", ""),
+        "data": _json(data),
+    }
+
+
+def _json(data: object) -> Markup:
+    """JSON that may stand in a script element: no ``<`` in it, NaN refused."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for mark in "<>&\u2028\u2029":
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return Markup(text)
+
+
+ABOUT = {
+    "leaderboard": "Every metric against what people said. Under each figure its 95 % interval, "
+    "drawn and in numbers; the green band is where people themselves stand. Select two metrics, "
+    "A and B, above or in a row, to follow them through the page.",
+    "intervals": "The same figures, each in its own order. A dot is the figure on all items, the "
+    "line its 95 % bootstrap interval, the green band the interval of the human ceiling. Right is "
+    "better everywhere.",
+    "compare": "The difference of A and B on the very same resamples, which is sharper than "
+    "comparing two intervals.",
+    "scatter": "What the metric says of an item against what people said of it.",
+    "slices": "Agreement within each kind of distortion; the number of judged items in brackets. "
+    "Darker is better.",
+    "layers": "Losses that read one layer with one distance: which layer, which distance?",
+    "disputed": "Where the metrics contradict each other although people are clear.",
+}
+COST = (
+    "A loss is paid for at every training step. Measured in this run on its own device, "
+    "forward pass only."
+)
+NO_COST = "This run recorded no cost of its metrics."
+
+
+def _sections(maps: Sequence[HeatMap], layers: Sequence[HeatMap]) -> list[tuple[str, str]]:
+    known = {
+        "leaderboard": "Leaderboard", "intervals": "Intervals", "compare": "Compare",
+        "scatter": "Scatter", "slices": "Distortions" if maps else "",
+        "layers": "Layers" if layers else "", "cost": "Cost", "disputed": "Disputed",
+        "notes": "Notes",
+    }  # fmt: skip
+    return [(key, name) for key, name in known.items() if name]
+
+
+def _lead(run: Run, board: Sequence[cells.Row]) -> str:
+    """The page in two sentences."""
+    metrics = [row for row in board if not row.people]
+    first = [row.metric for row in metrics if row.rank == 1]
+    datasets = list(dict.fromkeys(column.dataset for column in run.columns))
+    where = datasets[0] if len(datasets) == 1 else f"{len(datasets)} datasets"
+    verb = "stands" if len(first) == 1 else "stand"
+    return (
+        f"{_and(first)} {verb} first of {len(metrics)} metrics on {where}, by mean rank. "
+        "Read the order with its error bars: most intervals overlap."
+    )
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _facts(run: Run, board: Sequence[cells.Row]) -> list[tuple[str, str]]:
+    judged_items = {
+        (c.dataset, c.slice): n for c, n in zip(run.columns, cells.counts(run), strict=True)
+    }
+    facts = [
+        ("metrics", f"{sum(not row.people for row in board):,}"),
+        ("datasets", f"{len({c.dataset for c in run.columns}):,}"),
+        ("judged items", f"{sum(judged_items.values()):,}"),
+        ("pairs scored", f"{len(run.scores):,}"),
+    ]
+    created = str(run.provenance.get("created", ""))[:10]
+    return [*facts, ("scored on", created)] if created else facts
+
+
+def _board_row(
+    row: cells.Row, board: Mapping[Any, Any], record: Mapping[str, Any]
+) -> dict[str, Any]:
+    standings = [
+        {
+            "key": s.key,
+            "value": board[s.column],
+            "interval": "",
+            "text": f"{board[s.column]:.{s.decimals}f}",
+        }
+        for s in STANDINGS
+    ]
+    loss = record.get("loss") or {}
+    words = (row.metric, record.get("title", ""), (loss.get("backbone") or {}).get("name", ""))
+    return {
+        "metric": row.metric,
+        "rank": row.rank,
+        "title": record.get("title", ""),
+        "words": " ".join(words).lower(),
+        "standings": standings,
+        "cells": row.cells,
+    }
+
+
+def _start(metrics: Sequence[str]) -> list[int]:
+    """The two metrics shown first: the leader, and pixel MSE or else the second."""
+    other = metrics.index("mse") if "mse" in metrics[1:] else min(1, len(metrics) - 1)
+    return [0, other]
+
+
+def _metric_data(board: Sequence[cells.Row], records: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = []
+    for row in board:
+        cost = (records.get(row.metric) or {}).get("cost") or {}
+        if not row.people:
+            found.append(
+                {
+                    "name": row.metric,
+                    "mean_rank": row.mean_rank,
+                    "seconds": cost.get("seconds_per_pair"),
+                    "parameters": cost.get("parameters"),
+                }
+            )
+    return found
+
+
+def _figure_data(figure: Figure, metrics: Sequence[str]) -> dict[str, Any]:
+    values = {name: cell.value for _, name, cell in figure.ranked}
+    return {
+        "title": figure.title,
+        "smaller": figure.smaller,
+        "value": [values.get(name) for name in metrics],
+        "paired": None,
+    }
+
+
+def _costs(metrics: Sequence[str], records: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the cost table, cheapest first; empty where no cost is known."""
+    found = []
+    for index, name in enumerate(metrics):
+        cost = (records.get(name) or {}).get("cost") or {}
+        seconds, parameters = cost.get("seconds_per_pair"), cost.get("parameters")
+        if seconds is not None:
+            count = "–" if parameters is None else f"{parameters:,}"
+            found.append((seconds, {"metric": index, "name": name, "parameters": count,
+                                    "time": f"{1e3 * seconds:.3g} ms"}))  # fmt: skip
+    return [row for _, row in sorted(found, key=lambda entry: entry[0])]
+
+
+def _about_metric(name: str, record: Mapping[str, Any]) -> dict[str, str]:
+    return {"name": name, **{key: record.get(key, "") for key in ("title", "citation", "hash")}}

@@ -1,0 +1,93 @@
+"""Several runs as one: their tables one below the other, their leaderboard made anew."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from perceptbench.errors import UsageError
+from perceptbench.reporting import run_folder
+from perceptbench.reporting.leaderboard import leaderboard
+from perceptbench.reporting.run_folder import Run
+
+#: What makes a metric the same metric; its cost may differ from machine to machine.
+IDENTITY = ("hash", "loss", "metric", "options")
+
+
+def read(folders: Sequence[Path]) -> Run:
+    """The run in one folder, or those of several as one.
+
+    Raises
+    ------
+    UsageError : no run in a folder; a dataset in two of them; one name for two metrics.
+    DataError : a file of a run is missing or cannot be read.
+    """
+    runs = {str(folder): run_folder.read(folder) for folder in folders}
+    if len(runs) == 1:
+        return next(iter(runs.values()))
+    _check_datasets(runs)
+    _check_metrics(runs)
+    every = list(runs.values())
+    merged = Run(
+        scores=_stack(run.scores for run in every),
+        agreement=_stack(run.agreement for run in every),
+        board=pd.DataFrame(),
+        judgements=[part for run in every for part in run.judgements],
+        skipped={name: why for run in every for name, why in run.skipped.items()},
+        failures=_stack(run.failures for run in every),
+        comparisons=_stack(run.comparisons for run in every),
+        broken={where: why for run in every for where, why in run.broken.items()},
+        assumed=list(dict.fromkeys(what for run in every for what in run.assumed)),
+        provenance=_provenance(every),
+        pictures=_stack(run.pictures for run in every),
+    )
+    merged.board = leaderboard(merged.agreement, merged.columns)
+    return merged
+
+
+def _stack(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(list(tables), ignore_index=True)
+
+
+def _check_datasets(runs: dict[str, Run]) -> None:
+    seen: dict[str, str] = {}
+    for folder, run in runs.items():
+        for name in dict.fromkeys(part.dataset for part in run.judgements):
+            if name in seen:
+                raise UsageError(
+                    f"dataset {name} is in {seen[name]} and in {folder}; "
+                    "runs reported together need distinct datasets"
+                )
+            seen[name] = folder
+
+
+def _check_metrics(runs: dict[str, Run]) -> None:
+    seen: dict[str, tuple[str, dict[str, Any]]] = {}
+    for folder, run in runs.items():
+        for name, record in run.provenance.get("metrics", {}).items():
+            identity = {key: record[key] for key in IDENTITY if key in record}
+            first, known = seen.setdefault(name, (folder, identity))
+            if known != identity:
+                raise UsageError(
+                    f"metric {name} of {first} is not metric {name} of {folder}: "
+                    "one name for two configurations; rename one and run it again"
+                )
+
+
+def _provenance(runs: Sequence[Run]) -> dict[str, Any]:
+    """Tables by name put together; of everything else, the distinct values."""
+    merged: dict[str, Any] = {}
+    for key in dict.fromkeys(key for run in runs for key in run.provenance):
+        values = [run.provenance[key] for run in runs if key in run.provenance]
+        if all(isinstance(value, dict) for value in values):
+            merged[key] = {}
+            for value in values:
+                for name, entry in value.items():
+                    known = merged[key].setdefault(name, entry)
+                    if known != entry and isinstance(entry, str):
+                        merged[key][name] = f"{known}, {entry}"
+        else:
+            distinct = [v for i, v in enumerate(values) if v not in values[:i]]
+            merged[key] = distinct[0] if len(distinct) == 1 else distinct
+    return merged

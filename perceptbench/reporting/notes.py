@@ -1,0 +1,68 @@
+"""What must stand under a leaderboard: how to read it, what is missing and why, where it is from.
+
+Every sentence is plain text; each format marks it up and escapes it in its own way.
+"""
+
+from perceptbench.agreement.ranking import PEOPLE
+from perceptbench.reporting.run_folder import Run
+
+#: Failed pairs named in a report; ``run.json`` has them all.
+SHOWN_FAILURES = 20
+
+
+def reading(run: Run) -> list[str]:
+    """How to read the figures."""
+    resamples = run.provenance["resamples"]
+    return [
+        "Larger is better, but where there is an arrow (↓). In brackets: 95 % percentile interval "
+        f"of {resamples:,} bootstrap resamples; n: number of judged items. "
+        "Mean rank: over datasets, each with one vote; an undefined figure (-) counts as last.",
+        "human: mean p² + (1-p)², or one observer against the mean of the others; "
+        "oracle: mean max(p, 1-p), the best any metric can do.",
+    ]
+
+
+def figures(run: Run) -> dict[str, str]:
+    """Figure -> how the images were shown, what was resampled, whether a ceiling is known."""
+    found = {}
+    for column in run.columns:
+        here = column.rows(run.agreement)
+        first = here.iloc[0]
+        ceiling = "" if here["metric"].isin(PEOPLE).any() else "; no human ceiling is known"
+        found[column.title] = f"{first['display']}; resampled over {first['units']} units{ceiling}."
+    return found
+
+
+def missing(run: Run) -> list[tuple[str, str]]:
+    """(kind, sentence) of all that is not there: undefined, assumed, skipped, failed."""
+    notes = []
+    for column in run.columns:
+        rows = column.rows(run.agreement)
+        for row in rows[rows["value"].isna()].itertuples():
+            notes.append(("undefined", f"{row.metric} on {column.title}: {row.note}."))
+    notes += [("assumed", f"{what}.") for what in run.assumed]
+    for why in dict.fromkeys(run.skipped.values()):
+        names = [name for name, reason in run.skipped.items() if reason == why]
+        notes.append(("skipped", f"{', '.join(names)}: {why}."))
+    for r in run.failures.head(SHOWN_FAILURES).itertuples(index=False):
+        notes.append(("failed", f"{r.dataset}: pair ({r.reference}, {r.distorted}): {r.reason}"))
+    more = len(run.failures) - SHOWN_FAILURES
+    if more > 0:
+        notes.append(("failed", f"{more:,} more pairs, all named in run.json"))
+    return notes
+
+
+def provenance(run: Run) -> list[str]:
+    """Where the numbers come from: device, versions, data, weights, command."""
+    record = run.provenance
+    lines = [f"Scored on {record['device']} in {record['precision']}, seed {record['seed']}."]
+    versions = record.get("versions", {})
+    if versions:
+        lines.append(f"Versions: {', '.join(f'{p} {v}' for p, v in versions.items())}.")
+    prints = {name: d["fingerprint"][:12] for name, d in record.get("datasets", {}).items()}
+    if prints:
+        lines.append(f"Data (sha256): {', '.join(f'{n} {p}' for n, p in prints.items())}.")
+    weights = record.get("weights_sha256", {})
+    if weights:
+        lines.append(f"Weights (sha256): {', '.join(f'{n} {d[:12]}' for n, d in weights.items())}.")
+    return lines

@@ -1,0 +1,158 @@
+"""Judged items as the HTML page needs them: scatter points, and image strips of disputed ones."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from perceptbench.reporting.items import Items, answer, disputed, ranks
+from perceptbench.reporting.run_folder import Run
+
+#: Disputed items shown of each judgement table.
+DISPUTED = 8
+#: Numbers in the scatter plots of one page, and points of one plot: for the file's size.
+NUMBERS, MOST_POINTS, LEAST_POINTS = 200_000, 1500, 200
+PEOPLE_TITLE = {
+    "p_b": "share of people who find b closer",
+    "p_same": "share of people who see no difference",
+    "quality": "quality as people rate it",
+    "impairment": "impairment as people rate it",
+}
+
+
+class Images:
+    """The images a page names, each once.
+
+    Attributes
+    ----------
+    known : ``{key, picture}`` of each, picture a data URI or None; a page counts them by place.
+    """
+
+    def __init__(self, run: Run) -> None:
+        table = run.pictures
+        keys = zip(table["dataset"], table["image"], strict=True)
+        self._pictures = dict(zip(keys, table["picture"], strict=True))
+        self._places: dict[tuple[str, str], int] = {}
+        self.known: list[dict[str, str | None]] = []
+
+    def place(self, dataset: str, key: str) -> int:
+        """The image's place in `known`."""
+        if (dataset, key) not in self._places:
+            self._places[dataset, key] = len(self.known)
+            picture = self._pictures.get((dataset, key))
+            self.known.append({"key": key, "picture": picture and data_uri(picture)})
+        return self._places[dataset, key]
+
+
+def data_uri(picture: bytes) -> str:
+    """A PNG or JPEG file as a data URI."""
+    kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+
+
+def item_sets(run: Run, tables: Sequence[Items], images: Images) -> list[dict[str, Any]]:
+    """The points of the scatter plots, one entry a judgement table.
+
+    Tables of many items are thinned evenly: the page says how many it shows.
+    """
+    budget = NUMBERS // max(1, sum(len(items.metrics) for items in tables))
+    most = min(MOST_POINTS, max(LEAST_POINTS, budget))
+    return [_item_set(run, items, images, most) for items in tables]
+
+
+def _item_set(run: Run, items: Items, images: Images, most: int) -> dict[str, Any]:
+    total = len(items.images)
+    shown = np.arange(total) if total <= most else np.arange(most) * total // most
+    part = items.part
+    thinned = f" ({most:,} of {total:,} items shown)" if total > most else ""
+    return {
+        "title": items.title + thinned,
+        "protocol": part.protocol,
+        "answer": answer(items.part),
+        "people_title": PEOPLE_TITLE[answer(items.part)],
+        "roles": list(items.images.columns),
+        "rows": [
+            [images.place(part.dataset, key) for key in row]
+            for row in items.images.iloc[shown].itertuples(index=False)
+        ],
+        "people": [_rounded(v) for v in items.people[shown]],
+        "signal": [[_rounded(v) for v in column] for column in items.signal[shown].T],
+        "told": [_told(run, items, metric) for metric in items.metrics],
+        "curves": [None for _ in items.metrics],
+    }
+
+
+def _rounded(value: float) -> float | None:
+    """Four significant digits: finer than a pixel of a plot."""
+    return float(f"{value:.4g}") if np.isfinite(value) else None
+
+
+def _told(run: Run, items: Items, metric: str) -> str:
+    """``srcc 0.384 [0.029, 0.663]``: the figures of the leaderboard for a metric on one table."""
+    said = []
+    for column in run.columns:
+        if (column.dataset, column.slice) != (items.part.dataset, items.part.slice):
+            continue
+        if column.statistic not in items.part.statistics:
+            continue
+        rows = column.rows(run.agreement)
+        row = rows[rows["metric"] == metric]
+        if len(row) and row["value"].notna().item():
+            low, high = row["low"].item(), row["high"].item()
+            said.append(f"{column.statistic} {row['value'].item():.3f} [{low:.3f}, {high:.3f}]")
+    return ", ".join(said)
+
+
+def disputed_strips(items: Items, images: Images) -> dict[str, Any] | None:
+    """The most disputed items of one judgement table; None where there are none."""
+    strips = [_strip(items, item, images) for item in disputed(items, DISPUTED)]
+    return {"title": items.title, "strips": strips} if strips else None
+
+
+def _strip(items: Items, item: int, images: Images) -> dict[str, Any]:
+    keys = items.images.iloc[item]
+    return {
+        "images": [
+            {"role": role, "name": key, "place": images.place(items.part.dataset, key)}
+            for role, key in keys.items()
+        ],
+        "people": _people_say(items, item),
+        "sides": _sides_2afc(items, item) if items.part.protocol == "2afc" else _sides(items, item),
+    }
+
+
+def _people_say(items: Items, item: int) -> str:
+    value = items.people[item]
+    if answer(items.part) == "p_b":
+        side, share = ("b", value) if value >= 0.5 else ("a", 1 - value)
+        return f"{share:.0%} of people find {side} closer to the reference"
+    if answer(items.part) == "p_same":
+        return f"{value:.0%} of people see no difference"
+    badness = items.people if answer(items.part) == "impairment" else -items.people
+    worse = (badness > badness[item]).sum()
+    return (
+        f"people: {answer(items.part)} {value:.3g}; they find {worse:,} of the "
+        f"{len(badness) - 1:,} other items less alike"
+    )
+
+
+def _sides_2afc(items: Items, item: int) -> list[dict[str, Any]]:
+    signal = items.signal[item]
+    sides = (("find a closer:", signal < 0), ("find b closer:", signal > 0),
+             ("see no difference:", signal == 0))  # fmt: skip
+    return [_side(items, title, np.flatnonzero(which)) for title, which in sides if which.any()]
+
+
+def _sides(items: Items, item: int) -> list[dict[str, Any]]:
+    rank = ranks(items.signal)[item]
+    order = np.argsort(rank, kind="stable")
+    known = [int(i) for i in order if np.isfinite(rank[i])]
+    thirds = (("among the most alike:", [i for i in known if rank[i] < 1 / 3]),
+              ("in the middle:", [i for i in known if 1 / 3 <= rank[i] <= 2 / 3]),
+              ("among the least alike:", [i for i in known if rank[i] > 2 / 3]))  # fmt: skip
+    return [_side(items, title, which) for title, which in thirds if which]
+
+
+def _side(items: Items, title: str, which: Iterable[int]) -> dict[str, Any]:
+    return {"title": title, "metrics": [{"index": int(i), "name": items.metrics[i]} for i in which]}

@@ -1,0 +1,48 @@
+"""Several runs as one report."""
+
+import pytest
+
+from perceptbench.errors import UsageError
+from perceptbench.reporting import markdown, merge, run_folder
+
+
+@pytest.fixture
+def stored(make_run, tmp_path):
+    """Writes a run: its folder."""
+
+    def write(name, **options):
+        (tmp_path / name).mkdir()
+        run_folder.write(make_run(**options), tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+def test_tables_are_put_together_and_ranked_anew(stored):
+    one = stored("one")
+    two = stored("two", datasets=("more", "again"), seed=1)
+    merged = merge.read([one, two])
+    assert len(merged.columns) == 6 and set(merged.board["metric"]) >= {"good", "fair", "bad"}
+    assert merged.board["mean_rank"].min() == pytest.approx(1.0)
+    assert len(merged.agreement) == 2 * len(run_folder.read(one).agreement)
+    assert len(merged.pictures) == 2 * 48
+    page = markdown.page(merged)
+    assert "again aaaaaaaaaaaa" in page and "choices cccccccccccc" in page
+    assert "of 100 bootstrap resamples" in page
+
+
+def test_one_run_is_itself(stored):
+    one = stored("one")
+    assert merge.read([one]).board.equals(run_folder.read(one).board)
+
+
+def test_a_dataset_in_two_runs_and_one_name_for_two_metrics_are_named(stored, make_run, tmp_path):
+    one, two = stored("one"), stored("two")
+    with pytest.raises(UsageError, match=r"dataset ratings is in .*one and in .*two"):
+        merge.read([one, two])
+    other = make_run(("more", "again"))
+    other.provenance["metrics"]["good"]["hash"] = "another"
+    (tmp_path / "other").mkdir()
+    run_folder.write(other, tmp_path / "other")
+    with pytest.raises(UsageError, match=r"metric good of .*one is not metric good of .*other"):
+        merge.read([one, tmp_path / "other"])
