@@ -2,18 +2,23 @@
 
 import hashlib
 import importlib.util
+import io
 import shutil
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from perceptbench.datasets.download import How, fetch, verify
 from perceptbench.datasets.expectations import Expectation, violations
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.judgements import value_column
 from perceptbench.datasets.load import check, find_layout, load_dataset, read_dataset
 from perceptbench.datasets.manifest import find_manifest, manifests
+from perceptbench.datasets.transfer import Patience
 from perceptbench.errors import DataError, UsageError
 
 # Tests are no package: the helper beside this file is loaded by its path.
@@ -81,6 +86,64 @@ def test_a_form_is_known_and_read_to_the_last_number(miniature, tmp_path):
         for column in COLUMNS[part.protocol]:
             assert all((folder / key).is_file() for key in part.table[column])
     assert dataset.load(dataset.judgements[0].table.iloc[0][COLUMNS[part.protocol][0]]).ndim == 3
+
+
+def packed(folder, name):
+    """The files below `folder` in the kind of archive that a name asks for."""
+    out = io.BytesIO()
+    if name.endswith(".zip") or name.endswith(".rar"):  # nothing here can write a .rar
+        with zipfile.ZipFile(out, "w") as archive:
+            for path in sorted(folder.rglob("*")):
+                archive.write(path, path.relative_to(folder))
+    else:
+        mode = "w" if name.endswith(".tar") else "w:gz"
+        with tarfile.open(fileobj=out, mode=mode) as archive:
+            archive.add(folder, ".")
+    return out.getvalue()
+
+
+def served(miniature, source, folder, server):
+    """Puts a miniature on the server as the archives and files of a source."""
+    archives = [a for a in find_manifest(miniature.dataset).archive if a.source == source]
+    loose = {path.name: path for path in folder.rglob("*") if path.is_file()}
+    for archive in archives:
+        where = f"{miniature.dataset}/{archive.path}"
+        if not archive.unpack:
+            if archive.path not in loose:
+                pytest.skip("the miniature has not all files of the source")
+            server.files[where] = loose[archive.path].read_bytes()
+            loose[archive.path].unlink()
+    for archive in (a for a in archives if a.unpack):
+        server.files[where := f"{miniature.dataset}/{archive.path}"] = packed(folder, archive.path)
+        server.cut[where] = [len(server.files[where]) // 2]
+    # The checksums and sizes are those of the real archives.
+    known = {"size": None, "sha256": "", "md5": ""}
+    return [archive.model_copy(update=known) for archive in archives]
+
+
+@pytest.mark.parametrize("miniature", MINIATURES, ids=str)
+def test_a_form_is_fetched_from_its_source_and_read(miniature, server, tmp_path, monkeypatch):
+    """From a server that drops every connection once."""
+    manifest = guarded(miniature.dataset)
+    sources = {archive.source for archive in manifest.archive}
+    source = miniature.layout.lower().split(",")[0]
+    source = source if source in sources else "owner"
+    if source not in sources or miniature.layout == "VQMTCrossVal":
+        pytest.skip("nobody serves this form")
+    archives = served(miniature, source, build(miniature, tmp_path / "built"), server)
+    monkeypatch.setattr("perceptbench.datasets.download.require", lambda name: None)
+    how = How(
+        accept=lambda terms: True, password=lambda archive: "any", say=lambda text: None,
+        mirror=server.url, source=source, patience=Patience(pause=0.01),
+    )  # fmt: skip
+    home = tmp_path / "cache" / "datasets"
+    folder = fetch(manifest.name, archives, home, terms=manifest.terms, how=how)
+    assert verify(manifest.name, archives, home) == []
+    dataset = load_dataset(manifest, None, tmp_path / "cache")
+    got = found(dataset, miniature.columns)
+    for key, rows in miniature.rows.items():
+        assert same(got[key], rows), (key, got[key], rows)
+    assert dataset.folder.is_relative_to(folder)
 
 
 def renamed(folder, target):
