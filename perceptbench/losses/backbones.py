@@ -241,9 +241,11 @@ class Backbone(nn.Module):
         self.network, self.taps, self.frozen = network, tuple(taps), frozen
         self.input = input or network.default
         split = {tap: split_scale(tap) for tap in taps}
-        self.nodes = {tap: network.node(name) for tap, (name, _) in split.items()}
-        self.scales = {tap: scale for tap, (_, scale) in split.items()}
-        inner = [node for node in dict.fromkeys(self.nodes.values()) if node != IMAGE]
+        self.reads = {tap: (network.node(name), scale) for tap, (name, scale) in split.items()}
+        #: The network's own name of each tap, at its input scale.
+        self.nodes = {tap: at_scale(node, scale) for tap, (node, scale) in self.reads.items()}
+        self.scales = tuple(dict.fromkeys(scale for _, scale in self.reads.values()))
+        inner = [node for node in dict.fromkeys(n for n, _ in self.reads.values()) if node != IMAGE]
         self.trunk: nn.Module | None = None
         if inner:
             self.trunk = network.reader(inner).requires_grad_(not frozen)
@@ -258,7 +260,7 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Activations by tap, each (N, C, H', W'), for images (N, 1 or 3, H, W) in [0, 1]."""
         found: dict[str, Tensor] = {}
-        for scale in dict.fromkeys(self.scales.values()):
+        for scale in self.scales:
             found |= self._read(self.input.scaled(images, scale), scale)
         return {tap: found[tap] for tap in self.taps}
 
@@ -274,8 +276,8 @@ class Backbone(nn.Module):
             at = self.trunk(ready)
         return {
             tap: images if node == IMAGE else _as_map(at[node], tap, self.network, len(images))
-            for tap, node in self.nodes.items()
-            if self.scales[tap] == scale
+            for tap, (node, own) in self.reads.items()
+            if own == scale
         }
 
     def train(self, mode: bool = True) -> "Backbone":

@@ -323,7 +323,7 @@ def _check_heads(loss: FeatureLoss) -> None:
     if not headed:
         return
     side = max(64, *(loss.backbone.input.crop or (0, 0)))
-    side = math.ceil(side / min(loss.backbone.scales.values()))
+    side = math.ceil(side / min(loss.backbone.scales))
     with torch.inference_mode():
         at = loss.backbone(torch.zeros(1, 3, side, side))
     for number in headed:
@@ -429,14 +429,13 @@ def resolve(config: LossConfig, loss: FeatureLoss | Composite, base: Path = Path
 
 def _resolved_input(backbone: Backbone) -> dict[str, Any]:
     """Without the kernel where nothing is resized."""
-    resized = backbone.input.resize != "none" or set(backbone.scales.values()) != {1}
+    resized = backbone.input.resize != "none" or backbone.scales != (1.0,)
     return backbone.input.model_dump(mode="json", exclude=set() if resized else {"kernel"})
 
 
 def _resolved_tap(row: TapRow, loss: FeatureLoss, number: int) -> dict[str, Any]:
     """One row with the network's own name of the layer and a digest of the head."""
-    layer = at_scale(loss.backbone.nodes[row.layer], loss.backbone.scales[row.layer])
-    given: dict[str, Any] = {"layer": layer, "weight": row.weight}
+    given: dict[str, Any] = {"layer": loss.backbone.nodes[row.layer], "weight": row.weight}
     given["distance"] = row.distance
     if row.distance in POWERS:
         given["reduction"] = row.reduction or REDUCTIONS[0]

@@ -9,6 +9,7 @@ import torch
 from perceptbench.errors import DataError, UsageError
 from perceptbench.losses import Backbone, FeatureLoss, Term, load_loss, load_network
 from perceptbench.losses.config import (
+    BackboneTable,
     LossConfig,
     Networks,
     build_loss,
@@ -207,3 +208,36 @@ def test_errors_of_building_name_the_file_and_a_loss_cannot_name_itself(tmp_path
         load_loss_text(tmp_path, text + '[[tap]]\nlayer = "relu9"\ndistance = "l2"\n')
     with pytest.raises(UsageError, match=r"x\.toml: is a composite loss and no term of another"):
         load_loss_text(tmp_path, '[[term]]\nloss = "x.toml"\n')
+
+
+PYRAMID = {"name": "steerable-pyramid"}
+OCTAVE = {"layer": "octave1", "distance": "l2"}
+
+
+def pyramid_hash(**keys):
+    return hash_of({"backbone": {**PYRAMID, **keys}, "tap": [OCTAVE]})
+
+
+def test_a_formulas_options_change_the_hash_and_what_it_has_not_is_refused():
+    plain = pyramid_hash()
+    assert plain == pyramid_hash(octaves=5, orientations=4, colour="ycbcr", response="magnitude")
+    others = [{"octaves": 4}, {"orientations": 6}, {"colour": "rgb"}, {"response": "real"}]
+    assert len({plain, *(pyramid_hash(**keys) for keys in others)}) == 5
+    for key, value in {"weights": "random", "seed": 1, "pooling": "average"}.items():
+        with pytest.raises(UsageError, match=f"steerable-pyramid takes no `{key}`: its keys are"):
+            pyramid_hash(**{key: value})
+    with pytest.raises(UsageError, match="small-cnn takes no `octaves`: a key of steerable-py"):
+        parse_loss({**GOOD, "backbone": {**NETWORK, "octaves": 3}}, "mine.toml")
+    with pytest.raises(UsageError, match="colour is one of ycbcr, rgb, grey, not 'lab'"):
+        pyramid_hash(colour="lab")
+    with pytest.raises(UsageError, match=r"no tap 'octave6'; did you mean octave"):
+        hash_of({"backbone": PYRAMID, "tap": [{**OCTAVE, "layer": "octave6"}]})
+
+
+def test_equal_pyramids_are_one_network():
+    networks = Networks()
+    first, same, other = (
+        networks.get(BackboneTable(**PYRAMID, **keys))
+        for keys in ({}, {"octaves": 5}, {"octaves": 4})
+    )
+    assert first is same is not other and not networks.sha256
