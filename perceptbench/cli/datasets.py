@@ -44,8 +44,10 @@ def list_datasets() -> None:
 
     rows = []
     for m in manifests().values():
-        counts = ", ".join(f"{k} {e.items:,}" for k, e in m.expect.items() if e.items)
-        rows.append((m.name, counts, m.images, _origin(m), m.title))
+        counts = {key: e.items for key, e in m.expect.items() if e.items}
+        whole = {key: n for key, n in counts.items() if key.startswith("all/")} or counts
+        shown = ", ".join(f"{key} {n:,}" for key, n in whole.items())
+        rows.append((m.name, shown, m.images, _origin(m), m.title))
     header = ("dataset", "slice/protocol: judgements", "images", "from", "title")
     click.echo(format_table(header, rows), nl=False)
 
@@ -128,8 +130,10 @@ def download(
     from perceptbench.datasets.locate import data_home, find_copy
 
     def accept(terms: str) -> bool:
+        if not accept_terms and not sys.stdin.isatty():
+            return False  # the error shows them
         click.echo(f"Terms: {terms}", err=True)
-        return accept_terms or (sys.stdin.isatty() and click.confirm("Accept them?", err=True))
+        return accept_terms or click.confirm("Accept them?", err=True)
 
     def ask(archive: str) -> str:
         if password or not sys.stdin.isatty():

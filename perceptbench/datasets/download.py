@@ -190,11 +190,12 @@ def fetch(
                 with lockfile.changed(home, name) as entry:
                     entry.source = source
                 return folder
+    # The reasons of the sources before the last were said when the next one's turn came.
+    reason = reasons[-1] if reasons else "nothing of it can be downloaded"
     by_hand = f"; see {homepage}" if homepage else ""
     raise DataError(
-        f"dataset {name}: {'; '.join(reasons) or 'nothing of it can be downloaded'}{by_hand}. "
-        f"A copy you have: `perceptbench datasets link {name} FOLDER`; "
-        "archives you have: --mirror FOLDER"
+        f"dataset {name}: {reason}{by_hand}. A copy you have: `perceptbench datasets link {name} "
+        "FOLDER`; archives you have: --mirror FOLDER"
     )
 
 

@@ -58,9 +58,10 @@ def tiny(server, tmp_path, monkeypatch):
 def test_a_set_is_downloaded_found_and_verified(cli, server, tiny, tmp_path):
     home = tmp_path / "data"
     code, output, errors = cli("datasets", "download", "tiny", "--data-dir", home)
-    assert code == 2 and "Terms: For the good of all." in errors and not server.requests
+    assert code == 2 and "'For the good of all.'" in errors and not server.requests
     code, output, errors = cli("datasets", "download", "tiny", "--data-dir", home, "--accept-terms")
     assert code == 0 and output == f"tiny: {home / 'tiny'}\n", errors
+    assert "Terms: For the good of all." in errors
     assert "trusted on first use" in errors and str(home / "perceptbench-lock.json") in errors
     for command in ("download", "where", "verify"):
         code, output, errors = cli("datasets", command, "tiny", "--data-dir", home)
