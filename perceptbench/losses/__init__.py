@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from perceptbench.losses.gan import Adversarial, FeatureMatching
     from perceptbench.losses.inputs import Input
     from perceptbench.losses.networks import small_cnn, small_discriminator
+    from perceptbench.losses.nlpd import NLPD
     from perceptbench.losses.pixel import PixelLoss
+    from perceptbench.losses.pyramid import SteerablePyramid
 
 _HOME = {
+    "NLPD": "nlpd",
     "Adversarial": "gan",
     "Backbone": "backbones",
     "Composite": "composite",
@@ -29,6 +32,7 @@ _HOME = {
     "FeatureMatching": "gan",
     "Input": "inputs",
     "PixelLoss": "pixel",
+    "SteerablePyramid": "pyramid",
     "Term": "feature_loss",
     "load_loss": "config",
     "load_network": "backbones",
@@ -36,6 +40,7 @@ _HOME = {
     "small_discriminator": "networks",
 }
 __all__ = [
+    "NLPD",
     "Adversarial",
     "Backbone",
     "Composite",
@@ -43,6 +48,7 @@ __all__ = [
     "FeatureMatching",
     "Input",
     "PixelLoss",
+    "SteerablePyramid",
     "Term",
     "load_loss",
     "load_network",

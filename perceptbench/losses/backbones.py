@@ -180,16 +180,26 @@ def _build(build: str, options: dict[str, Any]) -> nn.Module:
     if ":" not in build:
         model: nn.Module = getattr(torchvision.models, build)(weights=None, **options)
         return model
-    path, _, attribute = build.partition(":")
+    return own_module("backbone", build, options)
+
+
+def own_module(kind: str, name: str, options: dict[str, Any]) -> nn.Module:
+    """What the callable of ``module:callable`` returns.
+
+    Raises
+    ------
+    UsageError : it cannot be had, or is no nn.Module; says of which `kind` it was to be.
+    """
+    path, _, attribute = name.partition(":")
     try:
         model = getattr(importlib.import_module(path), attribute)(**options)
     except PerceptbenchError:
         raise
     except Exception as error:  # a user's own code
         reason = f"{type(error).__name__}: {error}"
-        raise UsageError(f"backbone {build} cannot be built ({reason})") from None
+        raise UsageError(f"{kind} {name} cannot be built ({reason})") from None
     if not isinstance(model, nn.Module):
-        raise UsageError(f"backbone {build} gives {type(model).__name__}, not a torch.nn.Module")
+        raise UsageError(f"{kind} {name} gives {type(model).__name__}, not a torch.nn.Module")
     return model
 
 

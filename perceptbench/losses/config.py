@@ -35,11 +35,15 @@ A feature loss names a network and one row a tap; a composite loss one row a ter
     layers = ["relu1"]        # these taps of
     backbone = { name = "small-discriminator", weights = "random" }
 
+    module = "mine:Loss"      # instead of all these: a callable that returns a module, which maps
+                              # images (x, y) to (N,), as nlpd.NLPD does
+
 ``detach_target = true`` (of a feature loss) and ``frozen = false`` (of a backbone) concern training
 only. Paths are relative to the file's own folder.
 """
 
 import hashlib
+import inspect
 import json
 import math
 import tomllib
@@ -60,7 +64,7 @@ from pydantic import (
 from torch import nn
 
 from perceptbench.errors import DataError, UsageError, unknown
-from perceptbench.losses.backbones import Backbone, Network, at_scale, load_network
+from perceptbench.losses.backbones import Backbone, Network, at_scale, load_network, own_module
 from perceptbench.losses.composite import Composite
 from perceptbench.losses.distances import POWERS, REDUCTIONS, distance
 from perceptbench.losses.feature_loss import FeatureLoss, Term
@@ -152,15 +156,22 @@ class LossConfig(_Table):
     tap: tuple[TapRow, ...] = ()
     detach_target: bool = False
     term: tuple[TermRow, ...] = ()
+    module: str | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> "LossConfig":
+        if self.module is not None:
+            if self.model_fields_set != {"module"}:
+                raise ValueError("has a key `module` beside other keys; the module is all there is")
+            return self
         if self.term and (self.tap or self.backbone or self.input):
             raise ValueError(
                 "has rows [[term]] beside a network; put the network into its own file"
             )
         if not self.term and not (self.tap and self.backbone):
-            raise ValueError("needs a table [backbone] and rows [[tap]], or rows [[term]]")
+            raise ValueError(
+                "needs a table [backbone] and rows [[tap]], or rows [[term]], or a key `module`"
+            )
         return self
 
 
@@ -230,8 +241,8 @@ def build_loss(
     base: Path = Path(),
     source: str = "loss",
     **options: bool,
-) -> FeatureLoss | Composite:
-    """The module a configuration stands for.
+) -> nn.Module:
+    """The module a configuration stands for: a FeatureLoss, a Composite, or the one it names.
 
     Parameters
     ----------
@@ -254,7 +265,9 @@ def build_loss(
 
 def _build(
     config: LossConfig, networks: Networks, base: Path, options: dict[str, bool]
-) -> FeatureLoss | Composite:
+) -> nn.Module:
+    if config.module is not None:
+        return own_module("loss", config.module, options)
     if config.term:
         parts: dict[str, tuple[float, nn.Module]] = {}
         for number, row in enumerate(config.term):
@@ -371,9 +384,7 @@ def read_part(name: str, base: Path = Path()) -> tuple[LossConfig, Path]:
     return config, folder
 
 
-def load_loss(
-    name: str, weights_dir: str | Path | None = None, **options: bool
-) -> FeatureLoss | Composite:
+def load_loss(name: str, weights_dir: str | Path | None = None, **options: bool) -> nn.Module:
     """A preset by its name, or the loss in a TOML file, ready to train with.
 
     Parameters
@@ -392,7 +403,7 @@ def load_loss(
     return build_loss(config, networks, folder, name, **options)
 
 
-def resolve(config: LossConfig, loss: FeatureLoss | Composite, base: Path = Path()) -> dict:
+def resolve(config: LossConfig, loss: nn.Module, base: Path = Path()) -> dict[str, Any]:
     """Everything that decides the numbers of a loss, every default filled in.
 
     Names of taps are those of the network, taps and terms of weight 0 are left out, weights of
@@ -403,13 +414,16 @@ def resolve(config: LossConfig, loss: FeatureLoss | Composite, base: Path = Path
         for row, part in zip(config.term, loss.parts, strict=True):
             what = row.model_dump(mode="json", exclude={"weight"}, exclude_none=True)
             what["weights"] = _digest(part.state_dict())
-            if row.loss is not None and isinstance(part, (FeatureLoss, Composite)):
+            if row.loss is not None:
                 nested, folder = read_part(row.loss, base)
                 what = {"loss": resolve(nested, part, folder)}
             rows.append({"weight": row.weight, **what})
         rows = [row for row in rows if row["weight"]]
         return {"code": CODE_VERSION, "term": sorted(rows, key=_canonical)}
-    assert config.backbone is not None
+    if config.module is not None:
+        found = {"module": config.module, "weights": _digest(loss.state_dict())}
+        return {"code": CODE_VERSION, **found, **_own_code(loss)}
+    assert config.backbone is not None and isinstance(loss, FeatureLoss)
     taps = [_resolved_tap(row, loss, n) for n, row in enumerate(_live(config))]
     trunk = loss.backbone.trunk
     options = config.backbone.options() if trunk is not None else {}
@@ -425,6 +439,17 @@ def resolve(config: LossConfig, loss: FeatureLoss | Composite, base: Path = Path
         "input": _resolved_input(loss.backbone),
         "tap": sorted(taps, key=_canonical),
     }
+
+
+def _own_code(loss: nn.Module) -> dict[str, str]:
+    """A digest of a user's own code; that of this package has its CODE_VERSION."""
+    if type(loss).__module__.startswith("perceptbench."):
+        return {}
+    try:
+        source = inspect.getsource(inspect.getmodule(loss) or type(loss))
+    except (OSError, TypeError):  # has none to read
+        source = ""
+    return {"source": hashlib.sha256(source.encode()).hexdigest()[:16]}
 
 
 def _resolved_input(backbone: Backbone) -> dict[str, Any]:

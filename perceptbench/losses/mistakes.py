@@ -31,6 +31,8 @@ def mistakes(config: LossConfig, base: Path = Path()) -> list[str]:
     """
     if config.term:
         return _of_terms(config, base)
+    if config.module is not None:
+        return [_only_perceptual()]
     assert config.backbone is not None
     # The weights do not matter here, only the shapes.
     table = config.backbone

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 GROUP = "perceptbench.metrics"
 #: The top-level keys of a loss file that make the loss itself.
-LOSS_KEYS = ("backbone", "input", "tap", "detach_target", "term")
+LOSS_KEYS = ("backbone", "input", "tap", "detach_target", "term", "module")
 
 
 class MetricInfo(BaseModel):

@@ -1,0 +1,127 @@
+"""Normalised Laplacian pyramid distance: local means subtracted, local contrast divided by.
+
+Laparra, Balle, Berardino, Simoncelli, Electronic Imaging 2016(16),
+doi:10.2352/ISSN.2470-1173.2016.16.HVEI-103, with the parameters of the authors' own program
+(https://www.cns.nyu.edu/~lcv/NLPyr/NLP_dist.m), which they fitted to undistorted photographs.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from perceptbench.colour import luma
+
+#: Smallest image side for which six levels can be reflected at their borders.
+MIN_SIZE = 33
+#: What each level's contrast is normalised by: a constant, and weights of the magnitudes of its
+#: neighbours as (rows down, columns right, weight).
+LEVELS: tuple[tuple[float, tuple[tuple[int, int, float], ...]], ...] = (
+    (0.0248, ((-1, 0, 0.1011), (0, -1, 0.1493), (0, 1, 0.1460), (0, 2, 0.0072), (1, 0, 0.1015))),
+    (0.0185, ((-1, 0, 0.0757), (0, -1, 0.1986), (0, 1, 0.1846), (1, 0, 0.0837))),
+    (0.0179, ((-1, 0, 0.0477), (0, -1, 0.2138), (0, 1, 0.2243), (1, 0, 0.0467))),
+    (0.0191, ((0, -1, 0.2503), (0, 1, 0.2616))),
+    (0.0220, ((0, -1, 0.2598), (0, 1, 0.2552))),
+    (0.2782, ((0, -1, 0.2215), (0, 1, 0.0717))),
+)
+#: The binomial filter that levels are blurred with, along rows and columns.
+BLUR = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+
+
+class NLPD(nn.Module):
+    """The mean over six levels of the root mean squared difference of normalised coefficients.
+
+    On luma (Rec. 601). Values are those of ``plenoptic.metric.nlpd``, but that nothing is added
+    under the root: identical images have distance 0, and there the gradient is 0.
+
+    Parameters
+    ----------
+    mean : whether `forward` returns the batch's mean instead of (N,).
+    detach_target : whether no gradient goes to `y`.
+
+    Examples
+    --------
+    >>> x = torch.rand(2, 3, 48, 64)
+    >>> NLPD()(x, x)
+    tensor([0., 0.])
+    """
+
+    def __init__(self, *, mean: bool = False, detach_target: bool = False) -> None:
+        super().__init__()
+        self.mean, self.detach_target = mean, detach_target
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Distances (N,) of images x and y, (N, 1 or 3, H, W) in [0, 1].
+
+        Raises
+        ------
+        ValueError : an image side below 33 pixels.
+        """
+        if self.detach_target:
+            y = y.detach()
+        # Both at once: half the calls, and a level of either is as large as of the other.
+        levels = normalised_laplacian_pyramid(torch.cat([x, y]))
+        apart = [
+            (level[: len(x)] - level[len(x) :]).square().flatten(1).mean(1) for level in levels
+        ]
+        total = torch.stack([_root(square) for square in apart]).mean(0)
+        return total.mean() if self.mean else total
+
+
+def normalised_laplacian_pyramid(images: Tensor) -> list[Tensor]:
+    """Six levels of images (N, 1 or 3, H, W), finest first, each (N, 1, H / 2^k, W / 2^k)."""
+    level = luma(images) if images.shape[1] == 3 else images
+    # Divisions of small differences: half precision would be noise.
+    level = level.float() if level.itemsize < 4 else level
+    if min(level.shape[2:]) < MIN_SIZE:
+        height, width = level.shape[2:]
+        raise ValueError(
+            f"the normalised Laplacian pyramid needs {MIN_SIZE} pixels a side, an image has "
+            f"{width} x {height}"
+        )
+    found = []
+    for number in range(len(LEVELS)):
+        if number < len(LEVELS) - 1:
+            below = _halved(level)
+            found.append(_normalised(level - _doubled(below, level.shape[2:]), number))
+            level = below
+    return [*found, _normalised(level, len(LEVELS) - 1)]
+
+
+def _normalised(level: Tensor, number: int) -> Tensor:
+    """Coefficients over a constant plus the weighted magnitudes of their neighbours."""
+    constant, neighbours = LEVELS[number]
+    kernel = level.new_zeros(1, 1, 5, 5)
+    for down, right, weight in neighbours:
+        kernel[..., 2 + down, 2 + right] = weight
+    return level / (constant + F.conv2d(level.abs(), kernel, padding=2))
+
+
+def _halved(level: Tensor) -> Tensor:
+    """Blurred, every second row and column of it."""
+    blur = level.new_tensor(BLUR)
+    rows = F.conv2d(F.pad(level, (0, 0, 2, 2), "reflect"), blur.view(1, 1, 5, 1), stride=(2, 1))
+    return F.conv2d(F.pad(rows, (2, 2, 0, 0), "reflect"), blur.view(1, 1, 1, 5), stride=(1, 2))
+
+
+def _doubled(level: Tensor, size: torch.Size) -> Tensor:
+    """Twice as many rows and columns, the new ones zero, then blurred to the same mean."""
+    for dim, side in ((2, size[0]), (3, size[1])):
+        level = _doubled_along(level, dim, side)
+    return level
+
+
+def _doubled_along(level: Tensor, dim: int, side: int) -> Tensor:
+    """The blur, taken apart for the places that were there and those that are new."""
+    count = level.shape[dim]
+    before, after = level.narrow(dim, 1, 1), level.narrow(dim, count - 2, 1)
+    wide = torch.cat([before, level, after], dim)
+    left, right = wide.narrow(dim, 0, count), wide.narrow(dim, 2, count)
+    old, new = (left + 6 * level + right) / 8, (level + right) / 2
+    both = torch.stack([old, new], dim + 1).flatten(dim, dim + 1)
+    return both.narrow(dim, 0, side)
+
+
+def _root(square: Tensor) -> Tensor:
+    """Root with derivative 0, not infinity, at 0."""
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
