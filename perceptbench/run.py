@@ -92,7 +92,12 @@ def run(
         resamples=resamples,
         seed=seed,
         stress_power=power,
-        in_domain=in_domain(names, {m.info.name: m.info.trained_on for m in metrics}),
+        in_domain={
+            name: found | {m for d in datasets if d.name == name for m in d.in_domain}
+            for name, found in in_domain(
+                names, {m.info.name: m.info.trained_on for m in metrics}
+            ).items()
+        },
     )
     table = found.table
     _explain(table, notes)
@@ -198,6 +203,7 @@ def _provenance(
             d.name: {
                 "fingerprint": d.fingerprint(),
                 "folder": None if d.folder is None else str(d.folder),
+                "left_out": list(d.left_out),
             }
             for d in datasets
         },

@@ -167,14 +167,17 @@ def download(
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @data_dir
 @options.cache_dir
-def verify_datasets(names: tuple[str, ...], data_dir: Path | None, cache_dir: Path | None) -> None:
+@options.allow_missing
+def verify_datasets(
+    names: tuple[str, ...], data_dir: Path | None, cache_dir: Path | None, allow_missing: bool
+) -> None:
     """Check the copies here, file by file and table by table; names what is missing or wrong.
 
     \b
     perceptbench datasets verify tid2013 --data-dir data
     """
     from perceptbench.datasets.download import verify
-    from perceptbench.datasets.load import check
+    from perceptbench.datasets.load import MISSING, check
     from perceptbench.datasets.locate import data_home
 
     cache = cache_dir or options.user_cache()
@@ -190,11 +193,66 @@ def verify_datasets(names: tuple[str, ...], data_dir: Path | None, cache_dir: Pa
         problems += check(manifest, folder)
         for problem in problems:
             click.echo(f"{manifest.name}: {problem}")
+        if allow_missing:
+            problems = [problem for problem in problems if not problem.startswith(MISSING)]
         if problems:
             raise DataError(f"dataset {manifest.name}: {len(problems)} problems, named above")
         click.echo(f"{manifest.name}: in order")
 
     _each(names, examine)
+
+
+@datasets.command("conform")
+@click.argument("name")
+@click.argument("run", type=FILE, required=False, metavar="[RUN]")
+def conform(name: str, run: Path | None) -> None:
+    """Compare a run's figures for dataset NAME with those that others published.
+
+    RUN is the run's folder, or an agreement table. [default: the newest folder in runs]
+
+    \b
+    perceptbench run tid2013 -m psnr -o runs/first
+    perceptbench datasets conform tid2013 runs/first
+    """
+    from perceptbench.datasets.conformance import ABSENT, OUT, conformance
+    from perceptbench.datasets.judgements import read_table
+    from perceptbench.datasets.manifest import find_manifest
+    from perceptbench.reporting.leaderboard import format_table
+
+    manifest = find_manifest(name)
+    path = run or _newest_run()
+    path = path / "agreement.csv" if path.is_dir() else path
+    table = read_table(path)
+    missing = {"dataset", "slice", "metric", "statistic", "value"}.difference(table)
+    if missing:
+        raise DataError(f"{path}: no column {', '.join(sorted(missing))}")
+    table = table[table["dataset"] == name]
+    if table.empty:
+        raise DataError(f"{path}: has no figures of dataset {name}")
+    found = conformance(manifest.published, table)
+    here = found[found["verdict"] != ABSENT]
+    shown = here.assign(
+        ours=here["ours"].map("{:.4f}".format),
+        published=here["published"].map("{:.4f}".format),
+        difference=here["difference"].map("{:+.4f}".format),
+        tolerance=here["tolerance"].map("{:g}".format).replace("nan", ""),
+    )
+    click.echo(format_table([str(c) for c in shown], shown.to_numpy().tolist()), nl=False)
+    absent = sorted(set(found["metric"]) - set(here["metric"]))
+    click.echo(
+        f"{len(here)} of {len(found)} published figures are in {path}"
+        + (f"; none of {', '.join(absent)}" if absent else "")
+    )
+    outside = int((found["verdict"] == OUT).sum())
+    if outside:
+        raise DataError(f"dataset {name}: {outside} figures are out of tolerance, named above")
+
+
+def _newest_run() -> Path:
+    folders = [path.parent for path in Path("runs").glob("*/agreement.csv")]
+    if not folders:
+        raise UsageError("there is no run in the folder runs; name one")
+    return max(folders, key=lambda folder: (folder / "agreement.csv").stat().st_mtime)
 
 
 @datasets.command("where")

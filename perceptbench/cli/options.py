@@ -22,6 +22,14 @@ cache_dir: Decorator = click.option(
     "--cache-dir", type=FILE, metavar="DIR", envvar="PERCEPTBENCH_CACHE",
     help="Where downloads and finished distances are kept. [default: the user's cache folder]",
 )  # fmt: skip
+allow_missing: Decorator = click.option(
+    "--allow-missing", is_flag=True,
+    help="Leave out judgements whose images are not there, and say which.",
+)  # fmt: skip
+dataset_options: Decorator = click.option(
+    "--option", "dataset_options", multiple=True, metavar="NAME=VALUE",
+    help="How a dataset is read, as `datasets show` lists it (kernel=bicubic). May repeat.",
+)  # fmt: skip
 
 
 class _Size(click.ParamType):

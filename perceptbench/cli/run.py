@@ -36,6 +36,8 @@ FORMATS = ("md", "html")
 @options.weights_dir
 @options.cache_dir
 @options.scoring
+@options.allow_missing
+@options.dataset_options
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 @click.option(
     "--resamples", default=2000, show_default=True, type=click.IntRange(100),
@@ -54,6 +56,8 @@ def run(
     data_dir: Path | None,
     weights_dir: Path | None,
     cache_dir: Path | None,
+    allow_missing: bool,
+    dataset_options: tuple[str, ...],
     scoring: "Options",
     seed: int,
     resamples: int,
@@ -69,7 +73,7 @@ def run(
     perceptbench run material-appearance --data-dir data --weights-dir weights
     """
     from perceptbench import run as pipeline
-    from perceptbench.datasets.load import load_dataset
+    from perceptbench.datasets.load import load_dataset, parse_options
     from perceptbench.datasets.manifest import find_manifest, manifests
     from perceptbench.datasets.readers.table import judgement_file
     from perceptbench.metrics.registry import catalogue, select
@@ -81,7 +85,20 @@ def run(
     else:
         chosen = [manifest for manifest in manifests().values() if manifest.embedded]
     cache = cache_dir or options.user_cache()
-    loaded = [load_dataset(manifest, data_dir, cache) for manifest in chosen]
+    given = parse_options(dataset_options, chosen)
+    loaded = [
+        load_dataset(
+            manifest,
+            data_dir,
+            cache,
+            options={k: v for k, v in given.items() if k in manifest.option},
+            allow_missing=allow_missing,
+        )
+        for manifest in chosen
+    ]
+    for dataset in loaded:
+        for sentence in dataset.left_out:
+            click.echo(f"perceptbench: dataset {dataset.name}: left out: {sentence}", err=True)
     loaded += [judgement_file(path, images) for path in files]
     folder = run_folder.create(out)
     result = pipeline.run(

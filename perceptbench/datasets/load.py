@@ -1,7 +1,7 @@
 """A manifest and a folder in, a checked Dataset out."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from perceptbench.errors import DataError, UsageError, nearest
 
 #: Missing images named in an error; `datasets verify` names all.
 SHOWN = 5
+#: How `check` begins the line of an image that is not there.
+MISSING = "missing: "
 
 
 def load_dataset(
@@ -87,13 +89,35 @@ def read_dataset(
     return replace(found.dataset, left_out=(*found.incomplete, sentence))
 
 
+def parse_options(texts: Sequence[str], chosen: Sequence[Manifest]) -> dict[str, str]:
+    """``NAME=VALUE`` as the user typed it, for datasets one of which must have the option.
+
+    Raises
+    ------
+    UsageError : not of this form, or no dataset chosen has the option.
+    """
+    known = sorted({name for manifest in chosen for name in manifest.option})
+    given = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"option {text!r} is not of the form NAME=VALUE")
+        if name not in known:
+            raise UsageError(
+                f"no dataset chosen has an option {name!r}{nearest(name, known)}; "
+                f"there are: {', '.join(known) or 'none'}"
+            )
+        given[name] = value
+    return given
+
+
 def check(manifest: Manifest, folder: Path | None = None) -> list[str]:
     """What is missing from a copy or wrong with it, each by name; empty where all is well."""
     try:
         found = _examine(manifest, folder, {})
     except DataError as error:
         return [str(error)]
-    return [*found.wrong, *found.incomplete, *(f"missing: {name}" for name in found.unresolved)]
+    return [*found.wrong, *found.incomplete, *(MISSING + name for name in found.unresolved)]
 
 
 @dataclass(frozen=True)
