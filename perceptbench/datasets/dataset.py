@@ -25,6 +25,7 @@ class Dataset:
     load : image key -> float32 tensor (3, H, W) in [0, 1], sRGB-coded; raises DataError
         where there is no such image.
     folder : where the keys are relative paths of image files; None for computed images.
+    in_domain : metrics that were trained or tuned on it.
     left_out : what of the dataset is not in the tables because this copy lacks it, in sentences.
     """
 
@@ -32,6 +33,7 @@ class Dataset:
     judgements: tuple[Judgements, ...]
     load: Callable[[str], torch.Tensor]
     folder: Path | None = None
+    in_domain: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
+
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.download import fetch
 from perceptbench.datasets.expectations import Expectation, violations
@@ -148,18 +150,22 @@ def _examine(manifest: Manifest, folder: Path | None, options: Mapping[str, str]
         table = validate(part.table, f"dataset {manifest.name}, {key}")
         if "distortion" in table:
             table["distortion"] = table["distortion"].replace(manifest.distortions)
-        expect = expected.pop(key, Expectation())
-        guard = Expectation(levels=expect.levels)
-        wrong += [f"{key}: {what}" for what in violations(table, guard)]
-        if as_published:
-            rest = expect.model_copy(update={"levels": None})
-            incomplete += [f"{key}: {what}" for what in violations(table, rest)]
+        for name in list(expected):
+            rows = _rows(part, table, name)
+            if rows is None:
+                continue
+            expect = expected.pop(name)
+            guard = Expectation(levels=expect.levels)
+            wrong += [f"{name}: {what}" for what in violations(rows, guard)]
+            if as_published:
+                rest = expect.model_copy(update={"levels": None})
+                incomplete += [f"{name}: {what}" for what in violations(rows, rest)]
         judged += len(table)
         if files is not None and manifest.images == "files":
-            rows = len(table)
+            before = len(table)
             table, names = resolve(table, PROTOCOLS[part.protocol][1], files)
             unresolved.update(dict.fromkeys(names))
-            lost += rows - len(table)
+            lost += before - len(table)
         observers = part.observers
         if observers is not None:
             observers = observers.loc[table.index].reset_index(drop=True)
@@ -167,8 +173,27 @@ def _examine(manifest: Manifest, folder: Path | None, options: Mapping[str, str]
         parts.append(replace(part, table=table, observers=observers))
     if as_published:
         incomplete += [f"{key}: not in this copy" for key, e in expected.items() if not e.optional]
-    dataset = replace(dataset, judgements=tuple(parts))
+    dataset = replace(dataset, judgements=tuple(parts), in_domain=manifest.in_domain)
     return _Examined(dataset, wrong, incomplete, list(unresolved), lost, judged)
+
+
+def _rows(part: Judgements, table: pd.DataFrame, name: str) -> pd.DataFrame | None:
+    """What of a table ``slice/protocol`` means, None where that is no part of it."""
+    slice, _, protocol = name.rpartition("/")
+    if protocol != part.protocol:
+        return None
+    if slice == part.slice:
+        return table
+    column, equals, value = slice.removeprefix(f"{part.slice} ").partition("=")
+    if (
+        not equals
+        or column not in table
+        or (" " in column)
+        or (slice.startswith(f"{part.slice} ") == (part.slice == "all"))
+    ):
+        return None
+    rows = table[table[column].astype(str) == value].reset_index(drop=True)
+    return rows if len(rows) else None
 
 
 def _read(manifest: Manifest, files: Files | None, choices: Mapping[str, str]) -> Dataset:

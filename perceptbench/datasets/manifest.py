@@ -90,7 +90,8 @@ class Manifest(Strict):
     archive : what can be fetched, if it can.
     layout : the forms in which copies exist; the first that fits is read.
     option : choices the user has, by name.
-    expect : ``slice/protocol`` -> what the table must be like.
+    expect : ``slice/protocol`` -> what the table must be like; the slice may be one of those that
+        agreement is told for: ``category=cnn``, ``test category=imagenet``.
     in_domain : metrics that were trained or tuned on it.
     distortions : what labels or names call a distortion -> its name.
     published : figures a run must come near. Written by source: ``source``, ``tolerance`` and

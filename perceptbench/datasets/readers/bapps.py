@@ -27,10 +27,10 @@ VOTES = {"train": 2, "val": 5, "same": 3}
 
 
 def two_afc(files: Files, split: str, kernel: str = "bilinear") -> Dataset:
-    """Reads the triplets of a split: one slice a subset, and two aggregates of all.
+    """Reads the triplets of a split; the column ``category`` is the subset.
 
-    ``all`` pools the triplets; ``subsets`` gives each subset the same weight, as published means
-    over subsets do. Both, and the subsets, are over the same pairs.
+    Two figures of all subsets are usual, and differ: the mean over subsets, as the authors report
+    it (``2afc_subset_mean``), and the mean over all triplets pooled (``2afc``).
 
     Parameters
     ----------
@@ -54,15 +54,11 @@ def two_afc(files: Files, split: str, kernel: str = "bilinear") -> Dataset:
             "split": split,
         }
     )
-    sizes = table["category"].map(table["category"].value_counts())
-    balanced = table.assign(weight=len(table) / (table["category"].nunique() * sizes))
-    slices = {"subsets": balanced, "all": table}
-    slices |= _by_category(table)
-    return _dataset(files, slices, kernel, "2afc")
+    return _dataset(files, table, kernel, ("2afc_subset_mean", "2afc"))
 
 
 def jnd(files: Files, kernel: str = "bilinear") -> Dataset:
-    """Reads the pairs that people called the same or not: one slice a subset, and all pooled.
+    """Reads the pairs that people called the same or not; ``category`` is the subset.
 
     Raises
     ------
@@ -78,32 +74,17 @@ def jnd(files: Files, kernel: str = "bilinear") -> Dataset:
             "category": judged["category"],
         }
     )
-    slices = {"all": table, **_by_category(table)}
-    return _dataset(files, slices, kernel, "jnd_ap")
+    return _dataset(files, table, kernel, ("jnd_ap",))
 
 
-def _by_category(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    return {str(name): part for name, part in table.groupby("category", sort=False)}
-
-
-def _dataset(files: Files, slices: dict[str, pd.DataFrame], kernel: str, statistic: str) -> Dataset:
-    how = "as stored" if kernel == AS_STORED else f"resized to {SIZE} x {SIZE}, {kernel}"
-    parts = tuple(
-        Judgements(
-            files.dataset,
-            table.reset_index(drop=True),
-            slice=name,
-            statistics=(statistic,) if name in ("subsets", "all") else (),
-            display=f"sRGB patches {how}",
-        )
-        for name, table in slices.items()
-    )
-    load = (
-        FileLoader(files.folder)
-        if kernel == AS_STORED
-        else FileLoader(files.folder, size=SIZE, kernel=kernel)
-    )
-    return Dataset(files.dataset, parts, load, files.folder)
+def _dataset(
+    files: Files, table: pd.DataFrame, kernel: str, statistics: tuple[str, ...]
+) -> Dataset:
+    stored = kernel == AS_STORED
+    how = "as stored" if stored else f"resized to {SIZE} x {SIZE}, {kernel}"
+    part = Judgements(files.dataset, table, statistics=statistics, display=f"sRGB patches {how}")
+    load = FileLoader(files.folder) if stored else FileLoader(files.folder, SIZE, kernel)
+    return Dataset(files.dataset, (part,), load, files.folder)
 
 
 def _read(files: Files, split: str, kind: str) -> pd.DataFrame:

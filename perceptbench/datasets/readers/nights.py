@@ -16,10 +16,10 @@ COLUMNS = ("ref_path", "left_path", "right_path", "right_vote", "votes", "split"
 
 
 def nights(files: Files, min_votes: str = "6") -> Dataset:
-    """Reads the triplets: a slice each for ``train``, ``val``, ``test`` and the halves of test.
+    """Reads the triplets: a slice each for ``train``, ``val`` and ``test``.
 
-    ``test_imagenet`` and ``test_no_imagenet`` together are ``test``, so that their mean weighted
-    by length is its figure.
+    ``category`` tells the halves ``imagenet`` and ``no_imagenet``; the authors' figure of test is
+    the mean of its halves weighted by length, which is the mean over test.
 
     Parameters
     ----------
@@ -54,8 +54,6 @@ def nights(files: Files, min_votes: str = "6") -> Dataset:
     )
     table["category"] = table["category"].map({True: "imagenet", False: "no_imagenet"})
     slices = {name: table[table["split"] == name] for name in ("train", "val", "test")}
-    for half in ("imagenet", "no_imagenet"):
-        slices[f"test_{half}"] = slices["test"][slices["test"]["category"] == half]
     parts = tuple(
         Judgements(
             files.dataset,

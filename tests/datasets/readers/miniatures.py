@@ -419,12 +419,12 @@ def bapps_images(root: str, split: str, judged: dict[str, list[float]]) -> tuple
 
 def bapps_rows(judged: dict[str, list[float]], votes: int) -> dict[str, list[tuple]]:
     by_subset = {
-        f"{subset}/2afc": [(*[f"{i:06d}"] * 3, share, votes, subset)
+        subset: [(*[f"{i:06d}"] * 3, share, votes, subset)
                            for i, share in enumerate(shares)]
         for subset, shares in judged.items()
     }  # fmt: skip
     pooled = [row for key in sorted(by_subset) for row in by_subset[key]]
-    return {"subsets/2afc": pooled, "all/2afc": pooled, **by_subset}
+    return {"all/2afc": pooled}
 
 
 VAL = {"traditional": [0.2, 1.0, 0.0], "cnn": [0.6]}
@@ -448,9 +448,6 @@ BAPPS = [
     Miniature("bapps-jnd", "jnd/val/SUBSET/same", SAME, SAME_IMAGES, {
         "all/same_different": [("000000", "000000", 2 / 3, 3), ("000000", "000000", 1 / 3, 3),
                                ("000001", "000001", 1.0, 3)],
-        "cnn/same_different": [("000000", "000000", 2 / 3, 3)],
-        "traditional/same_different": [("000000", "000000", 1 / 3, 3),
-                                       ("000001", "000001", 1.0, 3)],
     }, ("votes",)),
 ]  # fmt: skip
 
@@ -483,20 +480,18 @@ def nights_csv(order: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def nights_row(number: str, p_b: float, votes: int) -> tuple:
-    return (number, f"{number}_0", f"{number}_1", p_b, votes)
+def nights_row(number: str, p_b: float, votes: int, half: str) -> tuple:
+    return (number, f"{number}_0", f"{number}_1", p_b, votes, half)
 
 
 NIGHTS_OUT = {
-    "train/2afc": [nights_row("000", 1, 8)],
-    "val/2afc": [nights_row("007", 0, 6)],
-    "test/2afc": [nights_row("123", 1, 7), nights_row("124", 0, 6)],
-    "test_imagenet/2afc": [nights_row("123", 1, 7)],
-    "test_no_imagenet/2afc": [nights_row("124", 0, 6)],
+    "train/2afc": [nights_row("000", 1, 8, "imagenet")],
+    "val/2afc": [nights_row("007", 0, 6, "no_imagenet")],
+    "test/2afc": [nights_row("123", 1, 7, "imagenet"), nights_row("124", 0, 6, "no_imagenet")],
 }
 NIGHTS = [
     Miniature("nights", "owner", {"nights/data.csv": nights_csv(order)}, NIGHTS_IMAGES, NIGHTS_OUT,
-              ("votes",))
+              ("votes", "category"))
     for order in (list(NIGHTS_ROWS[0]), sorted(NIGHTS_ROWS[0]))
 ]  # fmt: skip
 

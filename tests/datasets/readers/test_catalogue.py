@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from perceptbench.agreement import agreement
 from perceptbench.datasets.download import How, fetch, verify
 from perceptbench.datasets.expectations import Expectation, violations
 from perceptbench.datasets.files import Files
-from perceptbench.datasets.judgements import value_column
+from perceptbench.datasets.judgements import pairs, value_column
 from perceptbench.datasets.load import check, find_layout, load_dataset, read_dataset
 from perceptbench.datasets.manifest import find_manifest, manifests
 from perceptbench.datasets.transfer import Patience
@@ -295,15 +296,23 @@ def test_bapps_patches_are_resized_with_the_kernel_asked_for(tmp_path):
     assert read_dataset(guarded("bapps-val"), folder).fingerprint() != dataset.fingerprint()
 
 
-def test_bapps_subsets_weigh_the_same_in_their_mean(tmp_path):
+def test_bapps_has_both_aggregates_and_its_subsets(tmp_path):
+    """The metric is right on cnn (one triplet) and wrong on traditional (three)."""
     folder = build(one("bapps-val", "2afc/val/SUBSET/judge"), tmp_path)
-    parts = {p.slice: p for p in read_dataset(guarded("bapps-val"), folder).judgements}
-    table = parts["subsets"].table
-    assert table["weight"].sum() == pytest.approx(len(table))
-    assert table.groupby("category")["weight"].sum().tolist() == [2.0, 2.0]
-    assert "weight" not in parts["all"].table
-    ranked = {name for name, part in parts.items() if part.statistics}
-    assert ranked == {"subsets", "all"}
+    (part,) = read_dataset(guarded("bapps-val"), folder).judgements
+    assert part.statistics == ("2afc_subset_mean", "2afc")
+    scores = pairs(part.table)
+    side = scores["distorted"].str.split("/").str[-2]
+    cnn = scores["distorted"].str.contains("/cnn/")
+    p_b = part.table.set_index("a")["p_b"]
+    likes_b = scores["distorted"].str.replace("/p1/", "/p0/").map(p_b) > 0.5
+    scores["m"] = np.where((side == "p1") == (likes_b == cnn), 0.1, 0.9)
+    table = agreement(part, scores, metrics=["m"], resamples=100).set_index(["metric", "statistic"])
+    whole = table[table["slice"] == "all"]["value"]
+    right = [0.6]  # share of people behind the metric, by triplet
+    wrong = [0.2, 0.0, 0.0]
+    assert whole["m", "2afc"] == pytest.approx(np.mean(right + wrong))
+    assert whole["m", "2afc_subset_mean"] == pytest.approx((0.6 + np.mean(wrong)) / 2)
 
 
 def test_options_are_checked_by_name_and_value(tmp_path):
@@ -376,7 +385,7 @@ def test_the_real_judgements_of_bapps_have_the_published_hashes(shared):
     for subset in ("traditional", "cnn", "superres"):
         file = f"twoAFC_model-alex_vanilla_distortion-{subset}.csv"
         rows = pd.read_csv(shared / "bapps-val-scores" / file, header=None)
-        wanted = expect[f"{subset}/2afc"]
+        wanted = expect[f"category={subset}/2afc"]
         table = pd.DataFrame({"reference": "r", "a": "a", "b": "b", "p_b": rows[4]})
         assert violations(table, wanted) == []
         swapped = table.assign(p_b=1 - table["p_b"])
