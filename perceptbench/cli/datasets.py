@@ -149,15 +149,17 @@ def download(
         if manifest.images == "computed" and not manifest.archive:
             click.echo(f"{manifest.name}: computed, there is nothing to fetch")
             return
-        folder = None if source else find_copy(manifest, data_dir, cache)
-        folder = folder or fetch(
-            manifest.name,
-            manifest.archive,
-            data_home(data_dir, cache),
-            homepage=manifest.homepage,
-            terms=manifest.terms,
-            how=how,
-        )
+        home = data_home(data_dir, cache)
+        folder = find_copy(manifest, data_dir, cache)
+        if folder in {None, home / manifest.name}:  # what was fetched is made whole
+            folder = fetch(
+                manifest.name,
+                manifest.archive,
+                home,
+                homepage=manifest.homepage,
+                terms=manifest.terms,
+                how=how,
+            )
         click.echo(f"{manifest.name}: {folder}")
 
     _each(names, bring)
@@ -196,7 +198,11 @@ def verify_datasets(
         if allow_missing:
             problems = [problem for problem in problems if not problem.startswith(MISSING)]
         if problems:
-            raise DataError(f"dataset {manifest.name}: {len(problems)} problems, named above")
+            raise DataError(
+                f"dataset {manifest.name}: {len(problems)} problems, named above; remove what has "
+                f"changed, and `perceptbench datasets download {manifest.name}` fetches what is "
+                "missing"
+            )
         click.echo(f"{manifest.name}: in order")
 
     _each(names, examine)

@@ -166,30 +166,41 @@ def fetch(
         raise UsageError(f"dataset {name}: has no source {how.source!r}, it has {known}")
     with _alone(name, home, how):
         here = lockfile.entry(home, name).source
-        if here and how.source in {"", here}:
-            chosen = [archive for archive in archives if archive.source == here]
-            if chosen and not any(_missing(a, name, home) for a in chosen):
-                return folder
+        whole = here in sources and not any(
+            _missing(archive, name, home) for archive in archives if archive.source == here
+        )
+        if whole and how.source not in {"", here}:
+            # Two copies in one folder would leave every image's name ambiguous.
+            raise UsageError(
+                f"dataset {name}: is in {folder} already, from {here}; remove that folder first"
+            )
+        if whole:
+            return folder
         if terms:
             _agree(name, terms, home, how)
         reasons: list[str] = []
-        for source in [how.source] if how.source else sources:
+        for source in [how.source] if how.source else sorted(sources, key=lambda s: s != here):
             if reasons:
                 how.say(f"dataset {name}: {reasons[-1]}; now from {source}")
+            # First all, then unpacked: a source that lacks the last leaves no half copy.
+            got: list[tuple[Archive, str]] = []
             try:
                 for archive in archives:
-                    if archive.source == source:
-                        _bring(archive, name, home, how)
+                    if archive.source == source and (origin := _obtain(archive, name, home, how)):
+                        got.append((archive, origin))
             except _Unobtainable as error:
                 reasons.append(str(error))
+                _put_back(got, folder)
+                continue
             except Unavailable as error:
                 others = " or ".join(f"--source {other}" for other in sources if other != source)
                 hint = f"; or `perceptbench datasets download {name}` with {others}"
                 raise Unavailable(f"dataset {name}: {error}{hint if others else ''}") from None
-            else:
-                with lockfile.changed(home, name) as entry:
-                    entry.source = source
-                return folder
+            for archive, origin in got:
+                _finish(archive, origin, name, home, how)
+            with lockfile.changed(home, name) as entry:
+                entry.source = source
+            return folder
     # The reasons of the sources before the last were said when the next one's turn came.
     reason = reasons[-1] if reasons else "nothing of it can be downloaded"
     by_hand = f"; see {homepage}" if homepage else ""
@@ -197,6 +208,17 @@ def fetch(
         f"dataset {name}: {reason}{by_hand}. A copy you have: `perceptbench datasets link {name} "
         "FOLDER`; archives you have: --mirror FOLDER"
     )
+
+
+def _put_back(got: Sequence[tuple[Archive, str]], folder: Path) -> None:
+    """Removes the label files of a source that does not give all.
+
+    Beside the images of the next source they would be read for its labels.
+    """
+    for archive, origin in got:
+        target = folder / archive.path
+        if not archive.unpack and origin != str(target):
+            target.unlink()
 
 
 class _Unobtainable(Exception):
@@ -207,11 +229,12 @@ class _Unobtainable(Exception):
 def _alone(name: str, home: Path, how: How) -> Iterator[None]:
     """One process at a time fetches a dataset."""
     lock = FileLock(lockfile.hidden_folder(home) / f"{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        how.say(f"dataset {name}: another process is fetching it; waiting")
-        lock.acquire()
+    with lockfile.writable(home):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            how.say(f"dataset {name}: another process is fetching it; waiting")
+            lock.acquire()
     try:
         yield
     finally:
@@ -232,49 +255,77 @@ def _agree(name: str, terms: str, home: Path, how: How) -> None:
         entry.terms = digest
 
 
-def _bring(archive: Archive, name: str, home: Path, how: How) -> None:
-    """Fetches, unpacks and pins one archive, as far as it is not done yet."""
+def _obtain(archive: Archive, name: str, home: Path, how: How) -> str:
+    """Fetches one archive; returns where it came from, "" where all of it is done already."""
     target = home / name / archive.path
     if not _missing(archive, name, home):
-        return
-    password = how.password(archive.path) if archive.password else ""
-    if archive.password and not password:
+        return ""
+    if archive.unpack:
+        require(archive.path)
+    if archive.password and not how.password(archive.path):
         raise _Unobtainable(
             f"{archive.path} needs the password that its owner gives to those who ask "
             "(--password or PERCEPTBENCH_PASSWORD)"
         )
-    if archive.unpack:
-        require(archive.path)
     pin = lockfile.entry(home, name).files.get(archive.path)
     if not target.is_file():
-        origin = _download(archive, pin, name, home, how)
-    elif problem := _problem(archive, target, pin):
+        return _download(archive, pin, name, home, how)
+    if problem := _problem(archive, target, pin):
         raise DataError(f"{target}: {problem}; remove it to have it fetched again")
-    else:  # put there by the user, or by a process that was killed before it came to this
-        origin = pin.url if pin else str(target)
-    digest, size = _digest(target, "sha256"), target.stat().st_size
+    # Put there by the user, or by a process that was killed before it was unpacked.
+    return pin.url if pin else str(target)
+
+
+def _finish(archive: Archive, origin: str, name: str, home: Path, how: How) -> None:
+    """Unpacks an archive that is there, and pins it: only then is it known to be whole."""
+    target = home / name / archive.path
     if archive.unpack:
+        password = how.password(archive.path) if archive.password else ""
         files = unpack(target, home / name / archive.into, password=password, limits=how.limits)
+    if archive.path not in lockfile.entry(home, name).files:
+        _pin(archive, origin, name, home, how)
+    if archive.unpack:
         _list(archive, files, name, home)
         if not how.keep:
             target.unlink()
-    if pin:
-        return
+
+
+def _pin(archive: Archive, origin: str, name: str, home: Path, how: How) -> None:
+    target = home / name / archive.path
+    digest = archive.sha256.lower() or _digest(target, "sha256")
     if not archive.sha256 and not archive.md5:
+        unsafe = ", over a connection that is not encrypted" if origin.startswith("http:") else ""
         how.say(
-            f"dataset {name}: no checksum is known for {archive.path} from {origin}: trusted on "
-            f"first use, sha256 {digest} is kept in {home / lockfile.NAME} and enforced from now on"
+            f"dataset {name}: no checksum is known for {archive.path} (from {origin}{unsafe}): "
+            f"trusted on first use, sha256 {digest} is kept in {home / lockfile.NAME} and "
+            "enforced from now on"
         )
     with lockfile.changed(home, name) as entry:
-        date = datetime.now(UTC).isoformat(timespec="seconds")
-        entry.files[archive.path] = Pin(sha256=digest, size=size, url=origin, date=date)
+        entry.files[archive.path] = Pin(
+            sha256=digest,
+            size=target.stat().st_size,
+            url=origin,
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
 
 def _missing(archive: Archive, name: str, home: Path) -> bool:
-    if archive.unpack:
-        return not _listing(archive, name, home).is_file()
-    trusted = archive.path in lockfile.entry(home, name).files
-    return not (trusted and (home / name / archive.path).is_file())
+    """Whether a file, or any file that was unpacked from an archive, is not there as it was."""
+    if not archive.unpack:
+        trusted = archive.path in lockfile.entry(home, name).files
+        return not (trusted and (home / name / archive.path).is_file())
+    try:
+        files = _unpacked(archive, name, home)
+        return any(path.stat().st_size != size for path, (size, _) in files.items())
+    except FileNotFoundError:
+        return True
+
+
+def _unpacked(archive: Archive, name: str, home: Path) -> dict[Path, tuple[int, str]]:
+    """What was unpacked from an archive, with bytes and sha256 (`_list`)."""
+    listing = json.loads(_listing(archive, name, home).read_text(encoding="utf-8"))
+    folder = home / name / listing["into"]
+    return {folder / path: (size, digest) for path, (size, digest) in listing["files"].items()}
 
 
 def _listing(archive: Archive, name: str, home: Path) -> Path:
@@ -381,12 +432,10 @@ def _problems(archive: Archive, name: str, home: Path) -> Iterator[str]:
     if target.is_file():
         if problem := _problem(archive, target, pin):
             yield f"{target}: {problem}"
-    elif not archive.unpack or _missing(archive, name, home):
-        yield f"{target}: is missing; `perceptbench datasets download {name}` fetches it"
-    if archive.unpack and not _missing(archive, name, home):
-        listing = json.loads(_listing(archive, name, home).read_text(encoding="utf-8"))
-        for relative, (size, digest) in listing["files"].items():
-            path = home / name / listing["into"] / relative
+    elif not archive.unpack:
+        yield f"{target}: is missing"
+    if archive.unpack:
+        for path, (size, digest) in _unpacked(archive, name, home).items():
             if not path.is_file():
                 yield f"{path}: is missing"
             elif path.stat().st_size != size or _digest(path, "sha256") != digest:

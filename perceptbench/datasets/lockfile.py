@@ -72,21 +72,30 @@ def entry(home: Path, dataset: str) -> Entry:
 def changed(home: Path, dataset: str) -> Iterator[Entry]:
     """The entry to change; written when the block ends, safe against other processes."""
     hidden = hidden_folder(home)
-    with FileLock(hidden / "lockfile.lock"):
+    with writable(home), FileLock(hidden / "lockfile.lock"):
         entries = read(home)
         found = entries.setdefault(dataset, Entry())
         yield found
-        path = home / NAME
         text = {name: e.model_dump(exclude_defaults=True) for name, e in sorted(entries.items())}
         draft = hidden / NAME
         draft.write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
-        draft.replace(path)
+        draft.replace(home / NAME)
 
 
 def hidden_folder(home: Path) -> Path:
     """The folder HIDDEN of a data folder, made where it is missing."""
-    try:
+    with writable(home):
         (home / HIDDEN).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{home}: cannot be written ({error.strerror})") from None
     return home / HIDDEN
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Turns the system's refusal to write into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # a time-out of a lock
+            raise
+        reason = f"{error.strerror}; choose another folder with --data-dir"
+        raise DataError(f"{folder}: cannot be written ({reason})") from None

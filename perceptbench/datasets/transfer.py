@@ -18,10 +18,11 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from perceptbench.datasets.lockfile import writable
 from perceptbench.errors import DataError, first_line
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def transfer(url: str, part: Path, *, size: int | None, patience: Patience) -> N
     Raises
     ------
     Refused : this address does not give the file; says why.
-    DataError : the disk has no room for it.
+    DataError : the disk has no room for it, or the folder cannot be written.
     """
     import requests
 
@@ -116,16 +117,18 @@ def transfer(url: str, part: Path, *, size: int | None, patience: Patience) -> N
 
 def copy(source: Path, part: Path) -> None:
     """The same from a local file, a mirror folder's."""
-    _room(part, source.stat().st_size)
-    part.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        source.open("rb") as file,
-        part.open("wb") as out,
-        _progress(source.name, 0, source.stat().st_size) as bar,
-    ):
-        while chunk := file.read(CHUNK):
-            _write(out, chunk, part)
-            bar.update(len(chunk))
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise Refused(f"it cannot be read ({error.strerror})") from None
+    size = source.stat().st_size
+    _room(part, size)
+    with file, writable(part.parent), _progress(source.name, 0, size) as bar:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as out:
+            while chunk := file.read(CHUNK):
+                out.write(chunk)
+                bar.update(len(chunk))
 
 
 def _attempt(
@@ -241,11 +244,12 @@ def _continues(answer: requests.Response, known: _Part | None, have: int, part: 
 
 def _begin(url: str, answer: requests.Response, part: Path, total: int | None) -> None:
     """Empties the part, then writes what it will be a part of."""
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_bytes(b"")
     headers = answer.headers
     note = _Part(url, headers.get("ETag", ""), headers.get("Last-Modified", ""), total)
-    _note(part).write_text(json.dumps(asdict(note)))
+    with writable(part.parent):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(b"")
+        _note(part).write_text(json.dumps(asdict(note)))
 
 
 def _receive(
@@ -256,7 +260,8 @@ def _receive(
     name = part.name.removesuffix(".part")
     with part.open("ab") as file, _progress(name, have, end) as bar:
         for chunk in answer.raw.stream(CHUNK, decode_content=False):
-            _write(file, chunk, part)
+            with writable(part.parent):
+                file.write(chunk)
             bar.update(len(chunk))
             have += len(chunk)
             if end is not None and have > end:
@@ -264,13 +269,6 @@ def _receive(
                 raise Refused(f"it sends more than the {end:,} bytes it should have")
     if total is not None and have < total:
         raise _Broken(f"the connection closed after {have:,} of {total:,} bytes")
-
-
-def _write(file: BinaryIO, chunk: bytes, path: Path) -> None:
-    try:
-        file.write(chunk)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def _room(part: Path, needed: int) -> None:

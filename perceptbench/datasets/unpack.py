@@ -37,6 +37,7 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
+from perceptbench.datasets.lockfile import writable
 from perceptbench.datasets.transfer import readable
 from perceptbench.errors import DataError, PerceptbenchError, Unavailable, first_line
 
@@ -110,12 +111,12 @@ def unpack(
     name = kind(archive)
     if not name:
         raise DataError(f"{archive}: is no zip, tar, rar or 7z archive")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside its goal, so that renaming suffices; its name is fixed, so that what a killed
     # process left is found and removed.
     draft = folder.parent / f".unpacking-{folder.name}-{archive.name}"
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
+    with writable(folder.parent):
+        draft.mkdir(parents=True)
     try:
         with tqdm(desc=f"unpacking {archive.name}", unit="B", unit_scale=True, disable=None) as bar:
             sink = _Sink(archive, draft, limits or Limits(), bar)
@@ -318,6 +319,7 @@ class _StrictTar(tarfile.TarInfo):
 
 
 def _tar(archive: Path, sink: _Sink, password: str) -> None:
+    sink.expect([archive.stat().st_size])  # at the least
     with (
         _decompressed(archive) as stream,
         tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictTar) as packed,

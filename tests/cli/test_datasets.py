@@ -1,6 +1,7 @@
 """`perceptbench datasets` as people use it, with a set that a server on this machine has."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,6 +73,12 @@ def test_a_set_is_downloaded_found_and_verified(cli, server, tiny, tmp_path):
     assert code == 1 and "problems, named above" in errors
     assert f"tiny: {home}/tiny/Tiny/images/one.png: is missing" in output
     assert "tiny: missing: ONE.PNG" in output
+    for _ in range(2):  # once more, then no more
+        assert cli("datasets", "download", "tiny", "--data-dir", home)[0] == 0
+        assert server.gets("tiny.zip") == [None, None]
+    assert cli("datasets", "verify", "tiny", "--data-dir", home)[0] == 0
+    shutil.rmtree(home / "tiny")
+    assert cli("datasets", "download", "tiny", "--data-dir", home)[0] == 0
 
 
 def test_a_run_fetches_what_it_needs_once_the_terms_are_accepted(cli, tiny, tmp_path):
@@ -129,6 +136,7 @@ def test_a_download_stopped_between_two_archives_goes_on(cli, server, tiny, tmp_
     code, _, errors = cli("datasets", "download", "tiny", *options)
     assert code == 1 and "more.zip: HTTP 404" in errors and "https://owner.invalid/tiny" in errors
     assert cli("datasets", "where", "tiny", *options[:2])[0] == 1
+    assert not (tmp_path / "data" / "tiny" / "Tiny").exists()
     server.files["more.zip"] = server.files["tiny.zip"]
     assert cli("datasets", "download", "tiny", *options)[0] == 0
     assert server.gets("tiny.zip") == [None]

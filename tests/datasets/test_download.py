@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,7 +13,7 @@ import pytest
 from perceptbench.datasets import lockfile
 from perceptbench.datasets.download import Archive, How, fetch, verify
 from perceptbench.datasets.load import load_dataset
-from perceptbench.datasets.manifest import find_manifest
+from perceptbench.datasets.manifest import find_manifest, manifests
 from perceptbench.datasets.transfer import Patience
 from perceptbench.errors import DataError, Unavailable, UsageError
 
@@ -110,11 +112,15 @@ def test_another_source_is_taken_where_the_first_does_not_give_all(
     folder = get(*owner, mirror)
     assert (folder / "d" / "labels.txt").read_text() == "mirror"
     assert lockfile.entry(home, "d").source == "mirror"
-    assert "HTTP 404 Not Found); now from mirror" in said[1]
+    assert "HTTP 404 Not Found); now from mirror" in said[0]
+    assert [path.name for path in folder.iterdir()] == ["d"]
     get(*owner, mirror)
     assert server.gets("images") == [None]
+    with pytest.raises(UsageError, match="already, from mirror; remove that folder first"):
+        get(*owner, mirror, source="owner")
     with pytest.raises(UsageError, match="no source 'owners', it has owner, mirror"):
         get(*owner, mirror, source="owners")
+    shutil.rmtree(folder)
     with pytest.raises(DataError, match="images could not be downloaded"):
         get(*owner, mirror, source="owner")
 
@@ -245,6 +251,38 @@ def test_a_cut_archive_is_not_pinned(server, get, home, tmp_path):
     with pytest.raises(DataError, match=r"cannot be unpacked .*remove it to have it fetched again"):
         get(archive)
     assert not lockfile.entry(home, "d").files
+
+
+def test_a_process_killed_between_two_steps_is_taken_up(server, get, home, tmp_path, monkeypatch):
+    """After each step that leaves a trace: the archive is fetched, unpacked, pinned, listed."""
+    server.files["a.zip"] = zipped(tmp_path, one="1")
+    archive = Archive(path="a.zip", urls=(f"{server.url}/a.zip",), unpack=True)
+    for step in ("unpack", "_pin", "_list"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"perceptbench.datasets.download.{step}", lambda *a, **k: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                get(archive)
+    assert (get(archive) / "one.txt").read_text() == "1"
+    assert server.gets("a.zip") == [None] and lockfile.entry(home, "d").files["a.zip"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_named(get, home):
+    home.mkdir(mode=0o500)
+    with pytest.raises(DataError, match=r"home: cannot be written \(Permission denied"):
+        get(Archive(path="t", urls=("https://owner.invalid/t",)))
+
+
+def test_a_file_in_the_way_is_named(get, home):
+    home.write_text("no folder")
+    with pytest.raises(DataError, match=r"home: cannot be written \("):
+        get(Archive(path="t", urls=("https://owner.invalid/t",)))
+
+
+def test_the_files_of_a_set_are_told_apart_by_their_paths():
+    for manifest in manifests().values():
+        paths = [archive.path for archive in manifest.archive]
+        assert len(set(paths)) == len(paths), manifest.name
 
 
 PROCESS = """
