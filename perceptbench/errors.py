@@ -35,6 +35,17 @@ def unknown(kind: str, name: str, known: Iterable[str], command: str = "") -> Us
     return UsageError(f"there is no {kind} {name!r}{hint} `perceptbench {command}` shows all")
 
 
+def absent(where: object, kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that a file or folder lacks, with all that it has.
+
+    >>> str(absent("scores.csv", "metric", "sim", ["ssim", "mse"]))
+    "scores.csv has no metric 'sim'; did you mean ssim? It has mse, ssim"
+    """
+    names = sorted(set(known))
+    hint = nearest(name, names) or "."
+    return UsageError(f"{where} has no {kind} {name!r}{hint} It has {', '.join(names) or 'none'}")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """``; did you mean A or B?``, empty where nothing is near."""
     near = get_close_matches(name, sorted(set(known)), n=3, cutoff=0.5)

@@ -24,7 +24,13 @@ def table(folder, name="mine.csv", **columns):
 
 
 def test_help_and_lists_import_no_torch(tmp_path):
-    for args in (["--help"], ["run", "-h"], ["datasets", "list"], ["metrics", "list"]):
+    for args in (
+        ["--help"],
+        ["run", "-h"],
+        ["compare", "-h"],
+        ["datasets", "list"],
+        ["metrics", "list"],
+    ):
         code = (
             f"import sys; sys.argv = ['perceptbench', *{args!r}]\n"
             "from perceptbench.cli import main\n"

@@ -23,7 +23,7 @@ from perceptbench.datasets.judgements import (
     read_table,
     validate,
 )
-from perceptbench.errors import DataError, unknown
+from perceptbench.errors import DataError, absent
 
 KEY = ["reference", "distorted"]
 #: What metrics are compared and ranked by, most important first.
@@ -70,11 +70,11 @@ def agree(
     found, names = read_scores(scores, metrics)
     for metric in higher_is_better:
         if metric not in names:
-            raise unknown("metric", metric, names, "agree -h")
+            raise absent(scores, "metric", metric, names)
         found[metric] = -found[metric]
     for column in resample or ():
         if column not in table:
-            raise unknown("column", column, map(str, table.columns), "agree -h")
+            raise absent(judgements, "column", column, [str(c) for c in table.columns])
     columns = tuple(resample) if resample is not None else default_resample(table)
     part = Judgements(name, table, resample=columns, statistics=RANKED[protocol])
     _check_overlap(part, found, judgements, scores)
@@ -100,7 +100,7 @@ def read_scores(path: Path, metrics: Sequence[str] = ()) -> tuple[pd.DataFrame, 
     numbers = [str(c) for c in table.select_dtypes("number").columns if c not in KEY]
     for metric in metrics:
         if metric not in table:
-            raise unknown("metric", metric, numbers, "agree -h")
+            raise absent(path, "metric", metric, numbers)
         if metric not in numbers:
             wrong = pd.to_numeric(table[metric], errors="coerce").isna().to_numpy().argmax()
             value = str(table[metric].iloc[wrong])

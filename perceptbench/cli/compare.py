@@ -32,7 +32,7 @@ def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], top: int) -> N
     """
     from perceptbench.agreement.compare import compare, in_words
     from perceptbench.agreement.ranking import in_domain
-    from perceptbench.errors import unknown
+    from perceptbench.errors import absent
     from perceptbench.reporting import run_folder
     from perceptbench.reporting.leaderboard import format_table
 
@@ -40,11 +40,11 @@ def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], top: int) -> N
     metrics = [str(c) for c in result.scores if c not in ("dataset", "reference", "distorted")]
     for name in (a, b):
         if name not in metrics:
-            raise unknown("metric", name, metrics, f"report {run}")
+            raise absent(run, "metric", name, metrics)
     known = list(dict.fromkeys(part.dataset for part in result.judgements))
     for name in datasets:
         if name not in known:
-            raise unknown("dataset", name, known, f"report {run}")
+            raise absent(run, "dataset", name, known)
     record = result.provenance
     found = compare(
         [part for part in result.judgements if not datasets or part.dataset in datasets],

@@ -1,0 +1,145 @@
+"""`perceptbench agree`: published figures from published tables, without image and torch."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from perceptbench.agreement import own_tables
+from perceptbench.errors import DataError, UsageError
+
+METRICS = ("DSSIM", "SSIMULACRA", "Butteraugli")
+# Signed SRCC, KRCC and PLCC of the published tables (VQMTCrossVal).
+SIGNED = {
+    "TID2013": [(-0.8609, -0.6785, -0.7727), (-0.6733, -0.4851, -0.6628),
+                (-0.7603, -0.5718, -0.6477)],
+    "LIVE2": [(0.9549, 0.8135, 0.5763), (0.9136, 0.7404, 0.7828), (0.8996, 0.7183, 0.6989)],
+}  # fmt: skip
+
+
+def published(shared, name, folder):
+    """The published table of a dataset as the two files of `agree`."""
+    table = pd.read_csv(shared / f"published-scores/{name}.VQMT.csv")
+    if name == "TID2013":
+        names = {"ref_img": "reference", "dist_img": "distorted", "mos": "quality"}
+    else:
+        table["dist_img"] = table["dst_type"] + "/" + table["dist_img"]
+        names = {"refnames_all": "reference", "dist_img": "distorted", "dmos_new": "impairment"}
+    table = table.rename(columns=names).rename(columns={"dst_type": "distortion"})
+    human = "quality" if "quality" in table else "impairment"
+    judgements, scores = folder / f"{name}.csv", folder / "scores.csv"
+    table[["reference", "distorted", human, "distortion"]].to_csv(judgements, index=False)
+    table[["reference", "distorted", *METRICS]].to_csv(scores, index=False)
+    return judgements, scores
+
+
+@pytest.mark.parametrize("name", SIGNED)
+def test_the_published_figures_to_four_decimals(cli, shared, tmp_path, name):
+    judgements, scores = published(shared, name, tmp_path)
+    out = tmp_path / "out"
+    code, output, errors = cli(
+        "agree", "--judgements", judgements, "--scores", scores, "--signed", "-o", out,
+        "--resamples", 200,
+    )  # fmt: skip
+    assert code == 0, errors
+    frame = pd.read_csv(out / "agreement.csv")
+    whole = frame[frame.slice == "all"].set_index(["metric", "statistic"])
+    for metric, expected in zip(METRICS, SIGNED[name], strict=True):
+        for statistic, value in zip(("srcc", "krcc", "plcc"), expected, strict=True):
+            row = whole.loc[(metric, statistic)]
+            assert round(row.value, 4) == value and row.low < row.value < row.high
+    assert f"{SIGNED[name][0][0]:.4f} [" in output
+    assert frame.slice.str.startswith("distortion=").any()
+    board = pd.read_csv(out / "leaderboard.csv")  # of agreement, whatever the sign
+    assert board["metric"].iloc[0] == "DSSIM" and board[f"{name} srcc"].iloc[0] > 0.86
+    pairs = pd.read_csv(out / "comparisons.csv")
+    assert (pairs.p_holm >= pairs.p).all() and len(pairs) == 9
+
+
+def test_no_torch_no_image_library(shared, tmp_path):
+    judgements, scores = published(shared, "LIVE2", tmp_path)
+    args = ["agree", "--judgements", str(judgements), "--scores", str(scores), "--resamples", "100"]
+    code = (
+        f"import sys; sys.argv = ['perceptbench', *{args!r}]\n"
+        "from perceptbench.cli import main\n"
+        "try: main()\nexcept SystemExit as e: assert not e.code\n"
+        "loaded = {'torch', 'PIL'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=120)
+
+
+def tables(folder, scores=None, **columns):
+    rng = np.random.default_rng(0)
+    human = pd.DataFrame({"reference": ["r0", "r1"] * 10, "distorted": [f"d{i}" for i in range(20)],
+                          "quality": rng.uniform(1, 5, 20), **columns})  # fmt: skip
+    if scores is None:
+        scores = human[["reference", "distorted"]].assign(
+            ssim=human["quality"] / 5, mse=5 - human["quality"] + rng.normal(0, 1, 20), note="x"
+        )
+    human.to_csv(folder / "mos.csv", index=False)
+    scores.to_parquet(folder / "scores.parquet", index=False)
+    return folder / "mos.csv", folder / "scores.parquet"
+
+
+def test_a_similarity_is_turned_and_words_are_no_metric(tmp_path):
+    part, found = own_tables.agree(*tables(tmp_path), higher_is_better=["ssim"], resamples=100)
+    whole = found.table[found.table.statistic == "srcc"].set_index("metric")
+    assert set(whole.index) == {"ssim", "mse"} and whole.loc["ssim", "value"] == pytest.approx(1)
+    assert whole.loc["mse", "value"] > 0.5 and part.resample == ("reference",)
+    raw = own_tables.signed(found.table, part, ["ssim"])
+    signs = raw[raw.statistic == "krcc"].set_index("metric")["value"]
+    assert signs["ssim"] == pytest.approx(1) and signs["mse"] < -0.3
+    rmse = [t[t.statistic == "rmse"].value.tolist() for t in (raw, found.table)]
+    assert rmse[0] == rmse[1]
+
+
+def test_one_metric_another_unit_of_resampling(tmp_path):
+    files = tables(tmp_path, scene=[f"s{i % 5}" for i in range(20)])
+    _, found = own_tables.agree(*files, metrics=["mse"], resample=["scene"], resamples=100)
+    assert set(found.table.metric) == {"mse"} and found.table.units.iloc[0] == 5
+
+
+def test_same_different_tables_may_be_keyed_a_and_b(tmp_path):
+    table = pd.DataFrame({"a": [f"a{i}" for i in range(9)], "b": "b", "p_same": np.arange(9) / 8})
+    table.to_csv(tmp_path / "jnd.csv", index=False)
+    table.drop(columns="p_same").assign(m=-table.p_same).to_csv(tmp_path / "s.csv", index=False)
+    _, found = own_tables.agree(tmp_path / "jnd.csv", tmp_path / "s.csv", resamples=100)
+    both = found.table.set_index("metric")["value"]
+    assert both["m"] == pytest.approx(both["oracle"])
+
+
+def test_what_is_wrong_is_said_in_one_sentence(cli, tmp_path):
+    files = tables(tmp_path)
+    with pytest.raises(UsageError, match="no metric 'sim'; did you mean ssim"):
+        own_tables.agree(*files, higher_is_better=["sim"])
+    with pytest.raises(
+        UsageError, match="no column 'scenes'.* It has distorted, quality, reference"
+    ):
+        own_tables.agree(*files, resample=["scenes"])
+    with pytest.raises(DataError, match="row 1: `note` is 'x', not a number"):
+        own_tables.agree(*files, metrics=["note"])
+    scores = pd.read_parquet(files[1])
+    cases = {
+        "column `distorted` is missing": scores.drop(columns="distorted"),
+        r"pair \(r0, d0\) is scored twice": pd.concat([scores, scores.head(1).assign(mse=7.0)]),
+        "no score for any judgement": scores.assign(distorted="x" + scores.distorted),
+        "no column of numbers": scores[["reference", "distorted", "note"]],
+    }
+    for message, wrong in cases.items():
+        with pytest.raises(DataError, match=message):
+            own_tables.agree(*tables(tmp_path, wrong))
+    code, output, errors = cli("agree", "--judgements", tmp_path / "none.csv", "--scores", files[1])
+    assert code == 1 and "there is no such file" in errors and "Traceback" not in output + errors
+
+
+def test_a_pair_without_a_score_lowers_n_and_is_counted(tmp_path):
+    _, scores = tables(tmp_path)
+    fewer = pd.read_parquet(scores).drop(index=3)
+    fewer.loc[5, "mse"] = np.nan
+    _, found = own_tables.agree(*tables(tmp_path, fewer), higher_is_better=["ssim"], resamples=100)
+    rows = found.table[found.table.statistic == "srcc"].set_index("metric")
+    assert (rows.n == 19).all() and np.isnan(rows.loc["mse", "value"])
+    assert rows.loc["mse", "note"] == "no finite distance for 1 of 19 judgements"
