@@ -235,11 +235,12 @@ def _continues(answer: requests.Response, known: _Part | None, have: int, part: 
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
     start, total = (int(found[1]), _number(found[2])) if found else (None, None)
     tag = answer.headers.get("ETag", "")
-    same = known is not None and total in {known.total, None} and tag in {known.etag, ""}
-    if start != have or not same or known is None:
-        forget(part)
-        raise _Broken("the file has changed", wait=0)
-    return known.total
+    if known is not None and start == have and tag in {known.etag, ""}:
+        whole = total or known.total
+        if known.total in {None, whole}:
+            return whole
+    forget(part)
+    raise _Broken("the file has changed", wait=0)
 
 
 def _begin(url: str, answer: requests.Response, part: Path, total: int | None) -> None:
@@ -258,10 +259,9 @@ def _receive(
     """Appends the body to the part."""
     end = total if total is not None else size
     name = part.name.removesuffix(".part")
-    with part.open("ab") as file, _progress(name, have, end) as bar:
+    with writable(part.parent), part.open("ab") as file, _progress(name, have, end) as bar:
         for chunk in answer.raw.stream(CHUNK, decode_content=False):
-            with writable(part.parent):
-                file.write(chunk)
+            file.write(chunk)
             bar.update(len(chunk))
             have += len(chunk)
             if end is not None and have > end:

@@ -181,10 +181,10 @@ def test_ctrl_c_leaves_what_the_next_call_continues(server, tiny, tmp_path):
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     part = home / "tiny" / "tiny.zip.part"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and errors.endswith("perceptbench: interrupted\n"), errors
     assert "Traceback" not in errors and 0 < part.stat().st_size < 3_000_000

@@ -19,7 +19,7 @@ from perceptbench.errors import DataError, Unavailable, UsageError
 
 TABLE = b"[1, 2, 3]"
 SHA256 = hashlib.sha256(TABLE).hexdigest()
-HASTY = Patience(attempts=2, pause=0.01, longest=0.02, connect=1.0, read=0.5)
+HASTY = Patience(attempts=2, pause=0.01, longest=0.02, connect=10.0, read=10.0)
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ def test_two_processes_fetch_a_set_once(server, home, tmp_path):
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    answers = [process.communicate(timeout=30) for process in both]
+    answers = [process.communicate(timeout=120) for process in both]
     assert [out.strip() for out, _ in answers] == ["40", "40"], answers
     assert server.gets("a.zip") == [None]
     assert sum("trusted on first use" in errors for _, errors in answers) == 1
@@ -318,7 +318,7 @@ def test_processes_do_not_lose_each_others_entries(home):
         "        entry.link = 'x'"
     )
     both = [subprocess.Popen([sys.executable, "-c", code, home, name]) for name in "ab"]
-    assert [process.wait(30) for process in both] == [0, 0]
+    assert [process.wait(120) for process in both] == [0, 0]
     assert len(lockfile.read(home)) == 40
 
 

@@ -1,10 +1,12 @@
 """One file from one address: what is resumed, what starts afresh, what is given up."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +15,7 @@ from perceptbench.datasets.transfer import CHUNK, Patience, Refused, done, trans
 from perceptbench.errors import DataError
 
 BODY = os.urandom(3 * CHUNK + 12345)
-HASTY = Patience(attempts=3, pause=0.01, longest=0.05, connect=1.0, read=0.3)
+HASTY = Patience(attempts=3, pause=0.01, longest=0.05, connect=10.0, read=10.0)
 
 
 @pytest.fixture
@@ -51,6 +53,16 @@ def test_dropped_connections_are_resumed_where_they_broke_off(server, get):
     assert get() == BODY
     ranges = [None, f"bytes={CHUNK + 7}-", f"bytes={2 * CHUNK + 7}-", f"bytes={2 * CHUNK + 107}-"]
     assert server.gets("file") == ranges
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_wherever_it_breaks_off_the_bytes_are_the_same(server, get, seed):
+    rng = random.Random(seed)
+    server.cut["file"] = [rng.choice([0, 1, rng.randrange(len(BODY))]) for _ in range(6)]
+    server.etags["file"] = rng.choice(['"one"', 'W/"one"', None])
+    server.ranges = seed != 4
+    transfer(f"{server.url}/file", get.part, size=None, patience=replace(HASTY, attempts=9))
+    assert get.part.read_bytes() == BODY
 
 
 def test_patience_counts_attempts_without_progress(server, get):
@@ -158,15 +170,16 @@ def test_a_web_page_is_not_taken_for_a_file(server, get):
 
 
 def test_what_never_answers_is_given_up_soon(server, get, tmp_path):
-    server.slow = 0.5
-    with pytest.raises(Refused, match=r"(?i)time|read"):
-        get()
+    server.slow = 0.6
     start = time.monotonic()
-    with pytest.raises(Refused, match=r"refused|tried 2 times"):
+    impatient = replace(HASTY, read=0.1)
+    with pytest.raises(Refused, match=r"it sent nothing for 0\.1 s \(tried 3 times\)"):
+        transfer(f"{server.url}/file", get.part, size=None, patience=impatient)
+    with pytest.raises(Refused, match=r"refused.*tried 2 times"):
         transfer("http://127.0.0.1:9/x", tmp_path / "x.part", size=None, patience=HASTY)
     with pytest.raises(Refused):
         transfer("http://", tmp_path / "x.part", size=None, patience=HASTY)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20
 
 
 def test_a_disk_without_room_is_said_before_anything_is_written(server, get, monkeypatch):
@@ -185,11 +198,11 @@ def test_a_killed_process_leaves_what_the_next_one_continues(server, get, how):
         "patience=Patience())"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (get.part.exists() and get.part.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(how)
-    process.wait(10)
+    process.wait(60)
     have = get.part.stat().st_size
     assert 0 < have < len(BODY)
     server.slow = 0

@@ -1,6 +1,7 @@
 """Unpacking: every kind of archive comes out whole, every hostile one is refused."""
 
 import bz2
+import contextlib
 import gzip
 import hashlib
 import io
@@ -11,10 +12,14 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 import zlib
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from perceptbench.datasets import unpack as module
 from perceptbench.datasets.unpack import Limits, kind, require, unpack
@@ -217,6 +222,28 @@ def test_nothing_is_written_through_a_link(archive, tmp_path):
     with pytest.raises(DataError):
         unpack(archive(tar_bytes(members)), tmp_path / "deep" / "out")
     assert not list(tmp_path.rglob("evil"))
+
+
+PIECES = st.lists(st.sampled_from(["..", ".", "a", "b", "c", "outside"]), min_size=1, max_size=4)
+PATHS = PIECES.map("/".join) | PIECES.map(lambda parts: "/" + "/".join(parts))
+TYPES = st.sampled_from([tarfile.REGTYPE, tarfile.DIRTYPE, SYM, HARD])
+
+
+@given(st.lists(st.tuples(PATHS, TYPES, PATHS), max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_tar_says_nothing_outside_is_touched_or_reached(members):
+    with tempfile.TemporaryDirectory() as folder:
+        top = Path(folder).resolve()
+        (top / "outside").write_text("secret")
+        (top / "deep").mkdir()
+        (top / "download").write_bytes(tar_bytes(members, content={"a.txt": b"a"}))
+        with contextlib.suppress(DataError):
+            unpack(top / "download", top / "deep" / "out")
+        assert sorted(p.name for p in top.iterdir()) == ["deep", "download", "outside"]
+        assert (top / "outside").read_text() == "secret"
+        assert {p.name for p in (top / "deep").iterdir()} <= {"out"}
+        for path in (top / "deep").rglob("*"):
+            assert path.resolve(strict=True).is_relative_to(top / "deep" / "out")
 
 
 def test_links_that_stay_are_kept(archive, tmp_path):
