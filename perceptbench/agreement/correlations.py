@@ -18,14 +18,15 @@ resamples:
   are counted 64 at a time, as the bits that two "is below" sets have in common;
 - sums of products are linear.
 
-Where rows are resampled one by one, or the clusters are many, ranks are
-taken resample by resample, and Kendall's inversions by a merge sort whose order is the same in
-all resamples (Knight 1966, doi:10.1080/01621459.1966.10480879).
+Where rows are resampled one by one, or the clusters are many, ranks are taken resample by
+resample, and Kendall's inversions from blocks of about sqrt(n) items (`rating.krcc`); what sorts
+the items is the same in all resamples.
 """
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -39,8 +40,9 @@ Array = NDArray[np.float64]
 #: Bytes worked on at a time: what a core's cache holds.
 CACHE_BYTES = 1 << 20
 THREADS = 2
-#: Up to so many units figures are taken from small tables of clusters.
-UNITS = 500
+#: Up to so many units figures are taken from tables of items by clusters, of ENTRIES at most; a
+#: cubic form is taken of CUBIC units at most.
+UNITS, ENTRIES, CUBIC = 500, 10_000_000, 150
 
 
 def correlations(statistic: str, distances: Array, badness: Array, resampler: Resampler) -> Array:
@@ -61,14 +63,15 @@ def _plcc(distances: Array, badness: Array, resampler: Resampler) -> Array:
 
 def _srcc(distances: Array, badness: Array, resampler: Resampler) -> Array:
     clusters, units, n = resampler.clusters, resampler.units, len(badness)
-    if clusters is None or units > UNITS:
+    if clusters is None or units > UNITS or units * n > ENTRIES:
         return _srcc_by_rows(distances, badness, resampler)
     counts = resampler.counts()
     total = resampler.sums(np.ones((n, 1)))[:, 0]
     below_y = _below(badness, clusters, units)
     spread_y = total**3 - _tie_powers(badness, clusters, counts, 3)
     # A cubic form costs units^3 a resample, the ranks themselves units n.
-    products = _cubic_products if units**2 < 2 * n else _rank_products
+    cubic = units <= CUBIC and units**2 < 2 * n
+    products = _cubic_products if cubic else _rank_products
 
     def one(x: Array) -> Array:
         found = products(_below(x, clusters, units), below_y, clusters, counts)
@@ -200,13 +203,35 @@ def _concordance(distances: Array, badness: Array, clusters: NDArray[np.intp], u
 
 
 def _srcc_by_rows(distances: Array, badness: Array, resampler: Resampler) -> Array:
-    found = []
-    for weights in resampler:
-        ranks = rating.midranks(badness, weights)
-        found.append(
-            _each(lambda x: rating.pearson(rating.midranks(x, weights), ranks, weights), distances)  # noqa: B023
-        )
+    found = [np.zeros((0, distances.shape[1]))]
+    step = max(1, CACHE_BYTES // (8 * len(badness)))
+    for chunk in resampler:
+        for start in range(0, len(chunk), step):
+            found.append(_srcc_of_rows(distances, badness, chunk[start : start + step]))
     return np.concatenate(found)
+
+
+def _srcc_of_rows(distances: Array, badness: Array, weights: Array) -> Array:
+    total, (_, tied) = weights.sum(axis=1), _ties(badness, weights)
+    spread = total**3 - (tied**3).sum(axis=1)
+    weighted = weights * rating.midranks(badness, weights)
+    # Ranks without the half that every one has: their mean is half of the total.
+    even = weighted.sum(axis=1) * total / 2
+
+    def one(x: Array) -> Array:
+        (order, starts), tied = _ties(x, weights)
+        ranks = np.cumsum(tied, axis=1) - tied / 2
+        products = (ranks * np.add.reduceat(weighted[:, order], starts, axis=1)).sum(axis=1)
+        spread_x = total**3 - (tied**3).sum(axis=1)
+        return _ratio(12 * (products - even), spread_x, spread, 0)
+
+    return _each(one, distances)
+
+
+def _ties(values: Array, weights: Array) -> tuple[tuple[Any, Any], Array]:
+    """`rating.groups` of equal values and how many items each has in each resample."""
+    order, starts = rating.groups(values)
+    return (order, starts), np.add.reduceat(weights[:, order], starts, axis=1)
 
 
 def _krcc_by_rows(distances: Array, badness: Array, resampler: Resampler) -> Array:

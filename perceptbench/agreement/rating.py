@@ -38,6 +38,8 @@ Array = NDArray[np.float64]
 
 #: Fewest items of a reference among which an order is worth counting.
 MIN_WITHIN = 3
+#: Bytes of weights worked on at a time.
+CHUNK_BYTES = 4 << 20
 #: Evaluations of the curve before a fit counts as failed.
 FIT_STEPS = 2000
 
@@ -287,31 +289,59 @@ def pearson(x: Array, y: Array, w: Array) -> Array:
 
 
 def _inversions(x: Array, y: Array, weights: Array) -> Array:
-    """Pairs that x orders one way and y the other, in each resample.
+    """Pairs that x orders one way and y the other, in each resample, (R,).
 
-    A merge sort by y of what is in the order of x (Knight 1966): whenever two sorted halves are
-    merged, each item of the right one has passed those of the left one that lie above it. The
-    order is the same in all resamples, only what is counted differs.
+    Both orders are cut into about sqrt(n) blocks. A pair in different blocks of both is found in
+    the grid of blocks, by running sums; one in the same block of x or of y by small matrices of
+    which pairs are inverted, which are the same in all resamples.
     """
-    order = np.lexsort((y, x))
-    rank, w = np.unique(y[order], return_inverse=True)[1], weights.reshape(-1, len(x)).T[order]
-    n, half, found = len(x), 1, np.zeros(w.shape[1])
-    place = np.arange(n)
-    while half < n:
-        block = place // (2 * half)
-        # Stable: of equal items the left one stays first, which is no inversion.
-        merged = np.lexsort((rank, block))
-        left = (merged // half) % 2 == 0
-        last = np.searchsorted(block, block, side="right") - 1
-        step = max(1, (1 << 20) // (8 * n))
-        for start in range(0, w.shape[1], step):
-            here = w[merged, start : start + step]
-            passed = np.cumsum(here * left[:, None], axis=0)
-            right = ~left
-            above = passed[last[right]] - passed[right]
-            found[start : start + step] += np.einsum("nr,nr->r", above, here[right])
-        half *= 2
+    n, w = len(x), weights.reshape(-1, len(x))
+    # Ties are broken so that they are no inversions: in both orders the same way.
+    by_x, by_y = np.lexsort((y, x)), np.lexsort((x, y))
+    place_x, place_y = np.empty(n, dtype=np.intp), np.empty(n, dtype=np.intp)
+    place_x[by_x] = place_y[by_y] = np.arange(n)
+    size = max(1, int(np.sqrt(n)))
+    blocks = -(-n // size)
+    in_x = _inverted(place_y[by_x], size, blocks)
+    # Pairs in the same block of both are counted in x's.
+    in_y = _inverted(place_x[by_y], size, blocks, across=True)
+    cell = place_x // size * blocks + place_y // size
+    by_cell = np.argsort(cell, kind="stable")
+    starts = np.flatnonzero(np.diff(cell[by_cell], prepend=-1))
+    found = np.zeros(len(w))
+    step = max(1, CHUNK_BYTES // (8 * n))
+    for start in range(0, len(w), step):
+        here = np.ascontiguousarray(w[start : start + step].T)
+        some = found[start : start + step]
+        for order, inverted in ((by_x, in_x), (by_y, in_y)):
+            flat = np.zeros((blocks * size, here.shape[1]), dtype=np.float32)
+            flat[:n] = here[order]
+            own = flat.reshape(blocks, size, -1)
+            # Exact in float32: sums of integers far below 2^24.
+            some += ((inverted @ own).astype(float) * own).sum(axis=(0, 1))
+        cells = np.zeros((blocks * blocks, here.shape[1]))
+        cells[cell[by_cell[starts]]] = np.add.reduceat(here[by_cell], starts, axis=0)
+        grid = cells.reshape(blocks, blocks, -1)
+        before = np.cumsum(grid, axis=0) - grid
+        above = np.cumsum(before[:, ::-1], axis=1)[:, ::-1] - before
+        some += (above * grid).sum(axis=(0, 1))
     return found.reshape(weights.shape[:-1])
+
+
+def _inverted(
+    places: NDArray[np.intp], size: int, blocks: int, across: bool = False
+) -> NDArray[np.float32]:
+    """Which pairs of each block of an order have the other places inverted, (blocks, size, size).
+
+    `across`: only pairs in different blocks of the other order.
+    """
+    other = np.full(blocks * size, blocks * size)
+    other[: len(places)] = places
+    a, b = (other.reshape(blocks, size)[index] for index in (np.s_[:, :, None], np.s_[:, None]))
+    inverted = (a > b) & np.tri(size, k=-1, dtype=bool).T
+    if across:
+        inverted &= a // size != b // size
+    return inverted.astype(np.float32)
 
 
 STATISTICS = {"srcc": srcc, "krcc": krcc, "plcc": plcc, "stress": stress}

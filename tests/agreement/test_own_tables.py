@@ -115,9 +115,7 @@ def test_what_is_wrong_is_said_in_one_sentence(cli, tmp_path):
     files = tables(tmp_path)
     with pytest.raises(UsageError, match="no metric 'sim'; did you mean ssim"):
         own_tables.agree(*files, higher_is_better=["sim"])
-    with pytest.raises(
-        UsageError, match="no column 'scenes'.* It has distorted, quality, reference"
-    ):
+    with pytest.raises(UsageError, match="no column 'scenes'"):
         own_tables.agree(*files, resample=["scenes"])
     with pytest.raises(DataError, match="row 1: `note` is 'x', not a number"):
         own_tables.agree(*files, metrics=["note"])
