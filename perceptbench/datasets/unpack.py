@@ -49,6 +49,14 @@ MARKS = {
     b"\x1f\x8b": "tar.gz", b"BZh": "tar.bz2", b"\xfd7zXZ\x00": "tar.xz", b"\x5d\x00\x00": "tar.xz",
     b"\x28\xb5\x2f\xfd": "tar.zst",
 }  # fmt: skip
+#: Bytes of a link's target, and of a header in a tar; longer ones are no honest archive's.
+LONGEST_LINK = 4096
+LONGEST_HEADER = 1 << 20
+#: Types of tar members that are read into memory: long names, extended attributes.
+HEADERS = {
+    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+}  # fmt: skip
 #: Tools that write the content of a rar (or zip) to standard output, one file after the other;
 #: {} is where the password goes.
 TOOLS = {
@@ -229,13 +237,15 @@ class _Sink:
             self.copy(name, stream)
 
     def link_all(self) -> None:
+        inside = self.folder.resolve()
         for place, target in self.links:
             name = place.relative_to(self.folder).as_posix()
-            if os.path.isabs(target) or place.exists():
+            parent = inside.joinpath(*place.relative_to(self.folder).parts[:-1])
+            if os.path.isabs(target) or os.path.lexists(place) or parent.resolve() != parent:
+                # The last: a link made just before would lead elsewhere.
                 raise self.refuse(name, f"is a link to {target!r}")
-            place.parent.mkdir(parents=True, exist_ok=True)
+            parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(target)
-        inside = self.folder.resolve()
         for place, target in self.links:
             name = place.relative_to(self.folder).as_posix()
             try:
@@ -297,7 +307,8 @@ def _zip(archive: Path, sink: _Sink, password: str) -> None:
             if member.is_dir():
                 sink.directory(member.filename)
             elif stat.S_ISLNK(mode):
-                sink.link(member.filename, packed.read(member).decode())
+                with packed.open(member) as stream:
+                    sink.link(member.filename, stream.read(LONGEST_LINK).decode())
             elif stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
                 raise sink.refuse(member.filename, "is a device or a pipe")
             else:
@@ -306,7 +317,17 @@ def _zip(archive: Path, sink: _Sink, password: str) -> None:
 
 
 class _StrictTar(tarfile.TarInfo):
-    """tarfile takes a damaged header in the middle for the end; here it is an error."""
+    """A damaged header in the middle, which tarfile takes for the end, is an error here.
+
+    So is a header of extended attributes or of a long name that would fill the memory.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _StrictTar:
+        info = super().frombuf(buf, encoding, errors)
+        if info.type in HEADERS and info.size > LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {info.size:,} bytes")
+        return info
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _StrictTar:

@@ -217,11 +217,24 @@ def test_a_link_that_leaves_the_folder_is_refused(archive, tmp_path, members):
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_is_written_through_a_link(archive, tmp_path):
-    members = [("l", SYM, ".."), ("l/evil", tarfile.REGTYPE, "")]
+@pytest.mark.parametrize("second", [
+    ("l/evil", tarfile.REGTYPE, ""), ("l/evil", tarfile.DIRTYPE, ""), ("l/evil", SYM, "set"),
+    ("l/evil/deeper", SYM, "set"), ("l/evil", HARD, "set/labels.txt"),
+])  # fmt: skip
+@pytest.mark.parametrize("target", ["..", "../..", "set"])
+def test_nothing_is_written_through_a_link(archive, tmp_path, second, target):
+    members = [("l", SYM, target), second]
     with pytest.raises(DataError):
         unpack(archive(tar_bytes(members)), tmp_path / "deep" / "out")
-    assert not list(tmp_path.rglob("evil"))
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
+    assert left == ["deep", "download"]
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(archive, tmp_path):
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, 10**9
+    with pytest.raises(DataError, match=r"a header of 1,000,000,000 bytes"):
+        unpack(archive(info.tobuf() + bytes(10_000)), tmp_path / "out")
 
 
 PIECES = st.lists(st.sampled_from(["..", ".", "a", "b", "c", "outside"]), min_size=1, max_size=4)
