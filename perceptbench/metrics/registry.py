@@ -194,7 +194,8 @@ def read_info(path: Path) -> MetricInfo:
         raise UsageError(f"{path}: key `{key}`: {first['msg'].lower()}") from None
     if (info.metric is None) == (info.loss is None):
         raise UsageError(
-            f"{path}: needs either a loss ([backbone] and [[tap]], or [[term]]) or a key `metric`"
+            f"{path}: needs either a loss ([backbone] and [[tap]], [[term]], or `module`) or a key "
+            "`metric`"
         )
     return info
 
