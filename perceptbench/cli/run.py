@@ -77,7 +77,7 @@ def run(
     from perceptbench.datasets.manifest import find_manifest, manifests
     from perceptbench.datasets.readers.table import judgement_file
     from perceptbench.metrics.registry import catalogue, select
-    from perceptbench.reporting import formats, markdown, pictures, run_folder
+    from perceptbench.reporting import curves, formats, markdown, pictures, run_folder
 
     infos = select(metrics, catalogue())
     if datasets or files:
@@ -110,6 +110,7 @@ def run(
         resamples=resamples,
         command=shlex.join(["perceptbench", *sys.argv[1:]]),
     )
+    result.curves = curves.curves(result)
     if with_pictures:
         result.pictures = pictures.pictures(result, loaded)
     run_folder.write(result, folder)

@@ -62,7 +62,12 @@ class Row:
     ----------
     metric : its name.
     people : whether it is people, who take no rank.
-    rank, mean_rank : its place and the mean rank it has by; None for people.
+    rank, mean_rank : its place and the mean rank it has it by; None for people, and where all
+        its datasets are in-domain.
+    spread : the 95 % interval of the mean rank as ``[low, high]``; empty where not known.
+    tier : metrics that share a letter cannot be told apart by their mean rank.
+    p_first : share of resamples in which its mean rank is the best; None where not known.
+    strength : Bradley and Terry's log-odds of beating the average metric; None where not known.
     cells : one a figure, in the order of the run's columns.
     """
 
@@ -70,21 +75,60 @@ class Row:
     people: bool
     rank: int | None
     mean_rank: float | None
+    spread: str
+    tier: str
+    p_first: float | None
+    strength: float | None
     cells: tuple[Cell, ...]
 
 
 def rows(run: Run) -> list[Row]:
     """The leaderboard row by row, best first, people last."""
-    board = run.board
-    best = {column: _best(board, column) for column in run.columns}
+    notes = _notes(run)
+    marked = run.agreement[run.agreement["in_domain"].astype(bool)]
+    trained = set(zip(marked["dataset"], marked["metric"], strict=True))
+    best = {column: _best(run.board, column, trained) for column in run.columns}
     found = []
-    for _, row in board.iterrows():
-        people = row["metric"] in PEOPLE
-        cells = tuple(_cell(row, column, best[column]) for column in run.columns)
-        rank = None if people else int(row["rank"])
-        mean_rank = None if people else float(row["mean_rank"])
-        found.append(Row(row["metric"], people, rank, mean_rank, cells))
+    for row in run.board.to_dict("records"):
+        metric = row["metric"]
+        low, high = (_known(row[f"mean_rank {side}"]) for side in ("low", "high"))
+        cells = tuple(
+            Cell(
+                float(row[c.title]),
+                float(row[f"{c.title} low"]),
+                float(row[f"{c.title} high"]),
+                best=row[c.title] == best[c] and metric not in PEOPLE,
+                tier=row[f"{c.title} tier"],
+                in_domain=(c.dataset, metric) in trained,
+                note=notes.get((*c.key, metric), ""),
+            )
+            for c in run.columns
+        )
+        found.append(
+            Row(
+                metric=metric,
+                people=metric in PEOPLE,
+                rank=None if pd.isna(row["rank"]) else int(row["rank"]),
+                mean_rank=_known(row["mean_rank"]),
+                spread="" if low is None else f"[{low:.1f}, {high:.1f}]",
+                tier=row["tier"],
+                p_first=_known(row["p_first"]),
+                strength=_known(row["strength"]),
+                cells=cells,
+            )
+        )
     return found
+
+
+def _known(value: float) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def _notes(run: Run) -> dict[tuple[str, str, str, str], str]:
+    """(dataset, slice, statistic, metric) -> what is to be said of the figure."""
+    said = run.agreement[run.agreement["note"] != ""]
+    keys = zip(*(said[key] for key in ("dataset", "slice", "statistic", "metric")), strict=True)
+    return dict(zip(keys, said["note"], strict=True))
 
 
 def counts(run: Run) -> list[int]:
@@ -93,11 +137,8 @@ def counts(run: Run) -> list[int]:
     return [0 if pd.isna(count) else int(count) for count in n]
 
 
-def _best(board: pd.DataFrame, column: Column) -> float:
-    values = board.loc[~board["metric"].isin(PEOPLE), column.title]
-    return values.min() if column.statistic in SMALLER_IS_BETTER else values.max()
-
-
-def _cell(row: pd.Series, column: Column, best: float) -> Cell:
-    value, low, high = (float(row[f"{column.title}{what}"]) for what in ("", " low", " high"))
-    return Cell(value, low, high, best=value == best and row["metric"] not in PEOPLE)
+def _best(board: pd.DataFrame, column: Column, trained: set[tuple[str, str]]) -> float:
+    """The best value of a metric that was not trained on the dataset."""
+    fair = [m not in PEOPLE and (column.dataset, m) not in trained for m in board["metric"]]
+    values = board.loc[fair, column.title]
+    return float(values.min() if column.statistic in SMALLER_IS_BETTER else values.max())

@@ -65,6 +65,12 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
+def _label(text: str, most: int = 32) -> str:
+    """A name as a label: not too long, and its dollars no mathematics."""
+    text = text if len(text) <= most else text[: most - 1] + "…"
+    return text.replace("$", r"\$")
+
+
 def intervals(run: Run) -> Figure:
     """Dot and whiskers of every metric, one panel a figure of the leaderboard."""
     board = cells.rows(run)
@@ -90,11 +96,11 @@ def _interval_panel(panel, column: Column, metrics: Sequence[Row], shown: Sequen
             panel.plot([cell.low, cell.high], [y, y], color=SOFT, linewidth=1.2)
         if cell.defined:
             panel.plot([cell.value], [y], "o", color=INK, markersize=3.2)
-    panel.set_yticks(range(len(metrics)), [row.metric for row in metrics])
+    panel.set_yticks(range(len(metrics)), [_label(row.metric) for row in metrics])
     panel.set_ylim(len(metrics) - 0.4, -0.6)
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="x", color="#e1e4e7", linewidth=0.6)
-    panel.set_title(column.title, loc="left", fontsize=8, fontweight="bold")
+    panel.set_title(_label(column.title), loc="left", fontsize=8, fontweight="bold")
     if column.statistic in SMALLER_IS_BETTER:
         panel.invert_xaxis()
         panel.set_xlabel("smaller is better: the axis runs backwards")
@@ -118,11 +124,16 @@ def heat_maps(maps: Sequence[HeatMap]) -> Figure:
                 text = cell.text if cell else "–"
                 panel.text(x, y, text, ha="center", va="center", fontsize=6.5, color=colour,
                            fontweight=weight)  # fmt: skip
-        panel.set_xticks(range(len(heat.columns)), heat.columns, rotation=45, ha="right")
-        panel.set_yticks(range(len(heat.rows)), [name for _, name, _ in heat.rows])
+        panel.set_xticks(
+            range(len(heat.columns)),
+            [_label(name) for name in heat.columns],
+            rotation=45,
+            ha="right",
+        )
+        panel.set_yticks(range(len(heat.rows)), [_label(name) for _, name, _ in heat.rows])
         panel.tick_params(length=0)
         panel.spines[:].set_visible(False)
-        panel.set_title(heat.title, loc="left", fontsize=8, fontweight="bold")
+        panel.set_title(_label(heat.title, 70), loc="left", fontsize=8, fontweight="bold")
     return figure
 
 
@@ -147,7 +158,7 @@ def cost(run: Run) -> Figure | None:
         best = min(best, y)
         front += [(x, y)] if on_front else []
         panel.plot([x], [y], "o", color=FRONT if on_front else SOFT, markersize=4)
-        panel.annotate(name, (x, y), xytext=(4, 2), textcoords="offset points", fontsize=6.5,
+        panel.annotate(_label(name), (x, y), xytext=(4, 2), textcoords="offset points", fontsize=6.5,
                        color=INK if on_front else SOFT)  # fmt: skip
     panel.plot(*zip(*front, strict=True), color=FRONT, linewidth=0.8, linestyle="--")
     panel.invert_yaxis()

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from perceptbench.agreement.ranking import SMALLER_IS_BETTER
+from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER
 from perceptbench.reporting.run_folder import Run
+
+#: How a slice of a table is named: ``distortion=blur``, ``120ppd level=2``.
+PART = r"^(?:(?P<whole>.*) )?(?P<kind>distortion|level|category)=(?P<name>.*)$"
 
 
 @dataclass(frozen=True)
@@ -46,33 +50,38 @@ class HeatMap:
 
 
 def slice_maps(run: Run, metrics: Sequence[str]) -> list[HeatMap]:
-    """One map a dataset and statistic that was taken slice by slice; rows in leaderboard order."""
-    ranked = {(c.dataset, c.slice) for c in run.columns}
+    """One map a leaderboard figure and column its table is cut by; rows in leaderboard order."""
     table = run.agreement
-    keys = zip(table["dataset"], table["slice"], strict=True)
-    within = table[[key not in ranked for key in keys]]
+    parts = table["slice"].str.extract(PART)
     maps = []
-    for (dataset, statistic), rows in within.groupby(["dataset", "statistic"], sort=False):
-        values = rows.pivot_table(
-            index="metric", columns="slice", values="value", sort=False, dropna=False
+    for column in run.columns:
+        whole = "" if column.slice == "all" else column.slice
+        here = (
+            (table["dataset"] == column.dataset)
+            & (table["statistic"] == column.statistic)
+            & (parts["whole"].fillna("") == whole)
         )
-        slices = list(dict.fromkeys(rows["slice"]))
-        values = values.reindex(index=[m for m in metrics if m in values.index], columns=slices)
-        n = rows.groupby("slice", sort=False)["n"].max()
-        smaller = statistic in SMALLER_IS_BETTER
-        maps.append(
-            HeatMap(
-                f"{dataset}: {statistic}",
-                "Smaller is better." if smaller else "Larger is better.",
-                "metric",
-                [f"{name} ({int(n[name])})" for name in slices],
-                [
-                    (metrics.index(m), m, line)
-                    for m, line in zip(values.index, _shade(values, smaller), strict=True)
-                ],
-            )
-        )
+        for kind in dict.fromkeys(parts.loc[here, "kind"].dropna()):
+            rows = table[here & (parts["kind"] == kind)].assign(name=parts["name"])
+            maps.append(_slice_map(f"{column.title} by {kind}", rows, column.statistic, metrics))
     return maps
+
+
+def _slice_map(title: str, rows: pd.DataFrame, statistic: str, metrics: Sequence[str]) -> HeatMap:
+    names = list(dict.fromkeys(rows["name"]))
+    counts = rows.groupby("name")["n"].max()
+    values = rows.pivot(index="metric", columns="name", values="value")
+    shown = [m for m in (*metrics, *PEOPLE) if m in values.index]
+    values = values.reindex(index=shown, columns=names)
+    smaller = statistic in SMALLER_IS_BETTER
+    lines = zip(shown, _shade(values, smaller), strict=True)
+    return HeatMap(
+        title,
+        "Smaller is better." if smaller else "Larger is better.",
+        "metric",
+        [f"{name} ({int(counts[name]):,})" for name in names],
+        [(metrics.index(m) if m in metrics else None, m, line) for m, line in lines],
+    )
 
 
 def layer_maps(run: Run, metrics: Sequence[str]) -> list[HeatMap]:
@@ -124,21 +133,23 @@ def _depth(layer: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def _shade(values: pd.DataFrame, smaller: bool) -> list[list[HeatCell | None]]:
-    """Cells coloured from the worst to the best value of the whole map."""
+    """Cells coloured from the worst to the best value of the whole map; bold, a column's best."""
     known = values.to_numpy(float)
-    flat = known[~pd.isna(known)]
+    flat = known[~np.isnan(known)]
     low, high = (flat.min(), flat.max()) if len(flat) else (0.0, 1.0)
-    best = low if smaller else high
+    metrics = values.drop(index=list(PEOPLE), errors="ignore")
+    best = (metrics.min() if smaller else metrics.max()).to_numpy(float)
     lines = []
     for metric, row in zip(values.index, known, strict=True):
         line: list[HeatCell | None] = []
-        for name, value in zip(values.columns, row, strict=True):
+        for name, value, top in zip(values.columns, row, best, strict=True):
             if isnan(value):
                 line.append(None)
                 continue
             share = (value - low) / (high - low) if high > low else 0.5
             share = round(float(1 - share if smaller else share), 3)
             title = f"{metric}, {name}: {value:.3f}"
-            line.append(HeatCell(f"{value:.2f}", share, title, best=value == best))
+            marked = value == top and metric not in PEOPLE
+            line.append(HeatCell(f"{value:.2f}", share, title, best=marked))
         lines.append(line)
     return lines

@@ -10,10 +10,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from math import floor, isnan, log10
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -27,6 +29,8 @@ from perceptbench.reporting.run_folder import Run
 from perceptbench.reporting.strips import Images, disputed_strips, item_sets
 
 PAGE = Path(__file__).parent / "page"
+#: Metrics, best first, whose paired differences a page holds.
+MOST_COMPARED = 60
 
 
 def render(run: Run) -> dict[str, str]:
@@ -150,33 +154,15 @@ def _figures(run: Run, board: Sequence[cells.Row]) -> list[Figure]:
     return found
 
 
-@dataclass(frozen=True)
-class Standing:
-    """One column of the leaderboard that is about the whole, not about one figure.
-
-    Attributes
-    ----------
-    key : for sorting; a name of lower-case letters.
-    name, title : the column's heading, and what it means.
-    column : of the board table.
-    decimals : shown.
-    first : ``up`` or ``down``: the order of the first click.
-    """
-
-    key: str
-    name: str
-    title: str
-    column: str
-    decimals: int
-    first: str = "up"
-
-
-STANDINGS = (Standing("mean", "mean rank", "over datasets, each with one vote", "mean_rank", 1),)
+#: Columns of the leaderboard about the whole: sorting key, heading, meaning, order of first click.
+STANDINGS = (
+    ("mean", "mean rank", "over datasets, each with one vote", "up"),
+    ("first", "P(first)", "share of resamples in which the mean rank is the best", "down"),
+)
 
 
 def _context(run: Run) -> dict[str, Any]:
     board = cells.rows(run)
-    by_metric = run.board.set_index("metric").to_dict(orient="index")
     metrics = [row.metric for row in board if not row.people]
     figures = _figures(run, board)
     records = run.provenance.get("metrics", {})
@@ -187,10 +173,10 @@ def _context(run: Run) -> dict[str, Any]:
     costs = _costs(metrics, records)
     data = {
         "metrics": _metric_data(board, records),
-        "figures": [_figure_data(figure, metrics) for figure in figures],
+        "figures": [_figure_data(run, figure, metrics) for figure in figures],
         "items": sets,
         "images": images.known,
-        "start": _start(metrics),
+        "start": [0, min(1, len(metrics) - 1)],  # A and B, until others are chosen
     }
     maps, layers = slice_maps(run, metrics), layer_maps(run, metrics)
     return {
@@ -203,11 +189,7 @@ def _context(run: Run) -> dict[str, Any]:
         "datasets": list(dict.fromkeys(column.dataset for column in run.columns)),
         "standings": STANDINGS,
         "figures": figures,
-        "board": [
-            _board_row(row, by_metric[row.metric], records.get(row.metric, {}))
-            for row in board
-            if not row.people
-        ],
+        "board": [_board_row(row, records.get(row.metric, {})) for row in board if not row.people],
         "people": [row for row in board if row.people],
         "item_sets": [items["title"] for items in sets],
         "maps": maps,
@@ -242,8 +224,8 @@ ABOUT = {
     "compare": "The difference of A and B on the very same resamples, which is sharper than "
     "comparing two intervals.",
     "scatter": "What the metric says of an item against what people said of it.",
-    "slices": "Agreement within each kind of distortion; the number of judged items in brackets. "
-    "Darker is better.",
+    "slices": "Agreement within each distortion, level or category; the number of judged items in "
+    "brackets. The stronger the colour, the better; the best metric of each part is bold.",
     "layers": "Losses that read one layer with one distance: which layer, which distance?",
     "disputed": "Where the metrics contradict each other although people are clear.",
 }
@@ -257,7 +239,7 @@ NO_COST = "This run recorded no cost of its metrics."
 def _sections(maps: Sequence[HeatMap], layers: Sequence[HeatMap]) -> list[tuple[str, str]]:
     known = {
         "leaderboard": "Leaderboard", "intervals": "Intervals", "compare": "Compare",
-        "scatter": "Scatter", "slices": "Distortions" if maps else "",
+        "scatter": "Scatter", "slices": "Parts" if maps else "",
         "layers": "Layers" if layers else "", "cost": "Cost", "disputed": "Disputed",
         "notes": "Notes",
     }  # fmt: skip
@@ -268,13 +250,17 @@ def _lead(run: Run, board: Sequence[cells.Row]) -> str:
     """The page in two sentences."""
     metrics = [row for row in board if not row.people]
     first = [row.metric for row in metrics if row.rank == 1]
+    tied = [row for row in metrics if "a" in row.tier and row.metric not in first]
     datasets = list(dict.fromkeys(column.dataset for column in run.columns))
     where = datasets[0] if len(datasets) == 1 else f"{len(datasets)} datasets"
     verb = "stands" if len(first) == 1 else "stand"
-    return (
-        f"{_and(first)} {verb} first of {len(metrics)} metrics on {where}, by mean rank. "
-        "Read the order with its error bars: most intervals overlap."
-    )
+    lead = f"{_and(first)} {verb} first of {len(metrics)} metrics on {where}"
+    if not any(row.tier for row in metrics):
+        return f"{lead}, by mean rank. Read the order with its error bars."
+    if not tied:
+        return f"{lead}, and no other can be said to be as good."
+    others = "1 other cannot" if len(tied) == 1 else f"{len(tied)} others cannot"
+    return f"{lead}, but {others} be told apart from the first: read the order with its error bars."
 
 
 def _and(names: Sequence[str]) -> str:
@@ -295,34 +281,16 @@ def _facts(run: Run, board: Sequence[cells.Row]) -> list[tuple[str, str]]:
     return [*facts, ("scored on", created)] if created else facts
 
 
-def _board_row(
-    row: cells.Row, board: Mapping[Any, Any], record: Mapping[str, Any]
-) -> dict[str, Any]:
-    standings = [
-        {
-            "key": s.key,
-            "value": board[s.column],
-            "interval": "",
-            "text": f"{board[s.column]:.{s.decimals}f}",
-        }
-        for s in STANDINGS
-    ]
+def _board_row(row: cells.Row, record: Mapping[str, Any]) -> dict[str, Any]:
     loss = record.get("loss") or {}
     words = (row.metric, record.get("title", ""), (loss.get("backbone") or {}).get("name", ""))
     return {
-        "metric": row.metric,
-        "rank": row.rank,
+        "row": row,
         "title": record.get("title", ""),
         "words": " ".join(words).lower(),
-        "standings": standings,
-        "cells": row.cells,
+        "mean": "–" if row.mean_rank is None else f"{row.mean_rank:.1f}",
+        "first": "–" if row.p_first is None else f"{row.p_first:.2f}",
     }
-
-
-def _start(metrics: Sequence[str]) -> list[int]:
-    """The two metrics shown first: the leader, and pixel MSE or else the second."""
-    other = metrics.index("mse") if "mse" in metrics[1:] else min(1, len(metrics) - 1)
-    return [0, other]
 
 
 def _metric_data(board: Sequence[cells.Row], records: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -341,14 +309,38 @@ def _metric_data(board: Sequence[cells.Row], records: Mapping[str, Any]) -> list
     return found
 
 
-def _figure_data(figure: Figure, metrics: Sequence[str]) -> dict[str, Any]:
+def _figure_data(run: Run, figure: Figure, metrics: Sequence[str]) -> dict[str, Any]:
     values = {name: cell.value for _, name, cell in figure.ranked}
     return {
         "title": figure.title,
         "smaller": figure.smaller,
         "value": [values.get(name) for name in metrics],
-        "paired": None,
+        "paired": _paired(figure.column.rows(run.comparisons), metrics),
     }
+
+
+def _paired(comparisons: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any] | None:
+    """Differences of every two metrics i < j, i minus j, in the order of the leaderboard."""
+    if comparisons.empty:
+        return None
+    known = {*comparisons["a"], *comparisons["b"]}
+    names = [name for name in metrics if name in known][:MOST_COMPARED]
+    stored = comparisons.set_index(["a", "b"])[["difference", "low", "high", "p_holm"]]
+    figures = {pair: tuple(row) for pair, *row in stored.itertuples()}
+    found = []
+    for a, b in combinations(names, 2):
+        difference, low, high, p = figures.get((a, b)) or _turned(*figures[b, a])
+        found.append([_short(v) for v in (difference, low, high, p)])
+    columns = dict(zip(("value", "low", "high", "p"), zip(*found, strict=True), strict=True))
+    return {"of": [metrics.index(name) for name in names], **columns} if found else None
+
+
+def _turned(difference: float, low: float, high: float, p: float) -> tuple[float, ...]:
+    return -difference, -high, -low, p
+
+
+def _short(value: float) -> float | None:
+    return None if isnan(value) else round(float(value), 5)
 
 
 def _costs(metrics: Sequence[str], records: Mapping[str, Any]) -> list[dict[str, Any]]:

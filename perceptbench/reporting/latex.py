@@ -36,7 +36,12 @@ def table(run: Run) -> str:
     for row in board:
         if row.people:
             continue
-        place = [f"{row.rank}", escape(row.metric), f"{row.mean_rank:.1f}"]
+        rank, mean = row.rank, row.mean_rank
+        place = [
+            "" if rank is None else str(rank),
+            escape(row.metric),
+            "--" if mean is None else f"{mean:.1f}" + _raised(row.tier),
+        ]
         lines.append(_line(place + [_cell(cell) for cell in row.cells]))
     lines.append("\\midrule")
     for row in board:
@@ -76,12 +81,15 @@ def _cell(cell: Cell) -> str:
     if not cell.defined:
         return "--"
     number = f"\\textbf{{{cell.number}}}" if cell.best else cell.number
-    marks = cell.tier + ("\\dag" if cell.in_domain else "")
-    number += f"$^{{\\mathrm{{{marks}}}}}$" if marks else ""
+    number += _raised(cell.tier + ("\\dag" if cell.in_domain else ""))
     if not cell.bounded:
         return number
     # In math mode the sign of a negative bound is a minus, not a hyphen.
     return f"{number} {{\\scriptsize$[{cell.low:.3f}, {cell.high:.3f}]$}}"
+
+
+def _raised(marks: str) -> str:
+    return f"$^{{\\mathrm{{{marks}}}}}$" if marks else ""
 
 
 def escape(text: str) -> str:

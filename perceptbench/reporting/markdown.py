@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
 from perceptbench.reporting import notes
-from perceptbench.reporting.cells import Cell, counts, rows
+from perceptbench.reporting.cells import Cell, Row, counts, rows
 from perceptbench.reporting.leaderboard import format_table
 from perceptbench.reporting.run_folder import Run
 
@@ -36,20 +36,31 @@ def table(run: Run) -> str:
     n stands in the last row: the number of judged items behind each figure.
     """
     arrows = [" ↓" if c.statistic in SMALLER_IS_BETTER else "" for c in run.columns]
-    header = ["#", "metric", "mean rank"]
+    header = ["#", "metric", "mean rank", "P(first)"]
     header += [escape(c.title) + arrow for c, arrow in zip(run.columns, arrows, strict=True)]
     body = []
     for row in rows(run):
         name = f"*{row.metric}*" if row.people else escape(row.metric)
-        place = ["", name, ""] if row.people else [f"{row.rank}", name, f"{row.mean_rank:.1f}"]
+        place = ["", name, "", ""] if row.people else [_rank(row), name, *_standing(row)]
         body.append(place + [_cell(cell) for cell in row.cells])
-    body.append(["", "*n*", "", *(f"{n:,}" for n in counts(run))])
+    body.append(["", "*n*", "", "", *(f"{n:,}" for n in counts(run))])
     return format_table(header, body)
+
+
+def _rank(row: Row) -> str:
+    return "" if row.rank is None else str(row.rank)
+
+
+def _standing(row: Row) -> tuple[str, str]:
+    mean = "-" if row.mean_rank is None else f"{row.mean_rank:.1f}"
+    first = "" if row.p_first is None else f"{row.p_first:.2f}"
+    return " ".join(filter(None, (mean, row.spread, row.tier))), first
 
 
 def _cell(cell: Cell) -> str:
     number = f"**{cell.number}**" if cell.best else cell.number
-    return f"{number} {cell.interval}".strip()
+    mark = "†" if cell.in_domain and cell.defined else ""
+    return " ".join(filter(None, (number + mark, cell.interval, cell.tier)))
 
 
 def _list(items: Iterable[str]) -> str:

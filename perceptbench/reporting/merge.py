@@ -41,6 +41,7 @@ def read(folders: Sequence[Path]) -> Run:
         assumed=list(dict.fromkeys(what for run in every for what in run.assumed)),
         provenance=_provenance(every),
         pictures=_stack(run.pictures for run in every),
+        curves=_stack(run.curves for run in every),
     )
     merged.board = leaderboard(merged.agreement, merged.columns)
     return merged

@@ -13,13 +13,31 @@ SHOWN_FAILURES = 20
 def reading(run: Run) -> list[str]:
     """How to read the figures."""
     resamples = run.provenance["resamples"]
-    return [
-        "Larger is better, but where there is an arrow (↓). In brackets: 95 % percentile interval "
-        f"of {resamples:,} bootstrap resamples; n: number of judged items. "
-        "Mean rank: over datasets, each with one vote; an undefined figure (-) counts as last.",
+    several = isinstance(resamples, list)
+    count = " or ".join(f"{r:,}" for r in (resamples if several else [resamples]))
+    kinds = [
+        kind for kind in dict.fromkeys(run.agreement["interval"]) if kind and kind != "jackknife"
+    ]
+    found = [
+        "Larger is better, but where there is an arrow (↓). In brackets: 95 % "
+        f"{' or '.join(kinds) or 'percentile'} interval of {count} bootstrap resamples; n: number "
+        "of judged items. Metrics that share a letter in a column cannot be told apart there: "
+        "paired differences on the same resamples, 5 % after Holm's correction.",
+        "Mean rank: over datasets, each with one vote; an undefined figure (-) counts as last. "
+        "P(first): share of resamples in which the mean rank is the best.",
         "human: mean p² + (1-p)², or one observer against the mean of the others; "
         "oracle: mean max(p, 1-p), the best any metric can do.",
     ]
+    if run.board["mean_rank low"].isna().all():
+        found.append(
+            "These are several runs put together: their mean ranks have no interval and no letter."
+        )
+    if (run.agreement["in_domain"].astype(bool) & run.agreement["value"].notna()).any():
+        found.append(
+            "†: the metric was trained on this dataset; the cell is shown but takes no part in "
+            "the ranking."
+        )
+    return found
 
 
 def figures(run: Run) -> dict[str, str]:

@@ -17,8 +17,6 @@ from perceptbench.reporting.items import disputed, judged
 from perceptbench.reporting.run_folder import PICTURE, Run
 from perceptbench.reporting.strips import DISPUTED
 
-#: Columns of the scores that are no metric.
-PAIR = ("dataset", "reference", "distorted")
 #: Longer side in pixels.
 SIDE = 144
 #: A PNG, which loses nothing, unless it takes more bytes than this; then JPEG at QUALITY.
@@ -33,9 +31,8 @@ def pictures(run: Run, datasets: Sequence[Dataset]) -> pd.DataFrame:
     Of datasets with few images, all of them. An image that cannot be read is left out: the run
     has already named it.
     """
-    metrics = [name for name in run.scores.columns if name not in PAIR]
     wanted: dict[str, dict[str, None]] = {}
-    for items in judged(run, metrics):
+    for items in judged(run, run.metrics):
         every = dict.fromkeys(items.images.to_numpy().ravel())
         rows = items.images.iloc[disputed(items, DISPUTED)]
         few = len(every) <= ALL_IMAGES

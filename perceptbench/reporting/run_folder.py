@@ -4,9 +4,9 @@ Conventions
 -----------
 ``scores.parquet agreement.csv comparisons.csv leaderboard.csv run.json``; for each judgement
 table, ``judgements/DATASET.SLICE.PROTOCOL.parquet`` (``... .observers.parquet`` beside it where
-single observers are known); ``pictures.parquet`` where small pictures were kept. Nothing else is
-needed to make every report again: `read` restores what `write` stored, and writing that gives
-the same bytes.
+single observers are known); ``curves.parquet`` and ``pictures.parquet`` where curves were fitted
+and small pictures kept. Nothing else is needed to make every report again: `read` restores what
+`write` stored, and writing that gives the same bytes.
 """
 
 import json
@@ -29,6 +29,9 @@ from perceptbench.reporting.leaderboard import Column
 STRESS_POWER = {"linear": 1.0, "squared": 0.5, "ordinal": None}
 FAILURE = ("dataset", "reference", "distorted", "reason")
 PICTURE = ("dataset", "image", "picture")
+CURVE = ("dataset", "slice", "protocol", "metric", "x", "y")
+#: Tables of a run that are stored where they are not empty.
+OPTIONAL = ("pictures", "curves")
 #: Columns of the stored CSV files that hold words; an empty cell there is no missing number.
 WORDS = (
     "dataset", "slice", "metric", "statistic", "interval", "tier", "display", "note", "a", "b",
@@ -54,6 +57,8 @@ class Run:
         metrics (title, hash, trained_on, cost), device, seed, resamples.
     pictures : ``dataset, image, picture`` (bytes of a PNG or JPEG file): small images of what
         is disputed, for reports; may be empty.
+    curves : ``dataset, slice, protocol, metric, x, y``: points of the curve fitted to each
+        metric (`perceptbench.reporting.curves`), for reports; may be empty.
     """
 
     scores: pd.DataFrame
@@ -67,11 +72,17 @@ class Run:
     assumed: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
     pictures: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PICTURE)))
+    curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CURVE)))
 
     @property
     def complete(self) -> bool:
         """Whether every pair was scored and no metric raised an error."""
         return self.failures.empty and not self.broken
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics scored."""
+        return [c for c in self.scores.columns if c not in ("dataset", "reference", "distorted")]
 
     @property
     def columns(self) -> list[Column]:
@@ -92,11 +103,8 @@ def write(result: Run, folder: Path) -> None:
     write_file(folder / "agreement.csv", lambda p: result.agreement.to_csv(p, index=False))
     write_file(folder / "comparisons.csv", lambda p: result.comparisons.to_csv(p, index=False))
     write_file(folder / "leaderboard.csv", lambda p: result.board.to_csv(p, index=False))
-    pictures = folder / "pictures.parquet"
-    if result.pictures.empty:
-        pictures.unlink(missing_ok=True)
-    else:
-        write_file(pictures, lambda p: result.pictures.to_parquet(p, index=False))
+    for name in OPTIONAL:
+        _write_optional(getattr(result, name), folder / f"{name}.parquet")
     (folder / "judgements").mkdir(exist_ok=True)
     record = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -109,6 +117,13 @@ def write(result: Run, folder: Path) -> None:
     }
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     write_file(folder / "run.json", lambda p: p.write_bytes(text.encode()))
+
+
+def _write_optional(table: pd.DataFrame, path: Path) -> None:
+    if table.empty:
+        path.unlink(missing_ok=True)
+    else:
+        write_file(path, lambda p: table.to_parquet(p, index=False))
 
 
 def _write_judgements(part: Judgements, folder: Path) -> dict[str, Any]:
@@ -165,7 +180,11 @@ def read(folder: Path) -> Run:
         raise DataError(f"{path}: cannot be read ({first_line(error)})") from None
     except KeyError as error:
         raise DataError(f"{path}: has no {error}; make the run again with this version") from None
-    pictures = folder / "pictures.parquet"
+    optional = {
+        name: _read(path, pd.read_parquet)
+        for name in OPTIONAL
+        if (path := folder / f"{name}.parquet").is_file()
+    }
     return Run(
         _read(folder / "scores.parquet", pd.read_parquet),
         _read(folder / "agreement.csv", _read_csv),
@@ -177,7 +196,7 @@ def read(folder: Path) -> Run:
         broken,
         assumed,
         record,
-        *([_read(pictures, pd.read_parquet)] if pictures.is_file() else []),
+        **optional,
     )
 
 

@@ -79,8 +79,22 @@ def _item_set(run: Run, items: Items, images: Images, most: int) -> dict[str, An
         "people": [_rounded(v) for v in items.people[shown]],
         "signal": [[_rounded(v) for v in column] for column in items.signal[shown].T],
         "told": [_told(run, items, metric) for metric in items.metrics],
-        "curves": [None for _ in items.metrics],
+        "curves": _curves(run, items),
     }
+
+
+def _curves(run: Run, items: Items) -> list[dict[str, Any] | None]:
+    part, table = items.part, run.curves
+    here = table[
+        (table["dataset"] == part.dataset)
+        & (table["slice"] == part.slice)
+        & (table["protocol"] == part.protocol)
+    ]
+    points = {
+        metric: {side: [_rounded(v) for v in rows[side]] for side in "xy"}
+        for metric, rows in here.groupby("metric")
+    }
+    return [points.get(metric) for metric in items.metrics]
 
 
 def _rounded(value: float) -> float | None:
@@ -126,9 +140,9 @@ def _people_say(items: Items, item: int) -> str:
     value = items.people[item]
     if answer(items.part) == "p_b":
         side, share = ("b", value) if value >= 0.5 else ("a", 1 - value)
-        return f"{share:.0%} of people find {side} closer to the reference"
+        return f"{100 * share:.0f} % of people find {side} closer to the reference"
     if answer(items.part) == "p_same":
-        return f"{value:.0%} of people see no difference"
+        return f"{100 * value:.0f} % of people see no difference"
     badness = items.people if answer(items.part) == "impairment" else -items.people
     worse = (badness > badness[item]).sum()
     return (

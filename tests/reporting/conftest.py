@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from perceptbench.agreement import agreement
+from perceptbench.agreement import evaluate
 from perceptbench.datasets.judgements import Judgements
+from perceptbench.reporting import curves
 from perceptbench.reporting.leaderboard import leaderboard
 from perceptbench.reporting.run_folder import FAILURE, PICTURE, Run
 
@@ -23,7 +24,10 @@ def png(grey: float) -> bytes:
 
 
 def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", seed=0) -> Run:
-    """Metrics good > fair > worst on 24 ratings and 24 triplets; `worst` undefined on ratings."""
+    """Metrics good > fair > worst on 24 ratings and 24 triplets.
+
+    `worst` is undefined on the ratings, `fair` was trained on the triplets.
+    """
     rng = np.random.default_rng(seed)
     first, second = datasets
     truth = np.linspace(0.1, 2, 24)
@@ -63,21 +67,13 @@ def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", se
         ]
     )
     scores = scores[["dataset", "reference", "distorted", "good", "fair", worst]]
-    found = pd.concat(
-        [
-            agreement(
-                part,
-                scores[scores["dataset"] == part.dataset].drop(columns="dataset"),
-                metrics=["good", "fair", worst],
-                resamples=100,
-            )
-            for part in parts
-        ],
-        ignore_index=True,
-    )
+    names = ["good", "fair", worst]
+    found = evaluate(parts, scores, metrics=names, resamples=100, in_domain={second: ["fair"]})
     failures = pd.DataFrame([(first, "r0", worst, "no such image")], columns=list(FAILURE))
-    run = Run(scores, found, pd.DataFrame(), parts, {skipped: "no weights"}, failures)
-    run.board = leaderboard(found, run.columns)
+    run = Run(scores, found.table, pd.DataFrame(), parts, {skipped: "no weights"}, failures)
+    run.board = leaderboard(found.table, run.columns, found.samples)
+    run.comparisons = found.comparisons
+    run.curves = curves.curves(run)
     run.assumed = ["good takes ratings to be seen from afar"]
     run.provenance = {
         "created": "2026-01-02T03:04:05+00:00",

@@ -15,8 +15,12 @@ def test_the_table_has_intervals_n_people_and_the_best_in_bold(run):
     assert "**0.825** [" in cells["good"] and " 0.175 [" in cells["bad"]
     # mean p^2 + (1-p)^2 = (.82 + .82 + .58 + .68) / 4
     assert " 0.725 [" in cells["*human*"] and " 0.825 [" in cells["*oracle*"]
-    assert [c.strip() for c in cells["bad"].split("|")[4:6]] == ["-", "-"]
-    assert [c.strip() for c in cells["*n*"].split("|")[4:-1]] == ["24", "24", "24"]
+    assert [c.strip() for c in cells["bad"].split("|")[5:7]] == ["-", "-"]
+    assert [c.strip() for c in cells["*n*"].split("|")[5:-1]] == ["24", "24", "24"]
+    # `fair` was trained on the triplets; the other two differ on every one of them.
+    assert re.search(r"0\.\d{3}† \[.*\] [ab] ", cells["fair"])
+    assert cells["good"].split("|")[7].endswith(" a ") and " a " not in cells["bad"]
+    assert cells["good"].split("|")[3].startswith(" 1.0 [1.0, 1.0] a")
 
 
 def test_the_page_says_what_is_missing_and_where_it_comes_from(run):

@@ -16,7 +16,10 @@
   }
 
   const short = (v) => (v === null ? "–" : v.toFixed(3));
-  const signed = (v) => (v > 0 ? "+" : v < 0 ? "−" : "±") + Math.abs(v).toFixed(3);
+  const signed = (v) => {
+    const size = Math.abs(v).toFixed(3);
+    return (+size === 0 ? "" : v > 0 ? "+" : "−") + size;
+  };
   const loose = (v) => (v === 0 ? "0" : Math.abs(v) >= 1e5 || Math.abs(v) < 1e-3 ? v.toExponential(1) : String(+v.toPrecision(3)));
   const name = (m) => data.metrics[m].name;
   const chosen = { a: data.start[0], b: data.start[1] };
@@ -156,7 +159,7 @@
       svg.append(element("circle", { class: "point", cx: at(d.value), cy: "50%", r: 4 }));
       plot.append(svg);
       row.append(plot, element("td", { class: "value" }, signed(d.value)),
-        element("td", { class: "interval" }, `${signed(d.low)} – ${signed(d.high)}`),
+        element("td", { class: "interval" }, `[${signed(d.low)}, ${signed(d.high)}]`),
         element("td", { class: "interval" }, d.p < 0.001 ? "p < 0.001" : `p = ${d.p.toFixed(3)}`));
       lines.append(row);
     }
@@ -343,7 +346,7 @@
     }
     scored.sort((p, q) => q[0] - p[0] || p[1] - q[1]);
     const kind = set.protocol === "2afc"
-      ? `They pick opposite images on ${scored.length.toLocaleString("en")} of ${both.length.toLocaleString("en")} items; shown are those on which both are surest.`
+      ? `They pick opposite images on ${scored.length.toLocaleString("en")} of ${both.length.toLocaleString("en")} items${scored.length ? "; shown are those on which both are surest" : ""}.`
       : "Items whose rank by distance, from 0 (most alike) to 100, differs most.";
     $("disagree-about").textContent = both.length ? kind : "At least one of them is undefined on these judgements.";
     const top = scored.filter(([d]) => d > 0).slice(0, 6);
