@@ -1,14 +1,15 @@
-"""Entry points -> metrics. A broken plugin is reported, never fatal.
+"""Where metrics come from: entry points, TOML files, libraries. What is broken is reported.
 
 The group ``perceptbench.metrics`` may name, in any installed package,
 
 - a package folder of TOML files (``perceptbench.losses.presets``): each file is a metric, named
-  by the file, described by the keys of `MetricInfo`;
-- a class or a function (``package.module:MyMetric``): called with two batches
-  (N, 3, H, W) in [0, 1], reference first, it returns distances (N,), larger = less alike. A
-  class is instantiated without arguments first.
+  by the file, described by the keys of `perceptbench.metrics.protocol.MetricInfo`;
+- a class, a function or a dictionary (``package.module:MyMetric``), see
+  `perceptbench.metrics.protocol`.
 
-Nothing is imported to list the folders; a metric's code is imported when it is built.
+A name with a colon (``piq:ssim``) is a metric of a library, see `perceptbench.metrics.adapters`.
+
+Nothing is imported to list the metrics; a metric's code is imported when it is built.
 """
 
 import hashlib
@@ -16,17 +17,21 @@ import importlib
 import importlib.util
 import inspect
 import json
+import sys
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from importlib.metadata import EntryPoint, entry_points, version
+from functools import cache, partial
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from perceptbench.errors import PerceptbenchError, Unavailable, UsageError, unknown
+from perceptbench.errors import PerceptbenchError, Unavailable, UsageError, first_line, unknown
+from perceptbench.metrics import adapters
+from perceptbench.metrics.protocol import MetricInfo, declared
 
 if TYPE_CHECKING:
     from perceptbench.losses.config import Networks
@@ -34,47 +39,12 @@ if TYPE_CHECKING:
 GROUP = "perceptbench.metrics"
 #: The top-level keys of a loss file that make the loss itself.
 LOSS_KEYS = ("backbone", "input", "tap", "detach_target", "term", "module")
-
-
-class MetricInfo(BaseModel):
-    """What a metric says of itself; the keys of its TOML file.
-
-    Attributes
-    ----------
-    name : lower case with dashes; the file's name.
-    title : one line for people.
-    citation : the paper, with its DOI or arXiv number.
-    default : whether a run without ``-m`` ranks it.
-    scale : how it grows with the difference, which STRESS asks for. ``linear``: in proportion;
-        ``squared``: as its square, so that STRESS takes the root (mean squares; a similarity
-        that is highest for identical images has no linear term there, hence 1 - SSIM too);
-        ``ordinal``: only its order means something (decibels), so that it has no STRESS.
-    trained_on : datasets its weights were fitted to.
-    min_size : smallest image side in pixels it is defined for.
-    pixels_per_degree : for metrics that need the viewing distance, the value assumed where
-        the judgements carry none.
-    requires : packages it imports.
-    metric : ``module:attribute`` of a class or function; or else
-    loss : the tables of a loss file (LOSS_KEYS), see `perceptbench.losses.config`.
-    options : keyword arguments for `metric`.
-    source : where it was found (a file or an entry point).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    title: str
-    source: str
-    citation: str = ""
-    default: bool = False
-    scale: Literal["linear", "squared", "ordinal"] = "linear"
-    trained_on: tuple[str, ...] = ()
-    min_size: int = 1
-    pixels_per_degree: float | None = None
-    requires: tuple[str, ...] = ()
-    metric: str | None = None
-    loss: dict[str, Any] | None = None
-    options: dict[str, Any] = {}
+#: The keys that decide a metric's numbers.
+DECIDES = (
+    "metric", "options", "version", "colour_space", "value_range", "higher_is_better", "identical",
+)  # fmt: skip
+#: Seconds a package may take to be imported and a class to be made, downloads excepted.
+PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +53,7 @@ class Metric:
 
     Attributes
     ----------
-    info : its description.
+    info : its description, with what its code says of itself.
     at : pixels per degree -> callable (reference, distorted) -> (N,).
     hash : of a loss: changes exactly when its numbers would; None for other metrics.
     """
@@ -96,17 +66,12 @@ class Metric:
         """What decides its values, so that these can be kept; None where that is not known."""
         if self.info.metric is None:
             return self.hash
-        module = self.info.metric.partition(":")[0]
-        code = _code(module)
-        return code and json.dumps(
-            [
-                self.info.metric,
-                self.info.options,
-                pixels_per_degree,
-                code,
-                [version(package) for package in self.info.requires],
-            ]
-        )
+        if self.info.downloads or self.info.weights_dir:
+            return None  # the weights' own versions are not known
+        code = _code(self.info.metric.partition(":")[0])
+        said = self.info.model_dump(mode="json", include=set(DECIDES))
+        versions = [adapters.package_version(package) for package in self.info.requires]
+        return code and json.dumps([said, pixels_per_degree, code, versions])
 
 
 @dataclass
@@ -167,7 +132,10 @@ def _read_entry(point: EntryPoint) -> Iterable[MetricInfo]:
         if spec is None:
             raise ImportError(f"there is no module {point.module}")
         source = f"entry point {point.value}"
-        yield MetricInfo(name=point.name, title=source, source=source, metric=point.value)
+        version = point.dist.version if point.dist else ""
+        yield MetricInfo(
+            name=point.name, title=source, source=source, metric=point.value, version=version
+        )
         return
     spec = importlib.util.find_spec(point.module)
     if spec is None or not spec.submodule_search_locations:
@@ -192,10 +160,10 @@ def read_info(path: Path) -> MetricInfo:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{path}: key `{key}`: {first['msg'].lower()}") from None
-    if (info.metric is None) == (info.loss is None):
+    if sum(part is not None for part in (info.metric, info.loss, info.program)) != 1:
         raise UsageError(
-            f"{path}: needs either a loss ([backbone] and [[tap]], [[term]], or `module`) or a key "
-            "`metric`"
+            f"{path}: needs either a loss ([backbone] and [[tap]], [[term]], or `module`), or a "
+            "key `metric`, or a key `program`"
         )
     return info
 
@@ -211,6 +179,8 @@ def select(names: Iterable[str], found: Catalogue) -> list[MetricInfo]:
     for name in names:
         if name.endswith(".toml"):
             info = read_info(Path(name))
+        elif ":" in name:
+            info = adapters.find(name)
         elif name in found.metrics:
             info = found.metrics[name]
         elif name in found.broken:
@@ -226,27 +196,97 @@ def build(info: MetricInfo, networks: "Networks") -> Metric:
 
     Raises
     ------
-    Unavailable : a package or weights cannot be had; the reason is for people.
+    Unavailable : a package, a program or weights cannot be had, or a plugin does not keep the
+        protocol; the reason is for people.
     """
+    if info.metric is not None:
+        info, target = _import(info)
     if info.loss is not None:
         from perceptbench.losses.config import build_loss, fingerprint, parse_loss, resolve
 
         config, base = parse_loss(info.loss, info.source), Path(info.source).parent
         loss = build_loss(config, networks, base, info.source)
         return Metric(info, lambda _: loss, fingerprint(resolve(config, loss, base)))
+    if info.program is not None:
+        from perceptbench.metrics.program import ProgramMetric
+
+        program = ProgramMetric(info)
+        return Metric(info, lambda _: program)
+    if info.downloads:
+        print(
+            f"perceptbench: {info.name} fetches its weights from {info.downloads} unless they "
+            "are on this machine",
+            file=sys.stderr,
+        )
+    make = cache(partial(_make, target, info, networks.folder if networks else None))
+
+    def at(pixels_per_degree: float | None) -> Any:
+        if info.pixels_per_degree is None:
+            return make(None)
+        return make(pixels_per_degree or info.pixels_per_degree)
+
+    at(None)  # what cannot be had is known before the first image
+    return Metric(info, at)
+
+
+def _import(info: MetricInfo) -> tuple[MetricInfo, Any]:
+    """Imports a metric's class or function; its description completed by what that says."""
+    from perceptbench.metrics.guard import within
+
+    assert info.metric is not None
     for package in info.requires:
         if importlib.util.find_spec(package) is None:
-            raise Unavailable(f"needs the package `{package}`: pip install {package}")
+            which = f"'perceptbench[{info.extra}]'" if info.extra else package
+            raise Unavailable(f"needs the package `{package}`: pip install {which}")
+    module, _, attribute = info.metric.partition(":")
+    with _blamed(info, "imported"):
+        target = within(PATIENCE, lambda: getattr(importlib.import_module(module), attribute))
+    if not callable(target) and not isinstance(target, dict):
+        raise Unavailable(f"{info.metric} is {type(target).__name__}, no class, function or loss")
+    info = declared(target, info)
+    if info.loss is not None:
+        file = getattr(sys.modules[module], "__file__", None) or info.source
+        info = info.model_copy(update={"metric": None, "source": file})
+    return info, target
+
+
+def _make(
+    target: Any, info: MetricInfo, weights_dir: Path | None, pixels_per_degree: float | None
+) -> Any:
+    """The callable for one viewing resolution; other people's are guarded."""
+    from perceptbench.metrics.foreign import Foreign
+    from perceptbench.metrics.guard import within
+
+    options = dict(info.options)
+    if pixels_per_degree is not None:
+        options["pixels_per_degree"] = pixels_per_degree
+    if info.weights_dir:
+        options["weights_dir"] = weights_dir
+    with _blamed(info, "made"):
+        seconds = 3600.0 if info.downloads else PATIENCE
+        made = (
+            within(seconds, lambda: target(**options))
+            if inspect.isclass(target)
+            else partial(target, **options)
+        )
+    assert info.metric is not None
+    ours = info.metric.startswith("perceptbench.") and ".adapters." not in info.metric
+    return made if ours else Foreign(made, info)
+
+
+@contextmanager
+def _blamed(info: MetricInfo, what: str) -> Iterator[None]:
+    """Whatever is raised inside makes the metric unavailable; ours pass as they are."""
     try:
-        make = _import(info)
-        make(info.pixels_per_degree)
+        yield
     except PerceptbenchError:
         raise
     except Exception as error:  # a plugin may raise anything
+        kind = type(error).__name__
+        source = f"; its weights come from {info.downloads}" if info.downloads else ""
         raise Unavailable(
-            f"{info.metric} cannot be used: {type(error).__name__}: {error}"
+            f"{info.metric} cannot be {what}: {kind}: {first_line(error)}{source}"
         ) from None
-    return Metric(info, make)
 
 
 def describe(info: MetricInfo, weights_dir: Path | None = None) -> str:
@@ -255,7 +295,13 @@ def describe(info: MetricInfo, weights_dir: Path | None = None) -> str:
     A loss is given with every default filled in and its hash, which changes exactly when its
     numbers would; where its weights cannot be had, as in its file, with the reason.
     """
-    shown = info.model_dump(mode="json", exclude_none=True, exclude={"loss"})
+    unavailable = {}
+    if info.metric is not None:
+        try:
+            info, _ = _import(info)
+        except Unavailable as error:
+            unavailable = {"unavailable": str(error)}
+    shown = info.model_dump(mode="json", exclude_none=True, exclude={"loss"}) | unavailable
     if info.loss is not None:
         from perceptbench.losses import config as losses
 
@@ -268,21 +314,3 @@ def describe(info: MetricInfo, weights_dir: Path | None = None) -> str:
             resolved = losses.resolve(parsed, loss, base)
             shown |= {"loss": resolved, "hash": losses.fingerprint(resolved)}
     return json.dumps(shown, indent=2, ensure_ascii=False)
-
-
-def _import(info: MetricInfo) -> Callable[[float | None], Any]:
-    """A maker: pixels per degree (None where unknown) -> the callable."""
-    assert info.metric is not None
-    module, _, attribute = info.metric.partition(":")
-    target = getattr(importlib.import_module(module), attribute)
-    options = info.options
-
-    def make(pixels_per_degree: float | None) -> Any:
-        viewing = {}
-        if info.pixels_per_degree is not None:
-            viewing = {"pixels_per_degree": pixels_per_degree or info.pixels_per_degree}
-        if inspect.isclass(target):
-            return target(**options, **viewing)
-        return partial(target, **options, **viewing)
-
-    return make

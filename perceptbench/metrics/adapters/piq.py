@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 Compare = Callable[[Tensor, Tensor], Tensor]
 
@@ -33,8 +33,26 @@ def similarity(reference: Tensor, distorted: Tensor, *, function: str, **options
 
 
 def distance(reference: Tensor, distorted: Tensor, *, function: str, **options: Any) -> Tensor:
-    """A distance of piq (0 = identical) as it is, (N,)."""
+    """What a function of piq gives, as it is, (N,)."""
     return _compute(_function(function, options), reference, distorted)
+
+
+class Module(nn.Module):
+    """A metric of piq that is a module (LPIPS, DISTS, PieAPP ...), as it is, (N,).
+
+    Parameters
+    ----------
+    module : name of the class in piq.
+    options : passed on.
+    """
+
+    def __init__(self, module: str, **options: Any) -> None:
+        super().__init__()
+        piq = importlib.import_module("piq")
+        self.inner = getattr(piq, module)(reduction="none", **options)
+
+    def forward(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        return self.inner(distorted, reference).reshape(len(reference), -1).squeeze(1)
 
 
 def _function(name: str, options: dict[str, Any]) -> Compare:

@@ -1,0 +1,57 @@
+"""The lpips package itself, its networks' weights from where all of ours come from."""
+
+import importlib
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from perceptbench.errors import DataError
+from perceptbench.losses.weights import find_weights
+
+#: The package's name of a network -> torchvision's.
+BACKBONES = {"alex": "alexnet", "squeeze": "squeezenet1_1", "vgg": "vgg16"}
+
+
+class Lpips(nn.Module):
+    """``lpips.LPIPS`` on batches (N, 3, H, W) in [-1, 1], (N,).
+
+    Parameters
+    ----------
+    net : a key of BACKBONES.
+    version : of the heads, ``0.1`` or ``0.0``.
+    lpips : whether there are heads.
+    weights_dir : where the network's weights are looked for first.
+
+    Raises
+    ------
+    Unavailable : they cannot be had.
+    """
+
+    def __init__(
+        self, net: str, version: str = "0.1", lpips: bool = True, weights_dir: Path | None = None
+    ) -> None:
+        super().__init__()
+        package = importlib.import_module("lpips")
+        with warnings.catch_warnings():  # of torchvision, about how the package calls it
+            warnings.simplefilter("ignore")
+            self.inner = package.LPIPS(
+                net=net, version=version, lpips=lpips, pnet_rand=True, verbose=False
+            )
+        _fill(self.inner.net, find_weights(BACKBONES[net], weights_dir))
+
+    def forward(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        return self.inner(reference, distorted).flatten(1).squeeze(1)
+
+
+def _fill(network: nn.Module, path: Path) -> None:
+    """torchvision's ``features.I...`` into a network that keeps them as ``sliceK.I...``."""
+    given = torch.load(path, map_location="cpu", weights_only=True)
+    state = {}
+    for key in network.state_dict():
+        name = f"features.{key.partition('.')[2]}"
+        if name not in given:
+            raise DataError(f"{path}: holds no {name!r}")
+        state[key] = given[name]
+    network.load_state_dict(state)

@@ -1,0 +1,121 @@
+"""An external program as a metric: one line of TOML.
+
+.. code-block:: toml
+
+    program = { command = "butteraugli {reference} {distorted}", pattern = '^([\\d.]+)' }
+
+The program is run without a shell, once a pair, several at a time, on PNG files in a temporary
+folder. They have 8 bits a channel: contrasts below 1/255 are lost to it. ``higher_is_better`` and
+``identical`` beside that line say which way its number points.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from perceptbench.errors import Unavailable, first_line
+from perceptbench.metrics.protocol import MetricInfo
+
+#: Side in pixels of the images of the trial run, where the program needs no larger ones.
+TRIAL = 64
+
+
+class ProgramMetric:
+    """Distances (N,) of two batches (N, 3, H, W) in [0, 1], by running a program on each pair.
+
+    Parameters
+    ----------
+    info : with `program`.
+    workers : programs that run at the same time.
+
+    Raises
+    ------
+    Unavailable : the program is not there, or gives no number for two small images.
+    """
+
+    def __init__(self, info: MetricInfo, workers: int | None = None) -> None:
+        assert info.program is not None
+        self.info, self.program = info, info.program
+        self.workers = workers or os.cpu_count() or 1
+        self.command = shlex.split(self.program.command)
+        if shutil.which(self.command[0]) is None:
+            raise Unavailable(f"the program `{self.command[0]}` is not installed")
+        side = max(TRIAL, info.min_size)
+        ramp = torch.linspace(0, 1, side).expand(1, 3, side, side)
+        try:
+            self(ramp, ramp.flip(3))
+        except RuntimeError as error:
+            raise Unavailable(first_line(error)) from None
+
+    def __call__(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        """Distances (N,); raises RuntimeError where the program fails, is late or says nothing."""
+        with (
+            tempfile.TemporaryDirectory(prefix="perceptbench-") as folder,
+            ThreadPoolExecutor(self.workers) as pool,
+        ):
+            x, y = _write(reference, Path(folder), "r"), _write(distorted, Path(folder), "d")
+            values = torch.tensor(list(pool.map(self._run, x, y)), dtype=torch.float64)
+        identical = self.info.identical or 0.0
+        distance = identical - values if self.info.higher_is_better else values - identical
+        return distance.to(reference.device, torch.float32)
+
+    def _run(self, reference: Path, distorted: Path) -> float:
+        paths = {"{reference}": str(reference), "{distorted}": str(distorted)}
+        command = [_filled(part, paths) for part in self.command]
+        # A session of its own, so that what it started dies with it.
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, errors="replace", start_new_session=True,
+        )  # fmt: skip
+        try:
+            output, errors = process.communicate(timeout=self.program.timeout)
+        except BaseException as error:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            raise RuntimeError(
+                f"`{command[0]}` gave no answer within {self.program.timeout:g} s"
+            ) from None
+        if process.returncode:
+            said = (errors.strip() or output.strip()).splitlines() or ["it said nothing"]
+            raise RuntimeError(f"`{command[0]}` ended with code {process.returncode}: {said[-1]}")
+        return self._number(output, errors)
+
+    def _number(self, output: str, errors: str) -> float:
+        for text in (output, errors):
+            if found := re.search(self.program.pattern, text, re.MULTILINE):
+                with suppress(ValueError, TypeError):
+                    return float(found[1] if found.re.groups else found[0])
+        said = first_line(Exception(output.strip() or errors.strip() or "nothing"))
+        raise RuntimeError(
+            f"no number by the pattern {self.program.pattern!r} in what `{self.command[0]}` "
+            f"said: {said}"
+        )
+
+
+def _filled(part: str, paths: dict[str, str]) -> str:
+    for placeholder, path in paths.items():
+        part = part.replace(placeholder, path)
+    return part
+
+
+def _write(batch: Tensor, folder: Path, side: str) -> list[Path]:
+    """Writes a batch as 8-bit PNG files."""
+    pixels = (batch.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    paths = [folder / f"{i}-{side}.png" for i in range(len(pixels))]
+    for path, image in zip(paths, pixels, strict=True):
+        Image.fromarray(image).save(path, compress_level=1)
+    return paths
