@@ -97,11 +97,12 @@ class Guard:
             try:
                 return self.call(*copies)
             finally:
-                changed = _restore(before)
-                with torch.no_grad():
-                    if not all(torch.equal(c, t) for c, t in zip(copies, inputs, strict=True)):
-                        changed.append("its input images")
-                self._report(changed)
+                if not self._hung:  # else it comes late, and others have gone on since
+                    changed = _restore(before)
+                    with torch.no_grad():
+                        if not all(torch.equal(c, t) for c, t in zip(copies, inputs, strict=True)):
+                            changed.append("its input images")
+                    self._report(changed)
 
     def _report(self, changed: list[str]) -> None:
         for what in changed:

@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import threading
 import time
 import warnings
 
@@ -105,3 +106,21 @@ def test_global_state_is_put_back_after_a_hang_too():
     with pytest.raises(Hung), pytest.warns(UserWarning, match="default dtype"):
         Guard(sleeper, "sleeper", 0.5)(X)
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_what_comes_too_late_touches_nothing():
+    finished = threading.Event()
+
+    def late(x):
+        time.sleep(0.5)
+        finished.set()
+
+    with pytest.raises(Hung):
+        Guard(late, "late", 0.1)(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.manual_seed(3)
+        before = torch.get_rng_state()
+        assert finished.wait(20)
+        time.sleep(0.1)
+        assert torch.equal(torch.get_rng_state(), before)
