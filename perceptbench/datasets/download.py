@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from perceptbench.datasets import lockfile
 from perceptbench.datasets.lockfile import Pin
-from perceptbench.datasets.transfer import Patience, Refused, copy, done, forget, transfer
+from perceptbench.datasets.transfer import Patience, Refused, copy, done, forget, readable, transfer
 from perceptbench.datasets.unpack import Limits, kind, require, unpack
 from perceptbench.errors import DataError, Unavailable, UsageError
 
@@ -347,6 +347,8 @@ def _download(archive: Archive, pin: Pin | None, name: str, home: Path, how: How
     part = target.with_name(target.name + ".part")
     reasons = []
     for place in _places(archive, name, how.mirror):
+        size = f" ({readable(archive.size)})" if archive.size else ""
+        how.say(f"dataset {name}: fetching {archive.path}{size} from {place}")
         try:
             if isinstance(place, Path):
                 copy(place, part)

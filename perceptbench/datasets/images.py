@@ -8,8 +8,8 @@ Transparent pixels are laid on white, in coded values, which is said once. Value
 range (floating point, 32-bit integers) are refused, and so is more than twice
 ``PIL.Image.MAX_IMAGE_PIXELS`` (about 179 million pixels: a decompression bomb).
 
-JPEG is decoded by torchvision.io, which gives the values of Pillow in about two thirds of the time
-(tests/benchmarks/bench_images.py). PNG is not, though it would be a sixth faster: torchvision 0.29
+JPEG is decoded by torchvision.io, which gives the values of Pillow in 0.5 to 0.9 of the time
+(tests/benchmarks/bench_images.py). PNG is not, though it would be a fifth faster: torchvision 0.29
 crashes the whole process on a PNG with damaged data, where Pillow says so. Of a 16-bit colour PNG
 Pillow by itself keeps 8 bits; here all 16 are read.
 """
@@ -128,7 +128,7 @@ def _pixels(path: Path, data: bytes, image: Image.Image) -> np.ndarray:
         deep = _deep(path, data, image)
         return _upright(_on_white(path, deep[..., :3], deep[..., 3:]), image)
     image.load()
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if not image.has_transparency_data:
         return np.array(image.convert("RGB"))
     layers = np.array(image.convert("RGBA"))

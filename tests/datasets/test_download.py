@@ -36,8 +36,12 @@ def said():
 def get(home, said):
     """Fetches archives as dataset `d`; what is said goes to `said`."""
 
+    def say(text):
+        if ": fetching " not in text:
+            said.append(text)
+
     def call(*archives, terms="", homepage="", **how):
-        how = How(**{"patience": HASTY, "say": said.append, **how})
+        how = How(**{"patience": HASTY, "say": say, **how})
         return fetch("d", archives, home, terms=terms, homepage=homepage, how=how)
 
     return call
