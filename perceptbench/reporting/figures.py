@@ -109,7 +109,7 @@ def _interval_panel(panel, column: Column, metrics: Sequence[Row], shown: Sequen
 def heat_maps(maps: Sequence[HeatMap]) -> Figure:
     """The maps one below the other."""
     heights = [0.9 + 0.2 * len(m.rows) for m in maps]
-    width = 2.5 + 0.55 * max(len(m.columns) for m in maps)
+    width = max(4.5, 2.5 + 0.55 * max(len(m.columns) for m in maps))
     figure = _figure(width, sum(heights))
     panels = figure.subplots(len(maps), 1, squeeze=False, height_ratios=heights).ravel()
     for panel, heat in zip(panels, maps, strict=True):
@@ -158,8 +158,8 @@ def cost(run: Run) -> Figure | None:
         best = min(best, y)
         front += [(x, y)] if on_front else []
         panel.plot([x], [y], "o", color=FRONT if on_front else SOFT, markersize=4)
-        panel.annotate(_label(name), (x, y), xytext=(4, 2), textcoords="offset points", fontsize=6.5,
-                       color=INK if on_front else SOFT)  # fmt: skip
+        panel.annotate(_label(name), (x, y), xytext=(4, 2), textcoords="offset points",
+                       fontsize=6.5, color=INK if on_front else SOFT)  # fmt: skip
     panel.plot(*zip(*front, strict=True), color=FRONT, linewidth=0.8, linestyle="--")
     panel.invert_yaxis()
     panel.grid(color="#e1e4e7", linewidth=0.6)
