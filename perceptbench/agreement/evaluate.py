@@ -72,6 +72,7 @@ def evaluate(
     interval: str = "percentile",
     stress_power: Mapping[str, float | None] | None = None,
     in_domain: Mapping[str, Collection[str]] | None = None,
+    ranked_only: bool = False,
 ) -> Evaluation:
     """How well each metric agrees with people, on every judgement table and its parts.
 
@@ -88,6 +89,7 @@ def evaluate(
         distance in proportion to the perceived difference: 0.5 for squared ones, None where
         there is no such power (STRESS is then undefined), 1 where a metric is not named.
     in_domain : dataset -> metrics that were trained on it.
+    ranked_only : the leaderboard's columns only, and no parts of tables.
 
     Returns
     -------
@@ -115,6 +117,8 @@ def evaluate(
         trained = (in_domain or {}).get(part.dataset, ())
         found = []
         for figure in figures(items):
+            if ranked_only and figure.statistic not in part.statistics:
+                continue
             rows, drawn = _rows(figure, items, interval)
             if figure.statistic in part.statistics and not set(figure.metrics) & set(PEOPLE):
                 column = (part.dataset, part.slice, figure.statistic)
@@ -123,19 +127,22 @@ def evaluate(
                 comparisons.append(_named(pairs, *column))
                 rows = _with_places(rows, pairs, drawn)
             found.append(rows.assign(slice=part.slice))
-        for column_name, value, fewer in items.parts():
+        for column_name, value, fewer in () if ranked_only else items.parts():
             if (part.dataset, value) in named:
                 continue  # the dataset has a table of this part of its own
             name = f"{column_name}={value}"
             name = name if part.slice == "all" else f"{part.slice} {name}"
             for figure in figures(fewer, whole=False):
                 found.append(_rows(figure, fewer, "percentile")[0].assign(slice=name))
+        if not found:
+            continue
         table = pd.concat(found, ignore_index=True).assign(dataset=part.dataset)
         table = table.assign(in_domain=table["metric"].isin(list(trained)), display=part.display)
         tables.append(table)
     empty = pd.DataFrame(columns=list(COMPARISON))
+    nothing = pd.DataFrame(columns=list(COLUMNS))
     return Evaluation(
-        pd.concat(tables, ignore_index=True)[list(COLUMNS)],
+        pd.concat(tables, ignore_index=True)[list(COLUMNS)] if tables else nothing,
         pd.concat(comparisons, ignore_index=True)[list(COMPARISON)] if comparisons else empty,
         samples,
     )

@@ -83,8 +83,12 @@ class Resampler:
 
     def first(self, resamples: int) -> "Resampler":
         """The first few of the resamples."""
-        few = self.counts()[:resamples]
-        return replace(self, resamples=len(few), draw=lambda: iter([few]))
+        few: list[Array] = []
+        for counts in self.draw():
+            few.append(counts[: resamples - sum(map(len, few))])
+            if sum(map(len, few)) == resamples:
+                break
+        return replace(self, resamples=min(resamples, self.resamples), draw=lambda: iter(few))
 
     def jackknife(self, groups: int = JACKKNIFE) -> "Resampler":
         """Instead of drawn samples: all units but one, or all but one group of units."""

@@ -31,7 +31,6 @@ def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], top: int) -> N
     perceptbench compare runs/first lpips-alex dists --dataset kadid-10k
     """
     from perceptbench.agreement.compare import compare, in_words
-    from perceptbench.agreement.ranking import in_domain
     from perceptbench.errors import absent
     from perceptbench.reporting import run_folder
     from perceptbench.reporting.leaderboard import format_table
@@ -56,11 +55,12 @@ def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], top: int) -> N
         stress_power=run_folder.stress_power(record),
         top=top,
     )
-    trained = {name: m.get("trained_on", ()) for name, m in record["metrics"].items()}
     whole = found.table[found.table["statistic"].isin({c.statistic for c in result.columns})]
     titles = {(c.dataset, c.slice) for c in result.columns}
     whole = whole[[key in titles for key in zip(whole["dataset"], whole["slice"], strict=True)]]
-    for sentence in in_words(whole, a, b, in_domain(known, trained)):
+    trained = result.agreement[result.agreement["in_domain"].astype(bool)]
+    in_domain = {str(name): set(rows["metric"]) for name, rows in trained.groupby("dataset")}
+    for sentence in in_words(whole, a, b, in_domain):
         click.echo(sentence)
     header = ["dataset", "slice", "statistic", a, b, "difference", "p", "p (Holm)", "n"]
     figures: list[dict[str, Any]] = found.table.to_dict("records")  # type: ignore[assignment]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from perceptbench.agreement import agreement
+from perceptbench.agreement import agreement, evaluate
 from perceptbench.agreement.resampling import bootstrap, percentile_interval
 from perceptbench.datasets.judgements import Judgements
 
@@ -216,3 +216,14 @@ def test_a_same_different_table_has_its_precision_and_the_best_there_is():
     good, bad = figure(frame, "good", "jnd_ap"), figure(frame, "bad", "jnd_ap")
     assert good.value == pytest.approx(figure(frame, "oracle", "jnd_ap").value)
     assert bad.value < good.value and good.low <= good.value <= good.high and good.n == 40
+
+
+def test_the_ranked_figures_alone_come_from_the_same_resamples():
+    table, scores = rating_set()
+    part = Judgements("toy", table, resample=("reference",), statistics=("srcc",))
+    options = {"metrics": ["good", "bad"], "resamples": 200}
+    whole, few = (evaluate([part], scores, **options, ranked_only=r) for r in (False, True))
+    key = ("toy", "all", "srcc")
+    pd.testing.assert_frame_equal(whole.samples[key], few.samples[key])
+    assert set(few.table.statistic) == {"srcc"}
+    assert figure(whole.table, "good", "srcc").tier == "a"

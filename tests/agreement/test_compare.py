@@ -105,12 +105,14 @@ def test_the_most_disputed_items_come_first_and_say_who_is_nearer():
 @pytest.fixture
 def folder(tmp_path):
     parts, scores = [rated()[0], triplets()[0]], _both()
-    found = evaluate(parts, scores, metrics=["good", "poor"], resamples=200)
+    found = evaluate(
+        parts, scores, metrics=["good", "poor"], resamples=200, in_domain={"toy": ["poor"]}
+    )
     run = Run(scores, found.table, pd.DataFrame(), parts, {}, pd.DataFrame(
         columns=list(run_folder.FAILURE)), found.comparisons)  # fmt: skip
     run.board = leaderboard(found.table, run.columns, found.samples)
     run.provenance = {
-        "resamples": 200, "seed": 0, "metrics": {"good": {}, "poor": {"trained_on": ["toy"]}},
+        "resamples": 200, "seed": 0, "metrics": {"good": {}, "poor": {}},
         "datasets": {"toy": {"folder": "pictures"}, "picks": {"folder": None}},
     }  # fmt: skip
     run_folder.write(run, tmp_path)
