@@ -13,44 +13,51 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from perceptbench.errors import first_line
 from perceptbench.losses.distances import Distance, Row, power
 from perceptbench.losses.fused import pieces, rows
 from perceptbench.scoring.plan import Primitive
 
-#: Bytes of one operand above which pairs are compared one by one: beyond the cache, putting
-#: them together costs a CPU more than it saves. A GPU is given as much as fits easily.
-TOGETHER_BYTES = {"cpu": 1 << 18, "cuda": 1 << 28, "mps": 1 << 26}
+#: Bytes of one operand of pairs that are compared together.
+TOGETHER_BYTES = {"cpu": 1 << 22, "cuda": 1 << 28}
+#: Bytes of one pair above which a CPU takes it alone: copying costs more than the call it saves.
+ALONE_BYTES = 1 << 18
 
-#: Scales of both sides (R, 1), and the heads (C,) that weigh the squares of their differences.
-Units = Sequence[tuple[Tensor, Tensor, Sequence[Tensor]]]
-Kernel = Callable[[Tensor, Tensor, Sequence[float], Units], list[Tensor]]
+#: A tap of some pairs: activations of both sides (R, C), powers of their difference, and for each
+#: epsilon the scales of both sides (R, 1) and the heads (C,) that weigh the squares.
+Tap = tuple[Tensor, Tensor, Sequence[float], Sequence[tuple[Tensor, Tensor, Sequence[Tensor]]]]
+Kernel = Callable[[Sequence[Tap]], list[list[Tensor]]]
 
 
-def row_values(x: Tensor, y: Tensor, powers: Sequence[float], units: Units) -> list[Tensor]:
+def row_values(taps: Sequence[Tap]) -> list[list[Tensor]]:
     """Sums over the channels at each location, made to be compiled.
-
-    Parameters
-    ----------
-    x, y : activations (R, C).
-    powers : of |x - y|.
-    units : see Units.
 
     Returns
     -------
-    (R,) for each power, then for each head.
+    For each tap (R,) for each power, then for each head.
     """
-    apart = x - y
-    found = [power(apart, p).sum(1) for p in powers]
-    for scale_x, scale_y, heads in units:
-        square = (x * scale_x - y * scale_y).square()
-        found += [(square * head).sum(1) for head in heads]
+    found = []
+    for x, y, powers, units in taps:
+        apart = x - y
+        sums = [power(apart, p).sum(1) for p in powers]
+        for scale_x, scale_y, heads in units:
+            square = (x * scale_x - y * scale_y).square()
+            sums += [(square * head).sum(1) for head in heads]
+        found.append(sums)
     return found
 
 
-def row_values_in_pieces(
-    x: Tensor, y: Tensor, powers: Sequence[float], units: Units
-) -> list[Tensor]:
+def row_values_in_pieces(taps: Sequence[Tap]) -> list[list[Tensor]]:
     """The same without a compiler, a piece of the rows at a time."""
+    return [_in_pieces(*tap) for tap in taps]
+
+
+def _in_pieces(
+    x: Tensor,
+    y: Tensor,
+    powers: Sequence[float],
+    units: Sequence[tuple[Tensor, Tensor, Sequence[Tensor]]],
+) -> list[Tensor]:
     count = len(powers) + sum(len(heads) for _, _, heads in units)
     found = list(x.new_empty(count, len(x)))
     for piece in pieces(x):
@@ -58,8 +65,8 @@ def row_values_in_pieces(
         out = (values[piece] for values in found)
         apart = a - b if powers else a
         for p in powers:
-            if p == 1:
-                torch.linalg.vector_norm(apart, 1, dim=1, out=next(out))
+            if p == 2:
+                torch.linalg.vector_norm(apart, dim=1, out=next(out)).square_()
             else:
                 torch.sum(power(apart, p), 1, out=next(out))
         for scale_x, scale_y, heads in units:
@@ -75,15 +82,14 @@ def compiled(say: Callable[[str], Any]) -> Kernel:
     fused: Kernel = torch.compile(row_values, dynamic=True)
     failed: list[Exception] = []
 
-    def kernel(x: Tensor, y: Tensor, powers: Sequence[float], units: Units) -> list[Tensor]:
+    def kernel(taps: Sequence[Tap]) -> list[list[Tensor]]:
         if not failed:
             try:
-                return fused(x, y, powers, units)
+                return fused(taps)
             except Exception as error:  # dynamo, inductor and the C++ compiler raise many kinds
                 failed.append(error)
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                say(f"torch.compile does not work here ({reason}); going on without it")
-        return row_values_in_pieces(x, y, powers, units)
+                say(f"torch.compile does not work here ({first_line(error)}); going on without it")
+        return row_values_in_pieces(taps)
 
     return kernel
 
@@ -116,37 +122,36 @@ class Comparison:
     ----------
     primitives : id -> what to compute.
     kernel : `row_values_in_pieces`, or what `compiled` gives.
+
+    Attributes
+    ----------
+    ids : of the primitives.
     """
 
     def __init__(self, primitives: Mapping[str, Primitive], kernel: Kernel) -> None:
-        self.kernel = kernel
-        self.sums: dict[str, list[tuple[str, Row, Tensor | None]]] = {}
-        self.others: dict[tuple[str, Any], list[tuple[str, Distance, Tensor | None]]] = {}
+        self.kernel, self.ids = kernel, list(primitives)
+        self._sums: dict[str, _Sums] = {}
+        self._others: dict[tuple[str, Any], list[tuple[str, Distance, Tensor | None]]] = {}
         for id_, primitive in primitives.items():
             how = primitive.how
             if how.row is not None:
-                self.sums.setdefault(primitive.node, []).append((id_, how.row, primitive.head))
+                self._sums.setdefault(primitive.node, _Sums()).add(id_, how.row, primitive.head)
             else:
                 where = (primitive.node, how.embed)
-                self.others.setdefault(where, []).append((id_, how, primitive.head))
-
-    def ids(self) -> list[str]:
-        """The primitives that are computed."""
-        sums = [id_ for wanted in self.sums.values() for id_, _, _ in wanted]
-        return sums + [id_ for wanted in self.others.values() for id_, _, _ in wanted]
+                self._others.setdefault(where, []).append((id_, how, primitive.head))
 
     def encode(self, activations: Mapping[str, Tensor]) -> Encoded:
         """Prepares activations (M, C, H, W) by tap."""
         found = Encoded()
-        for node, wanted in self.sums.items():
+        for node, wanted in self._sums.items():
             activation = activations[node]
             flat = _exact(rows(activation))
             found.rows[node] = flat.unflatten(0, (len(activation), -1))
-            for epsilon in {row.epsilon for _, row, _ in wanted if row.power is None}:
+            for epsilon in wanted.heads:
                 norm = torch.linalg.vector_norm(flat, dim=1, keepdim=True)
                 scale = norm.add_(epsilon).reciprocal_()
                 found.scales[node, epsilon] = scale.unflatten(0, (len(activation), -1))
-        for node, embed in self.others:
+        for node, embed in self._others:
             found.embeddings[node, embed] = embed(_exact(activations[node]))
         return found
 
@@ -155,56 +160,86 @@ class Comparison:
     ) -> dict[str, Tensor]:
         """Primitives (B,), float64, of the B pairs of images i of `x` and j of `y`."""
         found: dict[str, list[Tensor]] = {}
-        for node in self.sums:
-            for part in _steps(x.rows[node], len(i)):
-                self._sum(node, x, i[part], y, j[part], found)
-        for (node, embed), wanted in self.others.items():
+        if self._sums:
+            held = [x.rows[node] for node in self._sums]
+            for part in _steps(held, len(i)):
+                k, m = (places(which[part], held[0].device) for which in (i, j))
+                self._take_sums(x, k, y, m, found)
+        for (node, embed), wanted in self._others.items():
             at_x, at_y = x.embeddings[node, embed], y.embeddings[node, embed]
-            for part in _steps(at_x, len(i)):
-                ex, ey = chosen(at_x, i[part]), chosen(at_y, j[part])
+            for part in _steps([at_x], len(i)):
+                ex, ey = at_x[places(i[part], at_x.device)], at_y[places(j[part], at_y.device)]
                 for id_, how, head in wanted:
-                    values = _double(how.compare(ex, ey))
+                    values = how.compare(ex, ey).to(_widest(ex))
                     if head is not None:
                         values = values * head.to(values)
                     found.setdefault(id_, []).append(values.sum(1))
         return {id_: torch.cat(values) for id_, values in found.items()}
 
-    def _sum(
+    def _take_sums(
         self,
-        node: str,
         x: Encoded,
-        i: Sequence[int],
+        i: slice | Tensor,
         y: Encoded,
-        j: Sequence[int],
+        j: slice | Tensor,
         found: dict[str, list[Tensor]],
     ) -> None:
-        """All sums over the locations of one tap, for pairs that are taken together."""
-        wanted = self.sums[node]
-        a, b = (chosen(t.rows[node], k).flatten(0, 1) for t, k in ((x, i), (y, j)))
-        powers = list(dict.fromkeys(row.power for _, row, _ in wanted if row.power is not None))
-        order: list[str | float] = [*powers]
-        units = []
-        for epsilon in dict.fromkeys(row.epsilon for _, row, _ in wanted if row.power is None):
-            heads = [
-                (id_, _weights(head, a))
-                for id_, row, head in wanted
-                if row.power is None and row.epsilon == epsilon
+        """All sums over locations, of pairs that are taken together."""
+        taps: list[Tap] = []
+        for node, wanted in self._sums.items():
+            a, b = (t.rows[node][k].flatten(0, 1) for t, k in ((x, i), (y, j)))
+            units = [
+                (
+                    x.scales[node, epsilon][i].flatten(0, 1),
+                    y.scales[node, epsilon][j].flatten(0, 1),
+                    wanted.weights(epsilon, a),
+                )
+                for epsilon in wanted.heads
             ]
-            scale_x, scale_y = (
-                chosen(t.scales[node, epsilon], k).flatten(0, 1) for t, k in ((x, i), (y, j))
-            )
-            units.append((scale_x, scale_y, [weights for _, weights in heads]))
-            order += [id_ for id_, _ in heads]
-        values = self.kernel(a, b, powers, units)
-        places, channels = x.rows[node].shape[1:]
-        totals: dict[str | float | None, Tensor] = {
-            key: _double(value.view(len(i), places)).sum(1)
-            for key, value in zip(order, values, strict=True)
-        }
-        for id_, row, _ in wanted:
-            share = {"sum": 1, "mean": 1 / (places * channels)}.get(row.reduction, 1 / places)
-            total = totals[id_ if row.power is None else row.power]
-            found.setdefault(id_, []).append(total * share)
+            taps.append((a, b, list(wanted.powers), units))
+        for (node, wanted), values in zip(self._sums.items(), self.kernel(taps), strict=True):
+            area, channels = x.rows[node].shape[1:]
+            totals = [v.view(-1, area).sum(1, dtype=_widest(v)) for v in values]
+            for id_, number, reduction in wanted.ids():
+                share = {"sum": 1, "mean": 1 / (area * channels)}.get(reduction, 1 / area)
+                found.setdefault(id_, []).append(totals[number] * share)
+
+
+class _Sums:
+    """The distances of one tap that are sums over locations.
+
+    Attributes
+    ----------
+    powers : power -> [(id, reduction)].
+    heads : epsilon -> [(id, head)].
+    """
+
+    def __init__(self) -> None:
+        self.powers: dict[float, list[tuple[str, str]]] = {}
+        self.heads: dict[float, list[tuple[str, Tensor | None]]] = {}
+        self._weights: dict[float, list[Tensor]] = {}
+
+    def add(self, id_: str, row: Row, head: Tensor | None) -> None:
+        if row.power is None:
+            self.heads.setdefault(row.epsilon, []).append((id_, head))
+        else:
+            self.powers.setdefault(row.power, []).append((id_, row.reduction))
+
+    def weights(self, epsilon: float, like: Tensor) -> list[Tensor]:
+        """The heads as (C,), equal weights where there is none."""
+        if epsilon not in self._weights:
+            ones = like.new_ones(like.shape[1])
+            heads = (head for _, head in self.heads[epsilon])
+            self._weights[epsilon] = [ones if h is None else ones * h.to(like) for h in heads]
+        return self._weights[epsilon]
+
+    def ids(self) -> Iterator[tuple[str, int, str]]:
+        """(id, number of what the kernel gives, reduction) of every primitive."""
+        for number, members in enumerate(self.powers.values()):
+            yield from ((id_, number, reduction) for id_, reduction in members)
+        every = (id_ for members in self.heads.values() for id_, _ in members)
+        for number, id_ in enumerate(every, start=len(self.powers)):
+            yield id_, number, Row.reduction
 
 
 def _exact(activations: Tensor) -> Tensor:
@@ -212,27 +247,23 @@ def _exact(activations: Tensor) -> Tensor:
     return activations.float() if activations.itemsize < 4 else activations
 
 
-def _double(values: Tensor) -> Tensor:
+def _widest(values: Tensor) -> torch.dtype:
     # Apple's mps backend has no float64.
-    return values if values.device.type == "mps" else values.double()
+    return torch.float32 if values.device.type == "mps" else torch.float64
 
 
-def _weights(head: Tensor | None, like: Tensor) -> Tensor:
-    """A head as (C,)."""
-    ones = like.new_ones(like.shape[1])
-    return ones if head is None else ones * head.to(like)
-
-
-def _steps(held: Tensor, count: int) -> list[slice]:
-    """How many pairs are taken together."""
-    limit = TOGETHER_BYTES.get(held.device.type, 1 << 26)
-    step = max(1, limit // max(1, held[:1].nbytes))
+def _steps(held: Sequence[Tensor], count: int) -> list[slice]:
+    """Which pairs are taken together."""
+    device, each = held[0].device.type, max(1, *(tensor[:1].nbytes for tensor in held))
+    step = max(1, TOGETHER_BYTES.get(device, 1 << 26) // each)
+    if device == "cpu" and each > ALONE_BYTES:
+        step = 1
     return [slice(start, start + step) for start in range(0, count, step)]
 
 
-def chosen(held: Tensor, which: Sequence[int]) -> Tensor:
-    """Those of M images (M, ...), not copied where they lie side by side."""
+def places(which: Sequence[int], device: torch.device) -> slice | Tensor:
+    """Numbers of images as an index, one that copies nothing where they lie side by side."""
     first = which[0]
-    if list(which) == list(range(first, first + len(which))):
-        return held[first : first + len(which)]
-    return held[torch.tensor(which, device=held.device)]
+    if all(number == first + n for n, number in enumerate(which)):
+        return slice(first, first + len(which))
+    return torch.tensor(which, device=device)

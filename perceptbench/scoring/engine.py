@@ -166,6 +166,7 @@ class Job:
         if not work:
             return
         machine.use_processors()
+        machine.keep_freed_memory()
         total = sum(len(rows) for rows, _ in work)
         with (
             torch.inference_mode(),

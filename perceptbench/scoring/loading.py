@@ -1,5 +1,6 @@
 """Images in the order they are needed, decoded in worker processes while the device computes."""
 
+import multiprocessing
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -69,8 +70,9 @@ def stream(
 
 def _loaded(keys: Sequence[str], load: Load, workers: int | None) -> Iterator[Tensor | str]:
     if workers is None:
-        workers = min(8, processors() // 2) if len(keys) >= WORTH_WORKERS else 0
-    if workers and not _can_be_sent(load):
+        many = len(keys) >= WORTH_WORKERS and hasattr(load, "identify")
+        workers = min(8, processors() // 2) if many else 0
+    if workers and multiprocessing.get_start_method() != "fork" and not _can_be_sent(load):
         workers = 0
     if not workers:
         yield from (read(load, key) for key in keys)

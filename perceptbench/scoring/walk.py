@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perceptbench.errors import first_line
-from perceptbench.scoring.compare import Comparison, Encoded, Kernel, chosen
+from perceptbench.scoring.compare import Comparison, Encoded, Kernel, places
 from perceptbench.scoring.plan import Plan
 
-#: Pixels that are encoded together: on a CPU, for each thread, few enough for its cache.
-CPU_PIXELS, GPU_PIXELS = 1 << 17, 1 << 23
+#: Pixels that are encoded together: on a CPU, for each thread, few enough for its cache; more
+#: of small images, whose activations matter less there than the layout of the weights.
+CPU_PIXELS, CPU_PIXELS_OF_SMALL, GPU_PIXELS = 1 << 17, 1 << 18, 1 << 23
+#: Pixels of a small image at most.
+SMALL = 1 << 14
 #: Pixels of one side of the pairs that an opaque metric is given together.
 OPAQUE_PIXELS = {"cpu": 1 << 20, "cuda": 1 << 24}
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -114,7 +117,8 @@ class Walk:
             return max(1, (GPU_PIXELS >> self.smaller) // pixels)
         # Whole images a thread, or one image for all of them: a convolution adds up the same
         # numbers in another order when a batch is divided otherwise.
-        each = (CPU_PIXELS >> self.smaller) // pixels
+        most = CPU_PIXELS_OF_SMALL if pixels <= SMALL else CPU_PIXELS
+        each = (most >> self.smaller) // pixels
         return max(1, each * torch.get_num_threads())
 
     def encode(
@@ -213,7 +217,7 @@ class _Shard:
             return
         for comparison, outcome in zip(self.passes, encoded, strict=True):
             if comparison is not None and isinstance(outcome, Exception):
-                self._note(comparison.ids(), outcome)
+                self._note(comparison.ids, outcome)
         batch = Batch(pixels, encoded)
         for number, key in enumerate(keys):
             self.there[key] = (batch, number)
@@ -285,7 +289,7 @@ class _Shard:
             except Exception as error:
                 if _out_of_memory(error):
                     raise
-                self._note(comparison.ids(), error)
+                self._note(comparison.ids, error)
         if len(self.pending) > 64:
             self._collect()
 
@@ -315,7 +319,8 @@ class _Shard:
     def _pixels(self, keys: list[str]) -> Tensor:
         batches = {id(self.there[key][0]) for key in keys}
         if len(batches) == 1:
-            return chosen(self.there[keys[0]][0].pixels, [self.there[key][1] for key in keys])
+            numbers = [self.there[key][1] for key in keys]
+            return self.there[keys[0]][0].pixels[places(numbers, self.walk.device)]
         return torch.stack([self.there[k][0].pixels[self.there[k][1]] for k in keys])
 
     def _collect(self) -> None:

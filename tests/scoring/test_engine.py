@@ -92,7 +92,7 @@ def test_little_memory_costs_passes_not_correctness(losses):
 
 def test_images_are_let_go_when_no_pair_needs_them(losses, monkeypatch):
     _, metrics = losses
-    monkeypatch.setattr(walk, "CPU_PIXELS", 1)  # one image a batch
+    monkeypatch.setattr(walk, "CPU_PIXELS_OF_SMALL", 1)  # one image a batch
     alive = []
     compare = walk._Shard._compare
 
