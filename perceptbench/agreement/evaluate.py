@@ -35,6 +35,7 @@ COMPARISON = (
     "dataset", "slice", "statistic", "a", "b", "difference", "low", "high", "p", "p_holm",
     "p_meng", "p_steiger", "n",
 )  # fmt: skip
+NO_ITEM, UNDEFINED = "no item to count", "undefined on these items"
 #: Groups of units left out in turn where a statistic is dear.
 GROUPS = 20
 
@@ -98,7 +99,8 @@ def evaluate(
     many things were resampled; ``tier`` and ``p_first`` are given for the leaderboard's columns.
     Undefined figures are NaN and ``note`` says why. People are rows too, as ``human`` and
     ``oracle``, where the judgements tell how far they agreed. Besides the whole table there is a
-    slice for each ``distortion``, band of ``level`` and ``category`` where it has such columns.
+    slice for each ``distortion``, band of ``level`` and ``category`` where it has such columns,
+    with fewer resamples (`figures.PART_RESAMPLES`) behind its intervals.
 
     Raises
     ------
@@ -194,14 +196,19 @@ def _rows(figure: Figure, items: Items, interval: str) -> tuple[pd.DataFrame, pd
             "interval": ["" if u else kind for u in undefined],
             "tier": "",
             "p_first": np.nan,
-            "note": list(figure.notes or [""] * m),
+            "note": [
+                note or (NO_ITEM if not figure.n else UNDEFINED) if u else note
+                for note, u in zip(figure.notes or [""] * m, undefined, strict=True)
+            ],
         }
     )
     return table, pd.DataFrame(drawn, columns=list(figure.metrics))
 
 
 def _with_places(rows: pd.DataFrame, pairs: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the metrics' tiers and how often each is first."""
+    """The rows with the metrics' tiers and how often each is first, where resamples tell."""
+    if drawn.empty:
+        return rows
     smaller = rows["statistic"].iloc[0] in SMALLER_IS_BETTER if len(rows) else False
     ranked = rows.dropna(subset="value").sort_values("value", ascending=smaller, kind="stable")
     names = list(ranked["metric"])
@@ -217,7 +224,7 @@ def _compare(figure: Figure, items: Items, drawn: pd.DataFrame) -> pd.DataFrame:
     """Every pair of the figure's metrics that is defined, with the parametric tests beside it."""
     value = dict(zip(figure.metrics, figure.value, strict=True))
     names = [m for m in figure.metrics if not np.isnan(value[m])]
-    pairs = compare(drawn[names], value, items.resampler.units)
+    pairs = compare(drawn[names], value, (figure.by or items.resampler).units)
     pairs = pairs.assign(n=figure.n, p_meng=np.nan, p_steiger=np.nan)
     if figure.statistic not in ("srcc", "plcc") or not len(pairs):
         return pairs

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from perceptbench.agreement import rating, same_different, two_alternative
 from perceptbench.agreement.correlations import correlations
+from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.agreement.resampling import Resampler, bootstrap
 from perceptbench.agreement.significance import krasula, resolving_power
 from perceptbench.datasets.judgements import Judgements
@@ -218,7 +219,7 @@ def figures(items: Items, whole: bool = True) -> list[Figure]:
 
 
 def _with_undefined(figure: Figure, missing: tuple[str, ...], notes: tuple[str, ...]) -> Figure:
-    if set(figure.metrics) & {"human", "oracle"}:
+    if set(figure.metrics) & set(PEOPLE):
         return figure
     resampled = figure.resampled
 
@@ -250,14 +251,11 @@ def _of_sums(
     return Figure(statistic, tuple(metrics), value, lambda r: quiet(r.sums(features)), n, notes)
 
 
-def _means(
-    statistic: str, metrics: Sequence[str], each: Array, weight: Array | None = None
-) -> Figure:
-    """The (weighted) mean over items of `each` (n, m); items where it is NaN are left out."""
+def _means(statistic: str, metrics: Sequence[str], each: Array) -> Figure:
+    """The mean over items of `each` (n, m); items where it is NaN are left out."""
     each = each.reshape(len(each), len(metrics))
     there: NDArray[np.bool_] = np.asarray(np.isfinite(each).any(axis=1))
-    share = there * (np.ones(len(each)) if weight is None else weight)
-    features = np.column_stack([np.where(there[:, None], each, 0) * share[:, None], share])
+    features = np.column_stack([np.where(there[:, None], each, 0), there])
     n = int(there.sum())
     return _of_sums(statistic, metrics, features, lambda s: s[:, :-1] / s[:, -1:], n)
 
@@ -265,7 +263,6 @@ def _means(
 def _two_alternative(items: Items, whole: bool) -> list[Figure]:
     a, b = items.distances
     p = items.table["p_b"].to_numpy(float)
-    weight = items.table["weight"].to_numpy(float) if "weight" in items.table else None
     names = items.metrics
     # Outcomes without shares (p_b 0, 1/2 or 1 throughout) hide how far people agreed.
     shares = not np.isin(p, (0, 0.5, 1)).all()
@@ -273,9 +270,9 @@ def _two_alternative(items: Items, whole: bool) -> list[Figure]:
     each = {"2afc": two_alternative.score(a, b, p)}
     if whole:
         each["2afc_majority"] = two_alternative.majority(a, b, p)
-    found = [_means(name, names, values, weight) for name, values in each.items()]
+    found = [_means(name, names, values) for name, values in each.items()]
     if shares:
-        found += [_means("2afc", (who,), values, weight) for who, values in ceilings.items()]
+        found += [_means("2afc", (who,), values) for who, values in ceilings.items()]
     if not whole:
         return found
     found += _subset_means("2afc", names, each["2afc"], items)
@@ -283,16 +280,14 @@ def _two_alternative(items: Items, whole: bool) -> list[Figure]:
         for who, values in ceilings.items():
             found += _subset_means("2afc", (who,), values[:, None], items)
         found += _of_ceiling(items, each["2afc"], p)
-        found.append(
-            _means("log_likelihood", ("oracle",), two_alternative.likelihood(p, p), weight)
-        )
+        found.append(_means("log_likelihood", ("oracle",), two_alternative.likelihood(p, p)))
     folds = items.resampler.clusters
     folds = np.arange(len(p)) if folds is None else folds
     likelihoods = [
         two_alternative.cross_validated(a[:, i], b[:, i], p, folds) for i in range(len(names))
     ]
     if names:
-        found.append(_means("log_likelihood", names, np.stack(likelihoods, axis=1), weight))
+        found.append(_means("log_likelihood", names, np.stack(likelihoods, axis=1)))
     return found
 
 
@@ -300,7 +295,7 @@ def _subset_means(
     statistic: str, metrics: Sequence[str], each: Array, items: Items
 ) -> list[Figure]:
     """The mean over categories of the mean in each, where there are several."""
-    if "category" not in items.table or items.table["category"].nunique(dropna=False) < 2:
+    if not _several(items):
         return []
     codes, _ = pd.factorize(items.table["category"], use_na_sentinel=False)
     member = (codes[:, None] == np.arange(codes.max() + 1)).astype(float)
@@ -318,8 +313,9 @@ def _subset_means(
 
 def _of_ceiling(items: Items, score: Array, p: Array) -> list[Figure]:
     """The fraction of the ceiling reached, by metrics and by a person."""
-    if "votes" in items.table and (items.table["votes"] > 1).all():
-        people = two_alternative.two_people(p, items.table["votes"].to_numpy(float))
+    votes = pd.to_numeric(items.table.get("votes", pd.Series(dtype=float)), errors="coerce")
+    if len(votes) == len(p) and (votes > 1).all():
+        people = two_alternative.two_people(p, votes.to_numpy(float))
         note = ""
     else:
         people = two_alternative.oracle(p)
@@ -346,20 +342,41 @@ def _of_ceiling(items: Items, score: Array, p: Array) -> list[Figure]:
 
 def _same_different(items: Items, whole: bool) -> list[Figure]:
     p = items.table["p_same"].to_numpy(float)
+    every = [np.arange(len(p))]
+    subsets = (
+        list(items.table.groupby("category", dropna=False).indices.values())
+        if _several(items)
+        else []
+    )
 
-    def figure(metrics: tuple[str, ...], distances: Array) -> Figure:
-        def precision(weights: Array) -> Array:
-            each = [same_different.jnd_ap(x, p, weights) for x in distances.T]
-            return np.stack(each, axis=-1) if each else np.zeros((len(weights), 0))
+    def figure(
+        statistic: str, metrics: tuple[str, ...], distances: Array, parts: list[NDArray[np.intp]]
+    ) -> Figure:
+        def precision(w: Array) -> Array:
+            found = np.empty((len(w), len(metrics)))
+            for i, x in enumerate(distances.T):
+                each = [same_different.jnd_ap(x[rows], p[rows], w[:, rows]) for rows in parts]
+                found[:, i] = np.mean(each, axis=0)
+            return found
 
-        return Figure(
-            "jnd_ap", metrics, precision(np.ones((1, len(p))))[0],
-            lambda r: np.concatenate([precision(w) for w in r]), len(p),
-        )  # fmt: skip
+        def resampled(resampler: Resampler) -> Array:
+            return np.concatenate([precision(w) for w in resampler])
 
-    found = [figure(items.metrics, items.distances[0])]
+        return Figure(statistic, metrics, precision(np.ones((1, len(p))))[0], resampled, len(p))
+
     # The best order there is: what most people took for the same comes first.
-    return [*found, figure(("oracle",), -p[:, None])] if len(p) else found
+    people = [("oracle", -p[:, None])] if len(p) else []
+    found = []
+    for name, parts in (("jnd_ap", every), ("jnd_ap_subset_mean", subsets)):
+        if parts:
+            found.append(figure(name, items.metrics, items.distances[0], parts))
+            found += [figure(name, (who,), best, parts) for who, best in people]
+    return found
+
+
+def _several(items: Items) -> bool:
+    """Whether the items are of several categories."""
+    return "category" in items.table and items.table["category"].nunique(dropna=False) > 1
 
 
 def _ratings(items: Items, whole: bool) -> list[Figure]:

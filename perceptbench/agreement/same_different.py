@@ -15,6 +15,8 @@ their mAP % on the JND set is 100 times this). Pairs are taken in the order of g
 precision 0, its precision is made to fall with recall (VOC 2010), and the area is the sum of
 recall steps times precision. It is not scikit-learn's average precision, which takes no
 fractions and no envelope. Pairs of equal distance are taken in the table's order.
+``jnd_ap_subset_mean``: the mean over subsets (``category``) of the figure within each, as they
+report it.
 """
 
 import numpy as np

@@ -216,6 +216,12 @@ def test_a_same_different_table_has_its_precision_and_the_best_there_is():
     good, bad = figure(frame, "good", "jnd_ap"), figure(frame, "bad", "jnd_ap")
     assert good.value == pytest.approx(figure(frame, "oracle", "jnd_ap").value)
     assert bad.value < good.value and good.low <= good.value <= good.high and good.n == 40
+    parted = Judgements("toy", table.assign(category=["x"] * 15 + ["y"] * 25))
+    frame = agreement(parted, scores, metrics=["bad"], resamples=200)
+    rows = frame[frame.metric == "bad"].set_index(["slice", "statistic"])
+    each = [rows.loc[(f"category={c}", "jnd_ap"), "value"] for c in "xy"]
+    mean = rows.loc[("all", "jnd_ap_subset_mean")]
+    assert mean.value == pytest.approx(np.mean(each)) and mean.low < mean.value < mean.high
 
 
 def test_the_ranked_figures_alone_come_from_the_same_resamples():
@@ -227,3 +233,23 @@ def test_the_ranked_figures_alone_come_from_the_same_resamples():
     pd.testing.assert_frame_equal(whole.samples[key], few.samples[key])
     assert set(few.table.statistic) == {"srcc"}
     assert figure(whole.table, "good", "srcc").tier == "a"
+
+
+def test_no_figure_is_undefined_without_a_reason():
+    table, scores = triplets()
+    even = Judgements("toy", table.assign(p_b=0.5))
+    frame = agreement(even, scores, metrics=["m"], resamples=100)
+    row = figure(frame, "m", "2afc_majority")
+    assert np.isnan(row.value) and row.note == "no item to count" and row.n == 0
+    few, scores = rating_set(n=3)
+    frame = agreement(Judgements("toy", few), scores.assign(flat=1.0), metrics=["good", "flat"])
+    assert (frame.note[frame.value.isna()] != "").all()
+
+
+def test_a_dear_statistic_on_the_leaderboard_claims_no_tiers():
+    table, scores = rating_set(std=1.0, raters=20)
+    part = Judgements("toy", table, resample=("reference",), statistics=("auc_bw",))
+    frame = agreement(part, scores, metrics=["good", "bad"], resamples=100)
+    row = figure(frame, "good", "auc_bw")
+    assert row.interval == "jackknife" and row.low < row.value <= row.high <= 1
+    assert row.tier == "" and np.isnan(row.p_first)

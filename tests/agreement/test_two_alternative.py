@@ -109,17 +109,6 @@ def test_votes_that_are_not_known_leave_the_ceiling_uncorrected_and_it_is_said()
         assert ("not corrected for noise" in row.note) == said and row.low < row.value < row.high
 
 
-def test_weights_balance_the_items():
-    table = pd.DataFrame({"reference": "r", "a": ["a0", "a1", "a2"], "b": ["b"] * 3,
-                          "p_b": [1.0, 0.2, 0.2], "weight": [2.0, 1.0, 1.0]})  # fmt: skip
-    scores = pd.DataFrame(
-        {"reference": "r", "distorted": ["a0", "a1", "a2", "b"], "m": [2, 2, 2, 1]}
-    )
-    frame = agreement(Judgements("toy", table), scores, metrics=["m"], resamples=100)
-    row = frame[(frame.statistic == "2afc") & (frame.metric == "m")].iloc[0]
-    assert row.value == pytest.approx((2 * 1 + 0.2 + 0.2) / 4)
-
-
 def test_evaluate_has_every_statistic_and_refuses_what_does_not_fit():
     a, b, p, _ = simulated(500)
     found = two_alternative.evaluate(a, b, p, np.full(500, 5))
