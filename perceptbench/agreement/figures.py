@@ -350,7 +350,10 @@ def _same_different(items: Items, whole: bool) -> list[Figure]:
     )
 
     def figure(
-        statistic: str, metrics: tuple[str, ...], distances: Array, parts: list[NDArray[np.intp]]
+        statistic: str,
+        metrics: tuple[str, ...],
+        distances: Array,
+        parts: Sequence[NDArray[np.intp]],
     ) -> Figure:
         def precision(w: Array) -> Array:
             found = np.empty((len(w), len(metrics)))
