@@ -342,12 +342,11 @@ def _of_ceiling(items: Items, score: Array, p: Array) -> list[Figure]:
 
 def _same_different(items: Items, whole: bool) -> list[Figure]:
     p = items.table["p_same"].to_numpy(float)
-    every = [np.arange(len(p))]
-    subsets = (
-        list(items.table.groupby("category", dropna=False).indices.values())
-        if _several(items)
-        else []
-    )
+    every: list[NDArray[np.intp]] = [np.arange(len(p))]
+    subsets: list[NDArray[np.intp]] = []
+    if whole and _several(items):
+        codes, names = pd.factorize(items.table["category"], use_na_sentinel=False)
+        subsets = [np.flatnonzero(codes == code) for code in range(len(names))]
 
     def figure(
         statistic: str,
