@@ -82,7 +82,7 @@ def run(
         reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
         raise DataError(f"no metric is left to rank ({reasons})")
     scores, failures, notes, precision = _score_all(datasets, metrics, options)
-    power = {info.name: STRESS_POWER[info.scale] for info in infos}
+    power = {m.info.name: STRESS_POWER[m.info.scale] for m in metrics}
     measured = [m.info.name for m in metrics]
     parts = [part for dataset in datasets for part in dataset.judgements]
     found = evaluate(

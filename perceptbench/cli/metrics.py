@@ -13,16 +13,43 @@ def metrics() -> None:
 
 
 @metrics.command("list")
-def list_metrics() -> None:
-    """Every metric found, own and plugins'; those of the standard set are marked."""
+@click.argument("library", required=False)
+@click.option("--all", "everything", is_flag=True, help="Those of every library, too.")
+def list_metrics(library: str | None, everything: bool) -> None:
+    """Every metric found, own and plugins'; those of the standard set are marked.
+
+    With LIBRARY (piq, torchmetrics, pyiqa, lpips, dreamsim, flip, cvvdp): what that library has.
+
+    \b
+    perceptbench metrics list
+    perceptbench metrics list piq
+    """
+    from perceptbench.errors import Unavailable
+    from perceptbench.metrics import adapters
+    from perceptbench.metrics.protocol import MetricInfo
     from perceptbench.metrics.registry import catalogue
     from perceptbench.reporting.leaderboard import format_table
 
-    found = catalogue()
-    rows = [(i.name, "yes" if i.default else "", i.title) for i in found.metrics.values()]
+    infos: list[MetricInfo] = []
+    problems: list[str] = []
+    if library is None:
+        found = catalogue()
+        infos += found.metrics.values()
+        problems += [
+            f"metric plugin {name} cannot be used: {why}" for name, why in found.broken.items()
+        ]
+    else:
+        infos += adapters.offered(library).values()
+    if everything:
+        for each in adapters.LIBRARIES:
+            try:
+                infos += adapters.offered(each).values()
+            except Unavailable as error:
+                problems.append(str(error))
+    rows = [(i.name, "yes" if i.default else "", i.title) for i in infos]
     click.echo(format_table(("metric", "standard", "title"), rows), nl=False)
-    for name, why in found.broken.items():
-        click.echo(f"perceptbench: metric plugin {name} cannot be used: {why}", err=True)
+    for problem in problems:
+        click.echo(f"perceptbench: {problem}", err=True)
 
 
 @metrics.command("taps")
@@ -65,16 +92,52 @@ def show_metric(name: str, weights_dir: Path | None) -> None:
 
 
 @metrics.command("check")
-@click.argument("name", metavar="FILE")
-def check_metric(name: str) -> None:
-    """Warn of known mistakes in a loss file (or preset), each with its reason.
+@click.argument("name")
+@click.option("--images", type=options.FOLDER, help="Images of yours to look at, too.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of the images and the noise.")
+@options.weights_dir
+def check_metric(
+    name: str, images: Path | None, device: str, seed: int, weights_dir: Path | None
+) -> None:
+    """Whether a metric or loss file keeps the protocol, and how it behaves, on one card.
+
+    A loss is searched for known mistakes first. The exit code is 1 where a hard property fails.
 
     \b
     perceptbench metrics check my-loss.toml
+    perceptbench metrics check piq:ssim --images photos
     """
-    from perceptbench.losses.config import read_loss
+    from perceptbench.losses.config import Networks, parse_loss
     from perceptbench.losses.mistakes import mistakes
+    from perceptbench.metrics import conformance, registry
+    from perceptbench.reporting.leaderboard import format_table
 
-    config, folder = read_loss(name)
-    for problem in mistakes(config, folder):
-        click.echo(f"{name}: {problem}")
+    (info,) = registry.select([name], registry.catalogue())
+    if info.loss is not None:
+        config, folder = parse_loss(info.loss, info.source), Path(info.source).parent
+        for problem in mistakes(config, folder):
+            click.echo(f"{name}: {problem}")
+    metric = registry.build(info, Networks(weights_dir))
+    pictures = conformance.read_folder(images) if images else []
+    card = conformance.check(metric, pictures, seed, device)
+    click.echo(format_table((info.name, "", ""), card.rows), nl=False)
+    for problem in card.failed:
+        click.echo(f"perceptbench: {name}: {problem}", err=True)
+    if card.failed:
+        raise SystemExit(1)
+
+
+@metrics.command("new")
+@click.argument("name")
+@click.option("-o", "--out", type=options.FOLDER, default=".", help="Where the folder is made.")
+def new_metric(name: str, out: Path) -> None:
+    """Write a package with a metric NAME in it, ready to install and to change.
+
+    \b
+    perceptbench metrics new my-metric && pip install -e my-metric
+    """
+    from perceptbench.metrics.template import write_package
+
+    folder = write_package(name, out)
+    click.echo(f"{folder} is written; install it with: pip install -e {folder}")

@@ -1,0 +1,88 @@
+"""`metrics check`: each hard property is broken by a metric made for it, which then fails."""
+
+import numpy as np
+import pytest
+
+from perceptbench.metrics.conformance import check
+from perceptbench.metrics.foreign import Foreign
+from perceptbench.metrics.protocol import MetricInfo
+from perceptbench.metrics.registry import Metric, build, catalogue
+
+
+def rmse(x, y):
+    return ((x - y).square().mean((1, 2, 3)) + 1e-12).sqrt()
+
+
+def card(call, **said):
+    info = MetricInfo(name="made", title="", source="", **said)
+    foreign = Foreign(call, info)
+    return check(Metric(info, lambda _: foreign))
+
+
+def test_a_sound_metric_passes_and_its_card_says_how_it_behaves():
+    found = card(rmse, differentiable=True)
+    assert found.failed == []
+    rows = {name: (verdict, detail) for name, verdict, detail in found.rows}
+    for ladder in ("noise", "blur", "jpeg", "shift"):
+        assert rows[f"ladder {ladder}"][1].startswith("monotone")
+    assert rows["one-pixel shift"][0] == "note" and "noise level" in rows["one-pixel shift"][1]
+    assert "0.0%" in rows["symmetric"][1] and "MiB a megapixel" in rows["memory"][1]
+
+
+def drifting(x, y):
+    drifting.calls = getattr(drifting, "calls", 0) + 1
+    return rmse(x, y) * (1 + drifting.calls)
+
+
+def mutating(x, y):
+    value = rmse(x, y)
+    y.mul_(0.5) if not y.requires_grad else None
+    return value
+
+
+BROKEN = {
+    "answers": lambda x, y: rmse(x, y)[:, None],
+    "finite": lambda x, y: rmse(x, y).log().sqrt(),
+    "identity": lambda x, y: rmse(x, y) + 1,
+    "sign": lambda x, y: -rmse(x, y),
+    "independent of the batch": lambda x, y: rmse(x, y) / len(x),
+    "deterministic": drifting,
+    "leaves inputs and global state alone": mutating,
+    "gradient": lambda x, y: (x - y).square().mean((1, 2, 3)).sqrt(),  # not finite at identity
+}
+
+
+@pytest.mark.parametrize("hard", BROKEN)
+@pytest.mark.filterwarnings("ignore:metric made changes")
+def test_a_broken_property_fails(hard):
+    failed = card(BROKEN[hard], differentiable=True).failed
+    assert any(problem.startswith(f"{hard}:") for problem in failed), failed
+
+
+def test_an_asymmetric_metric_is_described():
+    found = card(lambda x, y: rmse(x, y) * (1 + y[:, :, :64].mean((1, 2, 3))))
+    assert "0.0%" not in next(d for n, _, d in found.rows if n == "symmetric")
+    assert found.failed == []
+
+
+def test_a_similarity_whose_best_number_is_unknown_does_not_fail_identity():
+    assert card(lambda x, y: 5 - rmse(x, y), higher_is_better=True).failed == []
+    failed = card(lambda x, y: 5 - rmse(x, y), higher_is_better=True, identical=1.0).failed
+    assert any(problem.startswith("identity") for problem in failed)
+
+
+@pytest.mark.parametrize("name", ["mse", "psnr", "ssim", "ciede2000", "watson-ahumada"])
+def test_our_own_conform(name):
+    assert check(build(catalogue().metrics[name], None)).failed == []
+
+
+def test_images_of_the_user_are_looked_at_too():
+    info = MetricInfo(name="made", title="", source="")
+    seen = []
+
+    def look(x, y):
+        seen.append(tuple(x.shape[2:]))
+        return rmse(x, y)
+
+    check(Metric(info, lambda _: look), [np.full((40, 50, 3), 90, np.uint8)])
+    assert (40, 50) in seen

@@ -1,0 +1,43 @@
+"""`metrics new`: a package that installs and is listed at once."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from perceptbench.errors import UsageError
+from perceptbench.metrics.template import write_package
+
+
+def test_a_new_package_installs_is_listed_and_passes_its_own_test(tmp_path):
+    folder = write_package("my-metric", tmp_path)
+    assert {p.relative_to(folder).as_posix() for p in folder.rglob("*.*") if p.is_file()} == {
+        "pyproject.toml", "README.md", "my_metric/__init__.py", "tests/test_my_metric.py",
+    }  # fmt: skip
+    target = tmp_path / "site"
+    pip = ["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+
+    def run(*arguments, **variables):
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)], check=True, capture_output=True, text=True,
+            timeout=200, cwd=folder, env={**os.environ, **variables},
+        ).stdout  # fmt: skip
+
+    run(*pip, "--target", target, folder)
+    path = os.pathsep.join([str(target), os.environ.get("PYTHONPATH", "")])
+    listed = run("-m", "perceptbench", "metrics", "list", PYTHONPATH=path)
+    assert "| my-metric " in listed
+    run("-m", "pytest", "-q", "--import-mode=importlib", "tests", PYTHONPATH=path)
+
+
+@pytest.mark.parametrize("name", ["My", "a b", "../x", "-x", ""])
+def test_a_name_is_lower_case_with_dashes(tmp_path, name):
+    with pytest.raises(UsageError, match="lower case with dashes"):
+        write_package(name, tmp_path)
+
+
+def test_nothing_is_written_over(tmp_path):
+    write_package("mine", tmp_path)
+    with pytest.raises(UsageError, match="exists already"):
+        write_package("mine", tmp_path)
