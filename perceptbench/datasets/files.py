@@ -31,6 +31,7 @@ class Files:
     def __init__(self, folder: Path, dataset: str) -> None:
         self.folder, self.dataset = folder, dataset
         self._by_name: dict[str, list[str]] = defaultdict(list)
+        self._by_path: dict[str, list[str]] = defaultdict(list)
         self._folders: set[str] = set()
         seen: set[tuple[int, int]] = set()  # a link to a folder above would have no end
         for where, folders, names in os.walk(folder, followlinks=True):
@@ -40,11 +41,13 @@ class Files:
                 continue
             seen.add((identity.st_dev, identity.st_ino))
             folders[:] = sorted(f for f in folders if not f.startswith(JUNK))
-            below = Path(where).relative_to(folder)
-            self._folders.add(_fold(below.as_posix()))
+            below = Path(where).relative_to(folder).as_posix()
+            self._folders.add(_fold(below))
+            above = "" if below == "." else f"{below}/"
             for name in sorted(names):
                 if not name.startswith(JUNK):
-                    self._by_name[_fold(name)].append((below / name).as_posix())
+                    self._by_name[_fold(name)].append(above + name)
+                    self._by_path[_fold(above + name)].append(above + name)
 
     def candidates(self, name: str, agreeing: int = 1) -> list[str]:
         """The files that `name` may mean: relative paths, several where it is ambiguous.
@@ -55,10 +58,11 @@ class Files:
             files in them are meant; otherwise those with the most equal folders.
         agreeing : how many parts of the name, from its end, must be equal at least.
         """
-        folder, _, base = _fold(name.replace("\\", "/")).rpartition("/")
-        found = self._by_name.get(base, [])
+        path = _fold(name.replace("\\", "/"))
+        folder, _, base = path.rpartition("/")
         if folder and folder in self._folders:
-            return [path for path in found if _fold(path).rpartition("/")[0] == folder]
+            return self._by_path.get(path, [])
+        found = self._by_name.get(base, [])
         wanted = [*folder.split("/"), base] if folder else [base]
         agree = [_agreement(wanted, path) for path in found]
         best = max(agree, default=0)

@@ -16,7 +16,7 @@ from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements import Judgements, default_resample
-from perceptbench.errors import DataError, first_line
+from perceptbench.errors import DataError, UsageError, first_line
 
 #: Columns a rating table may have, in this order.
 COLUMNS = (
@@ -43,6 +43,7 @@ class RatingTable(BaseModel):
     pattern : regular expression, searched for in the distorted image's name; its groups are
         columns, and go before `columns`.
     reference, distorted : templates of image names, ``{x}`` filled from their column or group x.
+    raters : people behind each judgement, where it is one number.
     display : how people saw the images.
     """
 
@@ -62,28 +63,37 @@ class RatingTable(BaseModel):
     pattern: str = ""
     reference: str = ""
     distorted: str = ""
+    raters: int | None = None
     display: str = "sRGB files, native size"
 
 
-def ratings(files: Files, table: Sequence[Mapping[str, Any]]) -> Dataset:
+def ratings(
+    files: Files, table: Sequence[Mapping[str, Any]], exclude_reference: str = ""
+) -> Dataset:
     """Reads the rating tables of a copy.
 
     Parameters
     ----------
     files : the copy.
     table : the keys of one `RatingTable` each.
+    exclude_reference : base name, without extension, of a reference to leave out.
 
     Raises
     ------
     DataError : a label file is missing or not of the form described; names it.
+    UsageError : there is no such reference.
     """
     forms = [RatingTable.model_validate(keys) for keys in table]
     present = [form for form in forms if not form.optional or files.matching(form.labels)]
-    return rated(files, {form.slice: _read(files, form) for form in present},
-                 {form.slice: form.display for form in present})  # fmt: skip
+    tables = {form.slice: _read(files, form) for form in present}
+    if exclude_reference:
+        tables = {s: _without(t, exclude_reference, files.dataset) for s, t in tables.items()}
+    return rated(files, tables, {form.slice: form.display for form in present})
 
 
-def waterloo(files: Files, table: Sequence[Mapping[str, Any]]) -> Dataset:
+def waterloo(
+    files: Files, table: Sequence[Mapping[str, Any]], exclude_reference: str = ""
+) -> Dataset:
     """Reads the label files of the University of Waterloo's mirror, all of one form.
 
     ``dis_img_path,dis_type,ref_img_path,score``; `table` says which file, and whether the score
@@ -93,6 +103,7 @@ def waterloo(files: Files, table: Sequence[Mapping[str, Any]]) -> Dataset:
     return ratings(
         files,
         [{**t, "columns": {**columns, **t.get("columns", {"quality": "score"})}} for t in table],
+        exclude_reference,
     )
 
 
@@ -114,6 +125,14 @@ def rated(
         for slice, table in tables.items()
     )
     return Dataset(files.dataset, parts, FileLoader(files.folder), files.folder)
+
+
+def _without(table: pd.DataFrame, reference: str, dataset: str) -> pd.DataFrame:
+    stem = table["reference"].str.split("/").str[-1].str.rsplit(".", n=1).str[0]
+    kept = table[stem.str.casefold() != reference.casefold()].reset_index(drop=True)
+    if len(kept) == len(table):
+        raise UsageError(f"dataset {dataset}: there is no reference {reference!r} to exclude")
+    return kept
 
 
 def _read(files: Files, form: RatingTable) -> pd.DataFrame:
@@ -145,6 +164,8 @@ def _read(files: Files, form: RatingTable) -> pd.DataFrame:
         table[groups.columns] = groups
     if form.reference:
         table["reference"] = _filled(form.reference, raw)
+    if form.raters:
+        table["raters"] = str(form.raters)
     for column in table.columns.intersection(NUMBERS):
         text = table[column].str.replace(form.decimal, ".", regex=False)
         numbers = pd.to_numeric(text, errors="coerce")

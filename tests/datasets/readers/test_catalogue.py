@@ -315,6 +315,15 @@ def test_bapps_has_both_aggregates_and_its_subsets(tmp_path):
     assert whole["m", "2afc_subset_mean"] == pytest.approx((0.6 + np.mean(wrong)) / 2)
 
 
+def test_the_artificial_reference_of_tid_can_be_left_out(tmp_path):
+    folder = build(one("tid2013", "owner"), tmp_path)
+    manifest = find_manifest("tid2013")
+    (part,) = read_dataset(manifest, folder, options={"exclude_reference": "I25"}).judgements
+    assert stems(part.table["reference"]) == ["i01", "i01"]
+    with pytest.raises(UsageError, match="no reference 'i26' to exclude"):
+        read_dataset(manifest, folder, options={"exclude_reference": "i26"})
+
+
 def test_options_are_checked_by_name_and_value(tmp_path):
     folder = build(one("bapps-val", "2afc/val/SUBSET/judge"), tmp_path)
     for options, message in (
