@@ -74,7 +74,7 @@ def jnd(files: Files, kernel: str = "bilinear") -> Dataset:
             "category": judged["category"],
         }
     )
-    return _dataset(files, table, kernel, ("jnd_ap",))
+    return _dataset(files, table, kernel, ("jnd_ap_subset_mean", "jnd_ap"))
 
 
 def _dataset(
