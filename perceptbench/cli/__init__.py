@@ -9,6 +9,7 @@ from perceptbench.cli.agree import agree
 from perceptbench.cli.compare import compare
 from perceptbench.cli.datasets import datasets
 from perceptbench.cli.metrics import metrics
+from perceptbench.cli.prepare import prepare
 from perceptbench.cli.report import report
 from perceptbench.cli.run import run
 from perceptbench.errors import PerceptbenchError
@@ -29,7 +30,7 @@ def cli() -> None:
     """
 
 
-for command in (run, report, agree, compare, datasets, metrics):
+for command in (run, report, agree, compare, datasets, metrics, prepare):
     cli.add_command(command)
 
 
