@@ -116,11 +116,12 @@ def _row(figure: Figure, items: Items, a: str, b: str) -> tuple[Any, ...]:
         apart = left[:, place[0]] - left[:, place[1]]
         low, high = jackknife_interval(x - y, apart)
         spread = np.sqrt((len(apart) - 1) ** 2 / len(apart)) * apart.std(ddof=1)
-        p = student_p(x - y, float(spread), len(apart))
+        p = float(student_p(x - y, spread, len(apart)))
         delong = _delong(figure.statistic, items, place)
     else:
         drawn = figure.resampled(resampler)
-        low, high, p = difference(drawn[:, place[0]], drawn[:, place[1]], x - y, resampler.units)
+        one, two = (drawn[:, [i]] for i in place)
+        low, high, p = (float(v[0]) for v in difference(one, two, [x - y], resampler.units))
     return x, y, x - y, low, high, p, delong, figure.n, resampler.units
 
 

@@ -16,7 +16,7 @@ from perceptbench.agreement.resampling import (
     INTERVALS,
     bca_interval,
     jackknife_interval,
-    percentile_interval,
+    percentile_intervals,
 )
 from perceptbench.agreement.significance.dependent_correlations import (
     meng_rosenthal_rubin,
@@ -181,7 +181,7 @@ def _rows(figure: Figure, items: Items, interval: str) -> tuple[pd.DataFrame, pd
                 for x, v, out in zip(drawn.T, figure.value, left.T, strict=True)
             ]
         else:
-            bounds = [percentile_interval(x) for x in drawn.T]
+            bounds = list(zip(*percentile_intervals(drawn), strict=True))
     undefined = np.isnan(figure.value)
     drawn = np.where(undefined[None], np.nan, drawn)
     table = pd.DataFrame(

@@ -22,17 +22,18 @@ differences are paired. ``value`` is the figure on all items, by metric. People 
 """
 
 import string
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 from scipy.stats import rankdata
 
-from perceptbench.agreement.resampling import percentile_interval
+from perceptbench.agreement.resampling import percentile_intervals
 
 Array = NDArray[np.float64]
 
@@ -43,8 +44,8 @@ PEOPLE = ("human", "oracle")
 SIGNIFICANT = 0.05
 #: Figures nearer than this are ties: some metrics are functions of one another.
 TIE = 1e-12
-#: Resamples from which the interval of the strength is taken.
-STRENGTH_RESAMPLES = 500
+#: Resamples from which the interval of the strength is taken, fewer where metrics are many.
+STRENGTH_RESAMPLES, STRENGTH_ENTRIES = 500, 50_000_000
 
 #: dataset, slice, statistic
 Key = tuple[str, str, str]
@@ -82,34 +83,43 @@ def holm(p: Array) -> Array:
     return corrected
 
 
-def difference(a: Array, b: Array, value: float, units: int) -> tuple[float, float, float]:
-    """Interval and p of a paired difference `value`, from resamples of both sides."""
-    apart = a - b
-    apart = np.where(np.abs(apart) < TIE, 0.0, apart)
-    low, high = percentile_interval(apart)
-    defined = apart[~np.isnan(apart)]
-    if np.isnan(low) or np.isnan(value):
-        return float("nan"), float("nan"), float("nan")
-    return low, high, student_p(value, float(defined.std(ddof=1)), units)
+def difference(a: Array, b: Array, value: ArrayLike, units: int) -> tuple[Array, Array, Array]:
+    """Low, high and p of paired differences (k,), from resamples (R, k) of both sides."""
+    apart, value = a - b, np.asarray(value, dtype=float)
+    apart[np.abs(apart) < TIE] = 0
+    low, high = percentile_intervals(apart)
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # what has no resample has no spread
+        p = student_p(value, np.nanstd(apart, axis=0, ddof=1), units)
+    lost = np.isnan(low) | np.isnan(value)
+    return tuple(np.where(lost, np.nan, each) for each in (low, high, p))  # type: ignore[return-value]
 
 
-def student_p(value: float, error: float, units: int) -> float:
-    """Two-sided p of a difference with a standard error, units - 1 degrees of freedom."""
-    if abs(value) < TIE:
-        return 1.0
-    return float(2 * stdtr(max(units - 1, 1), -abs(value) / error)) if error > 0 else 0.0
+def student_p(value: ArrayLike, error: ArrayLike, units: int) -> Array:
+    """Two-sided p of differences with standard errors, units - 1 degrees of freedom.
+
+    >>> float(student_p(2.0, 1.0, 1000).round(4))
+    0.0458
+    """
+    size, spread = np.abs(value), np.asarray(error, dtype=float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = 2 * stdtr(max(units - 1, 1), -size / spread)
+    return np.where(size < TIE, 1.0, np.where(spread > 0, p, 0.0))
 
 
 def compare(samples: pd.DataFrame, value: Mapping[Any, float], units: int) -> pd.DataFrame:
     """Every pair of metrics: ``a, b, difference, low, high, p, p_holm``; a minus b."""
-    columns = {name: samples[name].to_numpy() for name in samples}
-    rows = []
-    for a, b in combinations(samples.columns, 2):
-        apart = float(value[a]) - float(value[b])
-        low, high, p = difference(columns[a], columns[b], apart, units)
-        rows.append((a, b, 0.0 if abs(apart) < TIE else apart, low, high, p))
-    table = pd.DataFrame(rows, columns=["a", "b", "difference", "low", "high", "p"])
-    return table.assign(p_holm=holm(table["p"].to_numpy(float)))
+    drawn, names = samples.to_numpy(float), list(samples.columns)
+    point = np.array([value[name] for name in names], dtype=float)
+    columns: list[Array] = []
+    for i in range(len(names) - 1):
+        apart = point[i] - point[i + 1 :]
+        found = difference(drawn[:, i, None], drawn[:, i + 1 :], apart, units)
+        columns.append(np.stack([np.where(np.abs(apart) < TIE, 0.0, apart), *found]))
+    numbers = np.concatenate(columns, axis=1) if columns else np.zeros((4, 0))
+    table = pd.DataFrame(list(combinations(names, 2)), columns=["a", "b"])
+    table[["difference", "low", "high", "p"]] = numbers.T
+    return table.assign(p_holm=holm(numbers[3]))
 
 
 def letters(ordered: Sequence[str], different: Collection[tuple[str, str]]) -> dict[str, str]:
@@ -205,21 +215,17 @@ def standing(
     if not sizes:  # nothing is known of how the ranks would vary
         spread, per_dataset[1] = spread[:0], per_dataset[1][:, :0]
     table = pd.DataFrame({"mean_rank": mean[0]}, index=pd.Index(metrics, name="metric"))
-    table["mean_rank low"], table["mean_rank high"] = _intervals(spread)
+    table["mean_rank low"], table["mean_rank high"] = percentile_intervals(spread)
     table = _with_tiers(table, pd.DataFrame(spread, columns=metrics))
     strength = bradley_terry(_wins(per_dataset[0]))[0]
-    many_strengths = bradley_terry(_wins(per_dataset[1][:, :STRENGTH_RESAMPLES]))
+    few = min(STRENGTH_RESAMPLES, max(1, STRENGTH_ENTRIES // per_dataset[0].size ** 2))
+    many_strengths = bradley_terry(_wins(per_dataset[1][:, :few]))
     unranked = table["mean_rank"].isna().to_numpy()
     table["strength"] = np.where(unranked, np.nan, strength)
     table["strength low"], table["strength high"] = (
-        np.where(unranked, np.nan, side) for side in _intervals(many_strengths)
+        np.where(unranked, np.nan, side) for side in percentile_intervals(many_strengths)
     )
     return table.sort_values("mean_rank", kind="stable", na_position="last")
-
-
-def _intervals(samples: Array) -> tuple[list[float], list[float]]:
-    found = [percentile_interval(column) for column in samples.T]
-    return [low for low, _ in found], [high for _, high in found]
 
 
 def _ranked(values: Array, out: NDArray[np.bool_], smaller: bool) -> Array:

@@ -161,6 +161,17 @@ def percentile_interval(samples: Array, level: float = 0.95) -> tuple[float, flo
     return _quantiles(samples, (1 - level) / 2, (1 + level) / 2)
 
 
+def percentile_intervals(samples: Array) -> tuple[Array, Array]:
+    """Low and high ends (k,) of the percentile intervals of several statistics, (R, k)."""
+    whole = ~np.isnan(samples).any(axis=0)
+    low, high = np.full((2, samples.shape[1]), np.nan)
+    if len(samples) and whole.any():
+        low[whole], high[whole] = np.quantile(samples[:, whole], [0.025, 0.975], axis=0)
+    for k in np.flatnonzero(~whole):
+        low[k], high[k] = percentile_interval(samples[:, k])
+    return low, high
+
+
 def bca_interval(
     samples: Array, value: float, jackknife: Array, level: float = 0.95
 ) -> tuple[float, float]:

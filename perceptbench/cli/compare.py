@@ -68,12 +68,15 @@ def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], top: int) -> N
         [
             *(r[c] for c in ("dataset", "slice", "statistic")), _number(r["a"]), _number(r["b"]),
             "{} [{}, {}]".format(*(_number(r[c], "+") for c in ("difference", "low", "high"))),
-            _number(r["p"]), _number(r["p_holm"]), str(r["n"]),
+            *(_p(r[c]) for c in ("p", "p_holm")), str(r["n"]),
         ]
         for r in figures
     ]  # fmt: skip
     click.echo("\n" + format_table(header, rows))
-    click.echo("Where they disagree most (percentiles of distance; 2afc: of the margin for b):\n")
+    click.echo(
+        "Where they disagree most (percentiles of distance; of two images, of the margin, from "
+        "-1, a is closer, to 1, b is):\n"
+    )
     items: list[dict[str, Any]] = found.disputed.to_dict("records")  # type: ignore[assignment]
     images = [c for c in IMAGES if c in found.disputed]
     rows = [
@@ -88,6 +91,10 @@ def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], top: int) -> N
 
 def _number(value: float, sign: str = "") -> str:
     return "-" if value != value else f"{value:{sign}.4f}"
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 1e-4 else _number(value)
 
 
 def _path(key: Any, record: dict[str, Any], dataset: str) -> str:
