@@ -260,7 +260,10 @@ class Backbone(nn.Module):
         if inner:
             self.trunk = network.reader(inner).requires_grad_(not frozen)
             _rectify_in_place(self.trunk)
-            lacking = network.absent.intersection(self.trunk.state_dict())
+            # Of a network that names its own taps it is not known which weights they need.
+            whole = isinstance(self.trunk, _Reader)
+            read = network.module if whole else self.trunk
+            lacking = network.absent.intersection(read.state_dict())
             if lacking:
                 raise DataError(
                     f"{network.source}: holds no {min(lacking)!r}; is it the file of this network?"
@@ -277,8 +280,9 @@ class Backbone(nn.Module):
     def _read(self, images: Tensor, scale: float) -> dict[str, Tensor]:
         """Activations at the taps of one input scale, for images of that scale."""
         images = self.input.fit(images)
+        reads = {tap: node for tap, (node, own) in self.reads.items() if own == scale}
         at: dict[str, Tensor] = {}
-        if self.trunk is not None:
+        if self.trunk is not None and set(reads.values()) != {IMAGE}:
             ready = self.input.normalise(images)
             if ready.device.type == "cpu":
                 # oneDNN then has no layout to convert around every convolution.
@@ -286,8 +290,7 @@ class Backbone(nn.Module):
             at = self.trunk(ready)
         return {
             tap: images if node == IMAGE else _as_map(at[node], tap, self.network, len(images))
-            for tap, (node, own) in self.reads.items()
-            if own == scale
+            for tap, node in reads.items()
         }
 
     def train(self, mode: bool = True) -> "Backbone":
