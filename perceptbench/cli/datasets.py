@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -135,6 +136,7 @@ def download(
         click.echo(f"Terms: {terms}", err=True)
         return accept_terms or click.confirm("Accept them?", err=True)
 
+    @functools.cache  # asked before the download, needed after it
     def ask(archive: str) -> str:
         if password or not sys.stdin.isatty():
             return password
@@ -151,7 +153,8 @@ def download(
             return
         home = data_home(data_dir, cache)
         folder = find_copy(manifest, data_dir, cache)
-        if folder in {None, home / manifest.name}:  # what was fetched is made whole
+        # What was fetched is made whole, the user's own is left alone.
+        if folder is None or _is_fetched(manifest, folder, home):
             folder = fetch(
                 manifest.name,
                 manifest.archive,
@@ -187,22 +190,22 @@ def verify_datasets(
     def examine(manifest: Manifest) -> None:
         folder = None
         problems = []
+        hint = ""
         if manifest.layout:
             folder = _here(manifest, data_dir, cache)
             home = data_home(data_dir, cache)
-            if folder == home / manifest.name:
+            if _is_fetched(manifest, folder, home):
                 problems += verify(manifest.name, manifest.archive, home)
+                again = f"`perceptbench datasets download {manifest.name}`"
+                hint = f"; remove what has changed, and {again} fetches what is missing"
         problems += check(manifest, folder)
         for problem in problems:
             click.echo(f"{manifest.name}: {problem}")
         if allow_missing:
             problems = [problem for problem in problems if not problem.startswith(MISSING)]
         if problems:
-            raise DataError(
-                f"dataset {manifest.name}: {len(problems)} problems, named above; remove what has "
-                f"changed, and `perceptbench datasets download {manifest.name}` fetches what is "
-                "missing"
-            )
+            count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+            raise DataError(f"dataset {manifest.name}: {count}, named above{hint}")
         click.echo(f"{manifest.name}: in order")
 
     _each(names, examine)
@@ -308,6 +311,12 @@ def _here(manifest: Manifest, data_dir: Path | None, cache: Path) -> Path:
             f"`perceptbench datasets download {manifest.name}` fetches one"
         )
     return folder
+
+
+def _is_fetched(manifest: Manifest, folder: Path, home: Path) -> bool:
+    from perceptbench.datasets import lockfile
+
+    return folder == home / manifest.name and bool(lockfile.entry(home, manifest.name).source)
 
 
 def _each(names: Iterable[str], act: Callable[[Manifest], None]) -> None:

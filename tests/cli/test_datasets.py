@@ -99,6 +99,23 @@ def test_terms_are_asked_for_in_a_terminal(cli, tiny, tmp_path, monkeypatch):
     assert answers == [("Accept them?",)]
 
 
+def test_a_password_is_asked_for_once_in_a_terminal(cli, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    asked = []
+    monkeypatch.setattr("click.prompt", lambda text, **options: asked.append(text) or "geheim")
+    file = tmp_path / "catalogue" / "tiny.toml"
+    file.write_text(file.read_text() + "password = true\n")
+    options = ["--data-dir", tmp_path / "data", "--accept-terms"]
+    assert cli("datasets", "download", "tiny", *options)[0] == 0
+    assert asked == ["Password of tiny.zip"]
+
+
+def test_a_users_own_copy_is_left_alone(cli, server, tiny, tmp_path):
+    shutil.unpack_archive(tiny, tmp_path / "data" / "tiny", "zip")
+    code, output, _ = cli("datasets", "download", "tiny", "--data-dir", tmp_path / "data")
+    assert code == 0 and output == f"tiny: {tmp_path / 'data' / 'tiny'}\n" and not server.requests
+
+
 def test_a_copy_is_linked_in_whatever_layout_and_case(cli, server, tiny, tmp_path):
     copy = tmp_path / "media" / "TINY-final"
     (copy / "Img").mkdir(parents=True)
