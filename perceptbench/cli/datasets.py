@@ -298,6 +298,41 @@ def link_dataset(name: str, folder: Path, data_dir: Path | None, cache_dir: Path
     click.echo(f"{name}: {found}")
 
 
+@datasets.command("export")
+@click.argument("name")
+@click.option("-o", "--out", type=FILE, required=True, metavar="DIR", help="Where it is written.")
+@click.option("--no-images", is_flag=True, help="Leave out images that are files.")
+@data_dir
+@options.cache_dir
+@options.allow_missing
+def export_dataset(
+    name: str,
+    out: Path,
+    no_images: bool,
+    data_dir: Path | None,
+    cache_dir: Path | None,
+    allow_missing: bool,
+) -> None:
+    """Write a dataset as CSV files and images, as one brings one's own.
+
+    \b
+    perceptbench datasets export modelfest -o mine
+    perceptbench run --judgements mine/modelfest-60ppd-2afc.csv
+    """
+    from perceptbench.datasets.export import export
+    from perceptbench.datasets.load import load_dataset
+    from perceptbench.datasets.manifest import find_manifest
+
+    cache = cache_dir or options.user_cache()
+    dataset = load_dataset(find_manifest(name), data_dir, cache, allow_missing=allow_missing)
+    for sentence in dataset.left_out:
+        click.echo(f"perceptbench: dataset {name}: left out: {sentence}", err=True)
+    for path in export(dataset, out, images=not no_images):
+        click.echo(f"{path} is written")
+    if no_images:
+        click.echo(f"its images are relative to {dataset.folder}: --images {dataset.folder}")
+
+
 def _here(manifest: Manifest, data_dir: Path | None, cache: Path) -> Path:
     """The folder of a copy; raises DataError where there is none."""
     from perceptbench.datasets.locate import data_home, find_copy

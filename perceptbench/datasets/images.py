@@ -83,6 +83,8 @@ def read_image(path: Path, size: int | None = None, kernel: str = "bilinear") ->
     if kernel not in KERNELS:
         raise UsageError(f"there is no resizing kernel {kernel!r}; there are {', '.join(KERNELS)}")
     try:
+        if path.suffix.lower() == ".npy":
+            return _from_array(path, size)
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
             decoder = FASTER.get(image.format or "", "")
@@ -103,6 +105,20 @@ def read_image(path: Path, size: int | None = None, kernel: str = "bilinear") ->
     if size is not None:
         array = _resized(array, size, KERNELS[kernel])
     return _floats(torch.from_numpy(array).permute(2, 0, 1))
+
+
+def _from_array(path: Path, size: int | None) -> torch.Tensor:
+    """An image stored to the last bit: float32 (3, H, W) in [0, 1], as `export` writes it."""
+    import torch
+
+    array = np.load(path, allow_pickle=False)
+    if array.ndim != 3 or array.shape[0] != 3 or array.dtype.kind != "f":
+        raise DataError(f"{path}: holds {array.dtype} {array.shape}, not floats (3, H, W)")
+    if not (array.size and array.min() >= 0.0 and array.max() <= 1.0):
+        raise DataError(f"{path}: has values outside [0, 1]")
+    if size is not None:
+        raise DataError(f"{path}: an image in an array is not resized; give it as a file")
+    return torch.from_numpy(array.astype(np.float32)).contiguous()
 
 
 def _floats(pixels: torch.Tensor) -> torch.Tensor:

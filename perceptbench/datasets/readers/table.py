@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements import (
@@ -11,7 +13,7 @@ from perceptbench.datasets.judgements import (
     read_table,
     validate,
 )
-from perceptbench.errors import UsageError
+from perceptbench.errors import DataError, UsageError
 
 #: What goes on the leaderboard, by protocol.
 STATISTICS = {"2afc": ("2afc",), "rating": ("srcc",), "same_different": ()}
@@ -22,7 +24,8 @@ def judgement_file(path: Path, images: Path | None = None) -> Dataset:
 
     Parameters
     ----------
-    path : table of one of the protocols of `perceptbench.datasets.judgements`.
+    path : table of one of the protocols of `perceptbench.datasets.judgements`; a column
+        `pixels_per_degree`, the same in every row, says how the images were seen.
     images : folder of the images; default: the file's own.
 
     Raises
@@ -37,5 +40,23 @@ def judgement_file(path: Path, images: Path | None = None) -> Dataset:
         raise UsageError(f"image folder {folder} does not exist")
     table = validate(read_table(path), str(path))
     statistics = STATISTICS[protocol_of(table, str(path))]
-    part = Judgements(path.stem, table, resample=default_resample(table), statistics=statistics)
+    part = Judgements(
+        path.stem,
+        table,
+        resample=default_resample(table),
+        statistics=statistics,
+        pixels_per_degree=_resolution(table, str(path)),
+    )
     return Dataset(path.stem, (part,), FileLoader(folder), folder)
+
+
+def _resolution(table: pd.DataFrame, source: str) -> float | None:
+    if "pixels_per_degree" not in table:
+        return None
+    values = pd.to_numeric(table["pixels_per_degree"], errors="coerce").unique()
+    if len(values) != 1 or not 0 < values[0] < float("inf"):
+        raise DataError(
+            f"{source}: `pixels_per_degree` has to be one positive number in every row; "
+            "give each viewing distance a file of its own"
+        )
+    return float(values[0])
