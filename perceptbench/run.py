@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -55,6 +56,7 @@ def run(
     seed: int = 0,
     resamples: int = 2000,
     command: str = "",
+    cost: bool = False,
 ) -> Run:
     """Scores the datasets with the metrics and ranks the metrics by agreement with people.
 
@@ -67,6 +69,7 @@ def run(
     seed : of the bootstrap.
     resamples : of the bootstrap.
     command : what the user typed, for the record.
+    cost : whether to measure what each metric costs alone, for the record.
 
     Raises
     ------
@@ -116,6 +119,8 @@ def run(
     ]
     result.provenance = _provenance(datasets, metrics, weights, options, seed, resamples)
     result.provenance["command"] = command
+    if cost:
+        _record_cost(result, metrics, options.device)
     if precision:
         result.provenance["rank_correlation_with_fp32"] = precision
     return result
@@ -225,6 +230,15 @@ def _provenance(
         "seed": seed,
         "resamples": resamples,
     }
+
+
+def _record_cost(result: Run, metrics: Sequence[Metric], device: str) -> None:
+    from perceptbench.scoring.cost import cost
+
+    for m in metrics:
+        # A metric that raises was named when it was to score.
+        with suppress(Exception):
+            result.provenance["metrics"][m.info.name]["cost"] = cost(m.at(None), device)
 
 
 def _versions() -> dict[str, str]:

@@ -109,6 +109,7 @@ def run(
         seed=seed,
         resamples=resamples,
         command=shlex.join(["perceptbench", *sys.argv[1:]]),
+        cost=True,
     )
     result.curves = curves.curves(result)
     if with_pictures:

@@ -1,0 +1,33 @@
+"""The cost of a metric: its own time, its own parameters."""
+
+import time
+
+import pytest
+import torch
+
+from perceptbench.scoring.cost import SIDE, cost
+
+
+def test_time_is_that_of_one_pair_and_the_warm_up_does_not_count():
+    calls = []
+
+    def slow(reference, distorted):
+        assert reference.shape == distorted.shape == (1, 3, SIDE, SIDE)
+        time.sleep(0.02 if calls else 0.2)
+        calls.append(1)
+        return (reference - distorted).abs().mean((1, 2, 3))
+
+    found = cost(slow)
+    assert 0.02 <= found["seconds_per_pair"] < 0.2 and found["parameters"] == 0
+
+
+def test_parameters_are_those_of_the_module():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Conv2d(3, 4, 3)
+
+        def forward(self, reference, distorted):
+            return (self.layer(reference) - self.layer(distorted)).abs().mean((1, 2, 3))
+
+    assert cost(Net())["parameters"] == pytest.approx(3 * 4 * 9 + 4)
