@@ -58,7 +58,7 @@ class Files:
             files in them are meant; otherwise those with the most equal folders.
         agreeing : how many parts of the name, from its end, must be equal at least.
         """
-        path = _fold(name.replace("\\", "/"))
+        path = _fold(name)
         folder, _, base = path.rpartition("/")
         if folder and folder in self._folders:
             return self._by_path.get(path, [])
@@ -99,7 +99,7 @@ class Files:
 
 
 def _fold(part: str) -> str:
-    return part.casefold().replace(" ", "_")
+    return part.casefold().replace(" ", "_").replace("\\", "/")
 
 
 def _agreement(wanted: list[str], path: str) -> int:

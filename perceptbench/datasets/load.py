@@ -86,9 +86,10 @@ def read_dataset(
             f"dataset {manifest.name}: {sentence}; `perceptbench datasets verify "
             f"{manifest.name}` names all, --allow-missing leaves them out"
         )
-    if any(part.table.empty for part in found.dataset.judgements):
+    left = tuple(part for part in found.dataset.judgements if len(part.table))
+    if not left:
         raise DataError(f"dataset {manifest.name}: {sentence}; nothing is left to judge")
-    return replace(found.dataset, left_out=(*found.incomplete, sentence))
+    return replace(found.dataset, judgements=left, left_out=(*found.incomplete, sentence))
 
 
 def parse_options(texts: Sequence[str], chosen: Sequence[Manifest]) -> dict[str, str]:
@@ -184,13 +185,9 @@ def _rows(part: Judgements, table: pd.DataFrame, name: str) -> pd.DataFrame | No
         return None
     if slice == part.slice:
         return table
-    column, equals, value = slice.removeprefix(f"{part.slice} ").partition("=")
-    if (
-        not equals
-        or column not in table
-        or (" " in column)
-        or (slice.startswith(f"{part.slice} ") == (part.slice == "all"))
-    ):
+    prefix = "" if part.slice == "all" else f"{part.slice} "
+    column, _, value = slice.removeprefix(prefix).partition("=")
+    if not slice.startswith(prefix) or column not in table:
         return None
     rows = table[table[column].astype(str) == value].reset_index(drop=True)
     return rows if len(rows) else None

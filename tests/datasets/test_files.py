@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perceptbench.datasets.files import Files, resolve
@@ -53,6 +53,7 @@ PARTS = st.sampled_from(["jpeg", "wn", "ref", "p0"])
 PATHS = st.tuples(PARTS, PARTS, st.sampled_from(["1.png", "2.png"])).map("/".join)
 
 
+@settings(deadline=None)  # it writes files
 @given(st.sets(PATHS, min_size=2, max_size=10), st.data())
 def test_a_missing_image_is_never_replaced_by_another(tmp_path_factory, paths, data):
     """Whatever base names and folders are used again, and under whatever folder labels put it."""

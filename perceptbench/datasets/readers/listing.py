@@ -170,7 +170,8 @@ def _read(files: Files, form: RatingTable) -> pd.DataFrame:
         text = table[column].str.replace(form.decimal, ".", regex=False)
         numbers = pd.to_numeric(text, errors="coerce")
         # Levels may be letters; what is no number among the judgements, `validate` names.
-        table[column] = numbers if column != "level" or numbers.notna().all() else text
+        as_written = numbers.isna().any() and column not in ("std", "raters")
+        table[column] = text if as_written else numbers
     return table[[column for column in COLUMNS if column in table]]
 
 
@@ -187,6 +188,7 @@ def read_text(files: Files, form: RatingTable) -> pd.DataFrame:
         "sep": r"\s+" if form.separator == " " else form.separator,
         "header": 0 if form.header else None,
         "names": list(form.names) or None,
+        "index_col": False,  # a column too many must not shift the others
     }
     parts = []
     for path in found:

@@ -238,6 +238,58 @@ def test_an_incomplete_copy_is_refused_by_the_counts_of_the_manifest(tmp_path):
     assert len(allowed.judgements[0].table) == 4 and message in allowed.left_out[0]
 
 
+@pytest.mark.parametrize(
+    ("dataset", "layout", "path", "content", "message"),
+    [
+        ("tid2013", "owner", "mos_with_names.txt", "5.5 J01.bmp\n" * 4,
+         "names 'J01.bmp', which is not"),
+        ("tid2013", "owner", "mos_with_names.txt", "good I01_01_1.bmp\n" * 4,
+         "row 1: `quality` is 'good'"),
+        ("tid2013", "owner", "mos_std.txt", "0.1\n", "mos_std.txt has 1 numbers for 4 rows"),
+        ("tid2013", "owner", "mos_std.txt", None, "mos_std.txt is nowhere below"),
+        ("kadid-10k", "owner", "kadid10k/dmos.csv", "image,score\na,1\n", "no column 'dist_img'"),
+        ("csiq", "owner", "csiq.DMOS.xlsx", {"first": [[1]]}, "not the sheet all_by_image"),
+        ("csiq", "VQMTCrossVal", "csiq.DMOS.csv",
+         "image,dst_idx,dst_type,dst_lev,dmos_std,dmos\n1600,1,rain,1,0,0\n",
+         "distortion 'rain' is not one of CSIQ's"),
+        ("csiq", "VQMTCrossVal", "csiq.DMOS.csv", "image\n1600\n", "no column dmos, dmos_std"),
+        ("live", "owner", "databaserelease2/refnames_all.mat",
+         {"refnames_all": miniatures.cells("a.bmp")}, "refnames_all has 1 values, expected 982"),
+        ("live", "owner", "databaserelease2/dmos.mat", {"x": 1}, "no variable dmos can be read"),
+        ("nights", "owner", "nights/data.csv", "id,votes\n1,6\n", "no column ref_path, left_path"),
+        ("clic2021-valid", "owner", "clic_2021_perceptual_valid/oracle.csv", "a,b,c\n",
+         "not rows of O,A,B,T"),
+        ("pieapp", "owner", "labels/test/ref_7_pairwise_labels.csv", "ref, A, B\nr, a, b\n",
+         "not a PieAPP label file"),
+        ("konjnd-1k", "owner", "KonJND-1k/subjective_ratings.csv",
+         "image_id,Compression type,ratings\nSRC0001.png,JPEG,many\n",
+         "the ratings of SRC0001.png are not a list"),
+        ("bapps-val", "2afc/val/SUBSET/judge", "2afc/val/cnn/judge/000000.npy", 1.5,
+         "`p_b` is '1.5', not a fraction"),
+    ],
+)  # fmt: skip
+def test_a_label_file_of_another_form_is_named_with_what_is_wrong(
+    dataset, layout, path, content, message, tmp_path
+):
+    folder = build(one(dataset, layout), tmp_path)
+    (folder / path).unlink()
+    if content is not None:
+        miniatures.write(folder / path, content)
+    with pytest.raises(DataError) as caught:
+        read_dataset(guarded(dataset), folder)
+    assert message in str(caught.value)
+    assert check(guarded(dataset), folder) == [str(caught.value)]
+
+
+def test_a_part_whose_images_are_all_missing_is_left_out_with_the_rest_kept(tmp_path):
+    both = next(m for m in MINIATURES if m.dataset == "pipal" and "valid/rating" in m.rows)
+    folder = build(both, tmp_path)
+    shutil.rmtree(folder / "PIPAL" / "Val_Dist")
+    dataset = read_dataset(guarded("pipal"), folder, allow_missing=True)
+    assert [part.slice for part in dataset.judgements] == ["all"]
+    assert "1 of 4 judgements" in dataset.left_out[0]
+
+
 def test_an_image_that_is_there_twice_is_not_guessed_at(tmp_path):
     folder = build(one("tid2013", "owner"), tmp_path)
     (folder / "copies").mkdir()
