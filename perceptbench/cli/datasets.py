@@ -40,7 +40,7 @@ def list_datasets() -> None:
     \b
     perceptbench datasets list
     """
-    from perceptbench.datasets.manifest import manifests
+    from perceptbench.datasets.manifest import manifests, plugins
     from perceptbench.reporting.leaderboard import format_table
 
     rows = []
@@ -51,6 +51,8 @@ def list_datasets() -> None:
         rows.append((m.name, shown, m.images, _origin(m), m.title))
     header = ("dataset", "slice/protocol: judgements", "images", "from", "title")
     click.echo(format_table(header, rows), nl=False)
+    for name, why in plugins()[1].items():
+        click.echo(f"perceptbench: dataset plugin {name} cannot be used: {why}", err=True)
 
 
 def _origin(manifest: Manifest) -> str:

@@ -14,7 +14,13 @@ from perceptbench.datasets.files import Files, resolve
 from perceptbench.datasets.judgements import PROTOCOLS, Judgements, validate
 from perceptbench.datasets.locate import data_home, find_copy, find_layout
 from perceptbench.datasets.manifest import Manifest
-from perceptbench.errors import DataError, UsageError, nearest
+from perceptbench.errors import (
+    DataError,
+    PerceptbenchError,
+    UsageError,
+    first_line,
+    nearest,
+)
 
 #: Missing images named in an error; `datasets verify` names all.
 SHOWN = 5
@@ -195,7 +201,10 @@ def _rows(part: Judgements, table: pd.DataFrame, name: str) -> pd.DataFrame | No
 
 def _read(manifest: Manifest, files: Files | None, choices: Mapping[str, str]) -> Dataset:
     if files is None:
-        return _function(manifest.reader)(**choices)
+        read = _function(manifest.reader)
+        if manifest.reader.startswith("perceptbench."):
+            return read(**choices)
+        return _of_plugin(manifest, read)
     layout = find_layout(manifest, files)
     if layout is None:
         lacks = "; ".join(
@@ -208,9 +217,33 @@ def _read(manifest: Manifest, files: Files | None, choices: Mapping[str, str]) -
     return _function(layout.reader or manifest.reader)(files, **layout.read, **choices)
 
 
+def _of_plugin(manifest: Manifest, read: Callable[..., Dataset]) -> Dataset:
+    """What another package's function returns, under the name that it is registered by."""
+    try:
+        dataset = read()
+    except PerceptbenchError:
+        raise
+    except Exception as error:  # a plugin may raise anything
+        kind = type(error).__name__
+        raise DataError(
+            f"dataset {manifest.name}: {manifest.reader} failed: {kind}: {first_line(error)}"
+        ) from None
+    if not isinstance(dataset, Dataset):
+        kind = type(dataset).__name__
+        raise DataError(f"dataset {manifest.name}: {manifest.reader} returns {kind}, not a Dataset")
+    parts = tuple(replace(part, dataset=manifest.name) for part in dataset.judgements)
+    return replace(dataset, name=manifest.name, judgements=parts)
+
+
 def _function(name: str) -> Callable[..., Dataset]:
     module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
+    if module.startswith("perceptbench."):
+        return getattr(importlib.import_module(module), function)
+    try:
+        return getattr(importlib.import_module(module), function)
+    except Exception as error:  # a plugin may raise anything
+        kind = type(error).__name__
+        raise DataError(f"{name} cannot be imported: {kind}: {first_line(error)}") from None
 
 
 def _choices(manifest: Manifest, options: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """The catalogue: reads and checks ``datasets_manifest/*.toml``, one file a dataset."""
 
+import importlib.util
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from perceptbench.datasets.download import Archive
 from perceptbench.datasets.expectations import Expectation
-from perceptbench.errors import DataError, unknown
+from perceptbench.errors import DataError, UsageError, first_line, unknown
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+#: The entry-point group of datasets in other packages.
+GROUP = "perceptbench.datasets"
 #: Inside the installed package; beside it in a checkout.
 FOLDERS = (_PACKAGE / "datasets_manifest", _PACKAGE.parent / "datasets_manifest")
 
@@ -149,8 +153,43 @@ def _folder() -> Path:
 
 
 def manifests() -> dict[str, Manifest]:
-    """All manifests by name, in the order of their names."""
-    return {path.stem: read_manifest(path) for path in sorted(_folder().glob("*.toml"))}
+    """All manifests by name: ours in the order of their names, then those of plugins."""
+    own = {path.stem: read_manifest(path) for path in sorted(_folder().glob("*.toml"))}
+    return {**own, **{name: m for name, m in plugins()[0].items() if name not in own}}
+
+
+def plugins() -> tuple[dict[str, Manifest], dict[str, str]]:
+    """Datasets of other packages, and the plugins that could not be read (name -> reason).
+
+    The entry-point group ``perceptbench.datasets`` may name a package folder of manifests, or a
+    function (``package.module:function``) that returns the Dataset. Nothing is imported here.
+    """
+    found: dict[str, Manifest] = {}
+    broken: dict[str, str] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
+        try:
+            for manifest in _of_plugin(point):
+                # The run without arguments is of our own suite.
+                found.setdefault(manifest.name, manifest.model_copy(update={"embedded": False}))
+        except Exception as error:  # a plugin may be wrong in any way
+            broken[point.name] = f"{point.value}: {first_line(error)}"
+    return found, broken
+
+
+def _of_plugin(point: EntryPoint) -> Iterator[Manifest]:
+    if point.attr:
+        if importlib.util.find_spec(point.module.partition(".")[0]) is None:
+            raise ImportError(f"there is no module {point.module}")
+        yield Manifest(
+            name=point.name, title=f"plugin {point.value}", reader=point.value,
+            images="computed", citation="not stated",
+        )  # fmt: skip
+        return
+    spec = importlib.util.find_spec(point.module)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(f"{point.module} is not a package folder")
+    for folder in spec.submodule_search_locations:
+        yield from (read_manifest(path) for path in sorted(Path(folder).glob("*.toml")))
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -168,6 +207,11 @@ def read_manifest(path: Path) -> Manifest:
 def find_manifest(name: str) -> Manifest:
     """The manifest of a name, or a UsageError with the nearest names."""
     path = _folder() / f"{name}.toml"
-    if not path.is_file():
-        raise unknown("dataset", name, [p.stem for p in _folder().glob("*.toml")])
-    return read_manifest(path)
+    if path.is_file():
+        return read_manifest(path)
+    found, broken = plugins()
+    if name in found:
+        return found[name]
+    if name in broken:
+        raise UsageError(f"dataset plugin {name} cannot be used: {broken[name]}")
+    raise unknown("dataset", name, [*(p.stem for p in _folder().glob("*.toml")), *found])

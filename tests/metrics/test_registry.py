@@ -1,5 +1,6 @@
 """The catalogue of metrics: own ones, plugins, broken plugins, wrong names."""
 
+import re
 import sys
 import textwrap
 from importlib.metadata import EntryPoint
@@ -103,3 +104,104 @@ def test_a_faulty_file_is_named_with_its_key(tmp_path, text, message):
     with pytest.raises(UsageError, match=message) as error:
         select([str(tmp_path / "bad.toml")], catalogue())
     assert "bad.toml" in str(error.value)
+
+
+def test_a_plugin_says_what_it_needs_and_which_way_it_points(plugins):
+    plugins(
+        """
+        class Similar:
+            "Closeness of luma."
+            colour_space, value_range, min_size = "luma", (0.0, 255.0), 4
+            higher_is_better, identical, scale = True, 255.0, "squared"
+            citation, version = "Somebody 2020", "7"
+            def __call__(self, x, y):
+                assert x.shape[1] == 1 and x.max() > 1
+                return 255 - (x - y).abs().mean((1, 2, 3))
+        def better(x, y):
+            return -(x - y).abs().mean((1, 2, 3))
+        better.higher_is_better = True
+        """,
+        ("similar", "plug:Similar"),
+        ("better", "plug:better"),
+    )
+    import torch
+
+    x = torch.full((2, 3, 8, 8), 0.5)
+    y = torch.stack([x[0], x[0] * 0.5])
+    metric = build(catalogue().metrics["similar"], None)
+    assert (metric.info.title, metric.info.min_size) == ("Closeness of luma.", 4)
+    assert (metric.info.scale, metric.info.citation) == ("squared", "Somebody 2020")
+    torch.testing.assert_close(metric.at(None)(x, y), torch.tensor([0.0, 63.75]))
+    better = build(catalogue().metrics["better"], None)
+    assert better.info.scale == "ordinal"  # its zero is not known
+    torch.testing.assert_close(better.at(None)(x, y), torch.tensor([0.0, 0.25]))
+
+
+def test_a_plugin_that_hands_in_a_loss_joins_ours(plugins):
+    plugins(
+        """
+        LOSS = {
+            "backbone": {"name": "small-cnn", "weights": "random"},
+            "tap": [{"layer": "relu1", "distance": "l2"}],
+        }
+        class Mine:
+            loss = LOSS
+        """,
+        ("table", "plug:LOSS"),
+        ("attribute", "plug:Mine"),
+    )
+    from perceptbench.losses.config import Networks
+    from perceptbench.losses.feature_loss import FeatureLoss
+
+    networks, found = Networks(), catalogue()
+    built = [build(found.metrics[name], networks) for name in ("table", "attribute")]
+    assert all(isinstance(metric.at(None), FeatureLoss) for metric in built)
+    assert built[0].hash == built[1].hash is not None
+    assert built[0].at(None).backbone.network is built[1].at(None).backbone.network
+
+
+def test_a_plugin_that_hangs_at_import_or_declares_nonsense_is_unavailable(plugins, monkeypatch):
+    monkeypatch.setattr(registry, "PATIENCE", 0.3)
+    plugins("import time; time.sleep(5)", ("slow", "plug:Metric"))
+    with pytest.raises(Unavailable, match=r"gave no answer within 0\.3 s"):
+        build(catalogue().metrics["slow"], None)
+    monkeypatch.setattr(registry, "PATIENCE", 60)
+    plugins(
+        """
+        class Odd:
+            colour_space = "cmyk"
+        number = 3
+        """,
+        ("odd", "plug:Odd"),
+        ("number", "plug:number"),
+    )
+    with pytest.raises(Unavailable, match="attribute `colour_space` is 'cmyk'"):
+        build(catalogue().metrics["odd"], None)
+    with pytest.raises(Unavailable, match="no class, function or loss"):
+        build(catalogue().metrics["number"], None)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("return (x - y).abs()", r"returned shape"),
+        ("return 1.0", "returned float"),
+        ("raise ValueError('no licence key')", "no licence key"),
+        ("return x.mean((1, 2, 3)) * float('nan')", "finite"),
+        ("import time; time.sleep(5)", r"no answer within 0\.3 s"),
+    ],
+)
+def test_a_plugin_that_misbehaves_costs_its_own_column_only(plugins, body, reason):
+    plugins(f"def bad(x, y):\n    {body}\nbad.timeout = 0.3\n", ("bad", "plug:bad"))
+    import pandas as pd
+    import torch
+
+    from perceptbench.metrics.pixel import mse
+    from perceptbench.scoring.engine import score
+
+    pairs = pd.DataFrame({"reference": ["0"], "distorted": ["1"]})
+    bad = build(catalogue().metrics["bad"], None).at(None)
+    found = score(pairs, lambda key: torch.full((3, 8, 8), int(key) / 2), {"bad": bad, "mse": mse})
+    assert found.table["mse"].item() == 0.25 and found.table["bad"].isna().all()
+    assert list(found.notes) == ["bad"]
+    assert re.search(reason, found.notes["bad"])
