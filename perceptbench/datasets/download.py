@@ -196,10 +196,12 @@ def fetch(
                 others = " or ".join(f"--source {other}" for other in sources if other != source)
                 hint = f"; or `perceptbench datasets download {name}` with {others}"
                 raise Unavailable(f"dataset {name}: {error}{hint if others else ''}") from None
+            with lockfile.changed(home, name) as entry:
+                entry.begun, entry.source = True, ""
             for archive, origin in got:
                 _finish(archive, origin, name, home, how)
             with lockfile.changed(home, name) as entry:
-                entry.source = source
+                entry.begun, entry.source = False, source
             return folder
     # The reasons of the sources before the last were said when the next one's turn came.
     reason = reasons[-1] if reasons else "nothing of it can be downloaded"
@@ -407,12 +409,6 @@ def _problem(archive: Archive, path: Path, pin: Pin | None) -> str:
 def _digest(path: Path, method: str) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, method).hexdigest()
-
-
-def begun(name: str, home: Path) -> bool:
-    """Whether a download into the data folder has begun and not come to its end."""
-    entry = lockfile.entry(home, name)
-    return bool(entry.files) and not entry.source
 
 
 def verify(name: str, archives: Sequence[Archive], home: Path) -> list[str]:

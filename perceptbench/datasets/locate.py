@@ -9,7 +9,6 @@ files of its layout, found in any case (`perceptbench.datasets.files`), never by
 from pathlib import Path
 
 from perceptbench.datasets import lockfile
-from perceptbench.datasets.download import begun
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.manifest import Layout, Manifest
 from perceptbench.errors import DataError, UsageError
@@ -49,7 +48,7 @@ def find_copy(manifest: Manifest, data_dir: Path | None, cache_dir: Path) -> Pat
             return Path(entry.link)
         if entry.source and (home / manifest.name).is_dir():
             return home / manifest.name
-        if not begun(manifest.name, home) and (found := find_folder(manifest, home)):
+        if not entry.begun and (found := find_folder(manifest, home)):
             return found
     return None
 

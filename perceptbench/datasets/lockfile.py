@@ -37,6 +37,7 @@ class Entry(BaseModel):
     ----------
     terms : sha256 of the terms that were accepted.
     link : folder of a copy that lies elsewhere.
+    begun : archives are being unpacked, or were when a process was killed.
     source : the source all of whose archives are here; empty as long as one is missing.
     files : path of an archive -> the file that was trusted.
     """
@@ -45,6 +46,7 @@ class Entry(BaseModel):
 
     terms: str = ""
     link: str = ""
+    begun: bool = False
     source: str = ""
     files: dict[str, Pin] = {}
 

@@ -159,6 +159,22 @@ def test_a_download_stopped_between_two_archives_goes_on(cli, server, tiny, tmp_
     assert server.gets("tiny.zip") == [None]
 
 
+def test_a_copy_that_is_half_unpacked_is_not_read_but_completed(cli, server, tiny, tmp_path):
+    text = (tmp_path / "catalogue" / "tiny.toml").read_text()
+    second = f'[[archive]]\npath = "more.zip"\nurls = ["{server.url}/more.zip"]\nunpack = true\n'
+    (tmp_path / "catalogue" / "tiny.toml").write_text(text + second)
+    server.files["more.zip"] = b"PK\x03\x04 damaged"
+    options = ["--data-dir", tmp_path / "data", "--accept-terms"]
+    code, _, errors = cli("datasets", "download", "tiny", *options)
+    assert code == 1 and "more.zip: cannot be unpacked" in errors
+    assert (tmp_path / "data" / "tiny" / "Tiny").is_dir()
+    assert cli("datasets", "where", "tiny", *options[:2])[0] == 1
+    (tmp_path / "data" / "tiny" / "more.zip").unlink()
+    server.files["more.zip"] = tiny.read_bytes()
+    assert cli("datasets", "download", "tiny", *options)[0] == 0
+    assert server.gets("tiny.zip") == [None]
+
+
 def test_what_fails_is_named_and_the_rest_is_done(cli, server, tiny, tmp_path):
     server.files.clear()
     text = (tmp_path / "catalogue" / "tiny.toml").read_text()

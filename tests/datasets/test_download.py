@@ -6,9 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from filelock import FileLock
 
 from perceptbench.datasets import lockfile
 from perceptbench.datasets.download import Archive, How, fetch, verify
@@ -311,7 +314,20 @@ def test_two_processes_fetch_a_set_once(server, home, tmp_path):
     assert [out.strip() for out, _ in answers] == ["40", "40"], answers
     assert server.gets("a.zip") == [None]
     assert sum("trusted on first use" in errors for _, errors in answers) == 1
-    assert sum("another process is fetching it" in errors for _, errors in answers) == 1
+
+
+def test_who_must_wait_is_told(server, get, home, said):
+    server.files["t"] = TABLE
+    archive = Archive(path="t", urls=(f"{server.url}/t",), sha256=SHA256)
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(lockfile.hidden_folder(home) / "d.lock"):
+            waiting = pool.submit(get, archive)
+            deadline = time.monotonic() + 60
+            while not said and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert not server.requests
+        waiting.result(60)
+    assert said == ["dataset d: another process is fetching it; waiting"]
 
 
 def test_processes_do_not_lose_each_others_entries(home):
