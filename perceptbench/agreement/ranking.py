@@ -141,10 +141,22 @@ def letters(ordered: Sequence[str], different: Collection[tuple[str, str]]) -> d
         kept = [g for g in groups if not set(pair) <= g]
         new = [g for g in split if not any(g < other for other in split + kept)]
         groups = kept + [g for i, g in enumerate(new) if g not in kept and g not in new[:i]]
+    groups = _swept(groups, ordered)
     groups.sort(key=lambda g: sorted(place[name] for name in g))
     return {
         name: "".join(_letter(i) for i, g in enumerate(groups) if name in g) for name in ordered
     }
+
+
+def _swept(groups: list[frozenset[str]], ordered: Sequence[str]) -> list[frozenset[str]]:
+    """Takes a metric out of each group whose other members it also meets elsewhere."""
+    for i in range(len(groups)):
+        for name in reversed(ordered):
+            elsewhere = [g for k, g in enumerate(groups) if k != i and name in g]
+            met = frozenset().union(*elsewhere)
+            if name in groups[i] and groups[i] <= met:
+                groups[i] -= {name}
+    return [g for g in groups if g]
 
 
 def _letter(i: int) -> str:
