@@ -19,7 +19,7 @@ from perceptbench.errors import DataError
 
 #: The qualities shown of each source: these quantiles of its thresholds.
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
-QUALITIES = range(1, 101)
+LOWEST, HIGHEST = 1, 100
 
 
 def konjnd(files: Files) -> Dataset:
@@ -46,7 +46,7 @@ def konjnd(files: Files) -> Dataset:
         except (ValueError, TypeError, IndexError):
             raise DataError(f"{path}: the ratings of {image} are not a list of numbers") from None
         stem = str(image).rsplit(".", 1)[0]
-        for quality in sorted({int(q) for q in np.clip(np.rint(shown), 1, max(QUALITIES))}):
+        for quality in sorted({int(q) for q in np.clip(np.rint(shown), LOWEST, HIGHEST)}):
             same = float((thresholds < quality).mean())
             rows.append((f"source_image/{stem}.png", f"jpeg/{stem}_JPEG_{quality:03d}.jpg",
                          same, len(thresholds), quality))  # fmt: skip
