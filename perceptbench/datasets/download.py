@@ -28,9 +28,10 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from perceptbench.datasets import lockfile
+from perceptbench.datasets.archive_formats import kind, require
 from perceptbench.datasets.lockfile import Pin
 from perceptbench.datasets.transfer import Patience, Refused, copy, done, forget, readable, transfer
-from perceptbench.datasets.unpack import Limits, kind, require, unpack
+from perceptbench.datasets.unpack import Limits, unpack
 from perceptbench.errors import DataError, Unavailable, UsageError
 
 
@@ -400,7 +401,10 @@ def _problem(archive: Archive, path: Path, pin: Pin | None) -> str:
         if expected and (found := _digest(path, method)) != expected:
             return f"its {method} is {found} instead of {expected}"
     if pin and (found := _digest(path, "sha256")) != pin.sha256:
-        return f"its sha256 is {found}, but on {pin.date} it was {pin.sha256} (from {pin.url})"
+        return (
+            f"its sha256 is {found}, but on {pin.date} it was {pin.sha256} (from {pin.url}; if its "
+            f"owner has changed it, remove it from {lockfile.NAME})"
+        )
     if archive.unpack and not kind(path):
         return "it is no archive"
     return ""
