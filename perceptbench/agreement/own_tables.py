@@ -23,7 +23,7 @@ from perceptbench.datasets.judgements import (
     read_table,
     validate,
 )
-from perceptbench.errors import DataError, absent
+from perceptbench.errors import DataError, UsageError, absent
 
 KEY = ["reference", "distorted"]
 #: What metrics are compared and ranked by, most important first.
@@ -75,6 +75,8 @@ def agree(
     for column in resample or ():
         if column not in table:
             raise absent(judgements, "column", column, [str(c) for c in table.columns])
+    if len(resample or ()) > 2:
+        raise UsageError(f"resample by one or two columns, not by {len(resample or ())}")
     columns = tuple(resample) if resample is not None else default_resample(table)
     part = Judgements(name, table, resample=columns, statistics=RANKED[protocol])
     _check_overlap(part, found, judgements, scores)

@@ -31,7 +31,7 @@ def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], top: int) -> N
     perceptbench compare runs/first lpips-alex dists --dataset kadid-10k
     """
     from perceptbench.agreement.compare import compare, in_words
-    from perceptbench.errors import absent
+    from perceptbench.errors import UsageError, absent
     from perceptbench.reporting import run_folder
     from perceptbench.reporting.leaderboard import format_table
 
@@ -40,6 +40,8 @@ def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], top: int) -> N
     for name in (a, b):
         if name not in metrics:
             raise absent(run, "metric", name, metrics)
+    if a == b:
+        raise UsageError(f"{a} is no different from itself; name two metrics")
     known = list(dict.fromkeys(part.dataset for part in result.judgements))
     for name in datasets:
         if name not in known:

@@ -132,6 +132,7 @@ def test_the_command(cli, folder):
 def test_unknown_names_are_usage_errors(cli, folder):
     for args, word in (
         (("goo", "poor"), "did you mean good"),
+        (("good", "good"), "no different from itself"),
         (("good", "poor", "--dataset", "tou"), "did you mean toy"),
     ):
         code, output, errors = cli("compare", folder, *args)

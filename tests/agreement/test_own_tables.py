@@ -117,6 +117,8 @@ def test_what_is_wrong_is_said_in_one_sentence(cli, tmp_path):
         own_tables.agree(*files, higher_is_better=["sim"])
     with pytest.raises(UsageError, match="no column 'scenes'"):
         own_tables.agree(*files, resample=["scenes"])
+    with pytest.raises(UsageError, match="by one or two columns, not by 3"):
+        own_tables.agree(*files, resample=["reference", "distorted", "quality"])
     with pytest.raises(DataError, match="row 1: `note` is 'x', not a number"):
         own_tables.agree(*files, metrics=["note"])
     scores = pd.read_parquet(files[1])
