@@ -1,9 +1,9 @@
 """The main job: judgements -> scores -> agreement -> leaderboard."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from perceptbench.agreement import evaluate
+from perceptbench.agreement.own_tables import read_scores
 from perceptbench.agreement.ranking import in_domain
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.judgements import Judgements, pairs
@@ -24,6 +25,34 @@ from perceptbench.scoring.options import DEFAULT, Options
 PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "piq", "lpips")
 #: What is recorded of a metric.
 RECORDED = {"title", "loss", "metric", "options", "scale", "citation", "trained_on"}
+
+
+@dataclass(frozen=True)
+class Brought:
+    """Scores computed elsewhere: ``reference, distorted`` and one column of distances a metric."""
+
+    source: str
+    table: pd.DataFrame
+    metrics: list[str]
+
+
+def bring(path: Path, higher_is_better: Collection[str] = ()) -> Brought:
+    """The scores in a CSV or Parquet file.
+
+    Parameters
+    ----------
+    path : columns ``reference, distorted``, and one of numbers a metric.
+    higher_is_better : the metrics that are larger for more alike images, of those it has.
+
+    Raises
+    ------
+    DataError : the file cannot be read, or lacks a column.
+    """
+    table, names = read_scores(path)
+    for name in names:
+        if name in higher_is_better:
+            table[name] = -table[name]
+    return Brought(str(path), table, names)
 
 
 def build_metrics(
@@ -56,6 +85,7 @@ def run(
     seed: int = 0,
     resamples: int = 2000,
     command: str = "",
+    brought: Sequence[Brought] = (),
     cost: bool = False,
 ) -> Run:
     """Scores the datasets with the metrics and ranks the metrics by agreement with people.
@@ -69,11 +99,12 @@ def run(
     seed : of the bootstrap.
     resamples : of the bootstrap.
     command : what the user typed, for the record.
+    brought : scores computed elsewhere, which join the ranking.
     cost : whether to measure what each metric costs alone, for the record.
 
     Raises
     ------
-    UsageError : no dataset, two of one name, an unusable device.
+    UsageError : no dataset, two of one name, an unusable device; two metrics of one name.
     DataError : no metric is left, or not one pair could be scored.
     """
     names = [dataset.name for dataset in datasets]
@@ -86,7 +117,16 @@ def run(
         raise DataError(f"no metric is left to rank ({reasons})")
     scores, failures, notes, precision = _score_all(datasets, metrics, options)
     power = {m.info.name: STRESS_POWER[m.info.scale] for m in metrics}
+    # Whether a score that was brought has a zero is not known, and without one there is no STRESS.
+    power |= {name: None for own in brought for name in own.metrics}
     measured = [m.info.name for m in metrics]
+    for own in brought:
+        if taken := [name for name in own.metrics if name in measured]:
+            raise UsageError(
+                f"{own.source}: there is a metric {taken[0]} already; rename the column"
+            )
+        measured += own.metrics
+        scores = scores.merge(own.table, on=["reference", "distorted"], how="left")
     parts = [part for dataset in datasets for part in dataset.judgements]
     found = evaluate(
         parts,
@@ -119,6 +159,10 @@ def run(
     ]
     result.provenance = _provenance(datasets, metrics, weights, options, seed, resamples)
     result.provenance["command"] = command
+    for own in brought:
+        result.provenance["metrics"] |= {
+            name: {"title": f"from {own.source}"} for name in own.metrics
+        }
     if cost:
         _record_cost(result, metrics, options.device)
     if precision:

@@ -196,3 +196,35 @@ def test_a_composite_loss_file_is_ranked(cli, tmp_path):
     code, output, errors = cli("run", "macadam-osa", *options, "--resamples", 100)
     assert code == 0, errors
     assert "| sum " in output
+
+
+def test_scores_of_ones_own_join_the_ranking(cli, images, tmp_path):
+    file = table(images, reference=["ref.png"] * 2, a=["a.png", "b.png"], b=["b.png", "a.png"],
+                 p_b=[0.1, 0.7])  # fmt: skip
+    (images / "scores.csv").write_text(
+        "reference,distorted,mine,alike\nref.png,a.png,1,9\nref.png,b.png,2,3\n"
+    )
+    options = ["-m", "mse", "--scores", images / "scores.csv", "--resamples", 100]
+    code, _, errors = cli(
+        "run", "--judgements", file, *options, "--higher-is-better", "alike", "-o", tmp_path / "out"
+    )
+    assert code == 0, errors
+    board = pd.read_csv(tmp_path / "out" / "leaderboard.csv").set_index("metric")
+    for name in ("mse", "mine", "alike"):
+        assert board.loc[name, "mine 2afc"] == pytest.approx(0.8)
+    recorded = json.loads((tmp_path / "out" / "run.json").read_text())["metrics"]
+    assert recorded["alike"]["title"].endswith("scores.csv")
+    rejected(cli("run", "--judgements", file, *options, "--higher-is-better", "alik"), 2, "alike")
+    (images / "scores.csv").write_text("reference,distorted,mse\nref.png,a.png,1\n")
+    rejected(cli("run", "--judgements", file, *options), 2, "there is a metric mse already")
+
+
+def test_a_folder_of_images_is_prepared_and_a_dataset_exported(cli, images, tmp_path):
+    code, output, errors = cli("prepare", images, "-o", tmp_path / "study", "--ladders", "blur")
+    assert code == 0 and "fill in its column `quality`" in output, errors
+    code, output, errors = cli("datasets", "export", "macadam-osa", "-o", tmp_path / "osa")
+    assert code == 0 and (tmp_path / "osa" / "macadam-osa.csv").is_file(), errors
+    code, output, _ = cli("metrics", "list", "piq")
+    assert code == 0 and "piq:ssim" in output
+    code, output, _ = cli("metrics", "new", "my-metric")
+    assert code == 0 and "pip install -e my-metric" in output

@@ -31,6 +31,15 @@ FORMATS = ("md", "html")
     "-m", "--metric", "metrics", multiple=True, metavar="NAME",
     help="A metric's name or a loss TOML's path. May repeat. [default: the standard set]",
 )  # fmt: skip
+@click.option(
+    "--scores", "score_files", multiple=True, type=FILE, metavar="FILE",
+    help="Scores of your own that join the ranking: columns reference, distorted, and one a "
+    "metric. May repeat.",
+)  # fmt: skip
+@click.option(
+    "--higher-is-better", multiple=True, metavar="NAME",
+    help="A column of those that is larger for more alike images. May repeat.",
+)  # fmt: skip
 @click.option("-o", "--out", type=FILE, metavar="DIR", help="[default: runs/<time>]")
 @options.data_dir
 @options.weights_dir
@@ -52,6 +61,8 @@ def run(
     files: tuple[Path, ...],
     images: Path | None,
     metrics: tuple[str, ...],
+    score_files: tuple[Path, ...],
+    higher_is_better: tuple[str, ...],
     out: Path | None,
     data_dir: Path | None,
     weights_dir: Path | None,
@@ -76,10 +87,15 @@ def run(
     from perceptbench.datasets.load import load_dataset, parse_options
     from perceptbench.datasets.manifest import find_manifest, manifests
     from perceptbench.datasets.readers.table import judgement_file
+    from perceptbench.errors import unknown
     from perceptbench.metrics.registry import catalogue, select
     from perceptbench.reporting import curves, formats, markdown, pictures, run_folder
 
     infos = select(metrics, catalogue())
+    brought = [pipeline.bring(path, higher_is_better) for path in score_files]
+    columns = [name for own in brought for name in own.metrics]
+    if wrong := [name for name in higher_is_better if name not in columns]:
+        raise unknown("column of scores", wrong[0], columns, "run -h")
     if datasets or files:
         chosen = [find_manifest(name) for name in dict.fromkeys(datasets)]
     else:
@@ -109,6 +125,7 @@ def run(
         seed=seed,
         resamples=resamples,
         command=shlex.join(["perceptbench", *sys.argv[1:]]),
+        brought=brought,
         cost=True,
     )
     result.curves = curves.curves(result)
