@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 #: Copied at once, bytes.
 CHUNK = 1 << 20
-#: First bytes -> kind of archive; a tar has its mark at 257.
+#: First bytes -> kind of archive; a tar has none that is sure.
 MARKS = {
     b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"Rar!\x1a\x07": "rar", b"7z\xbc\xaf\x27\x1c": "7z",
     b"\x1f\x8b": "tar.gz", b"BZh": "tar.bz2", b"\xfd7zXZ\x00": "tar.xz", b"\x5d\x00\x00": "tar.xz",
@@ -68,7 +68,11 @@ def kind(path: Path) -> str:
     for mark, name in MARKS.items():
         if head.startswith(mark):
             return name
-    return "tar" if head[257:262] == b"ustar" else ""
+    try:  # by the checksum of its first header: old tars have no mark
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return ""
+    return "tar"
 
 
 def read(archive: Path, sink: Sink, password: str) -> None:

@@ -344,6 +344,15 @@ def test_a_disk_without_room_is_said_first(archive, tmp_path, monkeypatch):
         unpack(archive(zip_bytes()), tmp_path / "out")
 
 
+def test_a_tar_of_before_1988_is_known(archive, tmp_path):
+    info = tarfile.TarInfo("old.txt")
+    header = bytearray(info.tobuf(tarfile.USTAR_FORMAT)[:512])
+    header[257:] = bytes(255)  # no mark, no owner's name
+    header[148:156] = b"        "
+    header[148:156] = b"%06o\0 " % sum(header)
+    assert list(unpack(archive(bytes(header) + bytes(1024)), tmp_path / "out")) == ["old.txt"]
+
+
 def test_leftovers_of_macos_are_left_out(archive, tmp_path):
     junk = {"__MACOSX/set/._I01.png": b"1", "set/._I01.png": b"2", "set/.DS_Store": b"3"}
     assert set(unpack(archive(tar_bytes(content={**CONTENT, **junk})), tmp_path / "out")) == set(
