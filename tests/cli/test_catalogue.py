@@ -54,6 +54,16 @@ def test_a_run_names_what_it_leaves_out_and_reads_as_asked(cli, bapps, tmp_path)
     assert code == 0 and "missing: 2afc/val/traditional/p1/000001.png" in output
 
 
+def test_a_metric_that_the_manifest_says_was_trained_on_the_set_is_marked(cli, bapps, tmp_path):
+    (toml,) = (tmp_path / "manifests").iterdir()
+    toml.write_text(toml.read_text().replace('"lpips-alex"', '"mae"'))
+    code, _, errors = cli("run", "bapps-val", "--data-dir", bapps.parent, "-m", "mse", "-m", "mae",
+                          "--resamples", 100, "-o", tmp_path / "out")  # fmt: skip
+    assert code == 0, errors
+    table = pd.read_csv(tmp_path / "out" / "agreement.csv").groupby("metric")["in_domain"].all()
+    assert table["mae"] and not table["mse"]
+
+
 def test_options_that_no_dataset_has_are_wrong_usage(cli, bapps):
     for option, words in (
         ("kernal=box", "option 'kernal'; did you mean kernel?"),
