@@ -20,14 +20,21 @@ def page(run: Run) -> str:
     parts = [
         table(run),
         *(f"{escape(sentence)}\n" for sentence in notes.reading(run)),
+        "### The figures\n",
         _list(f"{title}: {text}" for title, text in notes.figures(run).items()),
-        _list(f"{kind}: {text}" for kind, text in notes.missing(run)),
+        *_missing(run),
+        "### Where the numbers come from\n",
         "  \n".join(escape(line) for line in notes.provenance(run)) + "\n",
     ]
     command = run.provenance.get("command")
     if command:
         parts.append(f"Made by {code(command)}.\n")
     return "\n".join(part for part in parts if part)
+
+
+def _missing(run: Run) -> list[str]:
+    items = _list(f"{kind}: {text}" for kind, text in notes.missing(run))
+    return ["### What is missing, and why\n", items] if items else []
 
 
 def table(run: Run) -> str:
