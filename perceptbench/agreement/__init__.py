@@ -2,8 +2,8 @@
 
 `evaluate` is the one call, `agreement` its table. `two_alternative`, `rating`, `same_different`
 and `significance` hold the statistics as plain functions; `resampling` the bootstrap,
-`correlations` what makes it fast, `figures` what an item set has of all this; `ranking` compares
-the metrics.
+`correlations` what makes it fast, `items` and `figures` what a table has of all this; `ranking`
+compares the metrics, `compare` two of them.
 """
 
 from perceptbench.agreement.evaluate import Evaluation, agreement, evaluate

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from perceptbench.agreement.evaluate import GROUPS, entropy
-from perceptbench.agreement.figures import Figure, Items, collect, figures, rated_pairs
+from perceptbench.agreement.figures import Figure, figures, rated_pairs
+from perceptbench.agreement.items import Items, collect
 from perceptbench.agreement.ranking import (
     PEOPLE,
     SIGNIFICANT,

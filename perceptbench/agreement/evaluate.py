@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perceptbench.agreement import rating
-from perceptbench.agreement.figures import Figure, Items, collect, figures
+from perceptbench.agreement.figures import Figure, figures
+from perceptbench.agreement.items import Items, collect
 from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER, Key, compare, first, tiers
 from perceptbench.agreement.resampling import (
     INTERVALS,
@@ -100,7 +101,7 @@ def evaluate(
     Undefined figures are NaN and ``note`` says why. People are rows too, as ``human`` and
     ``oracle``, where the judgements tell how far they agreed. Besides the whole table there is a
     slice for each ``distortion``, band of ``level`` and ``category`` where it has such columns,
-    with fewer resamples (`figures.PART_RESAMPLES`) behind its intervals.
+    with fewer resamples (`items.PART_RESAMPLES`) behind its intervals.
 
     Raises
     ------

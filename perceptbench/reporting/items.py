@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from perceptbench.agreement.figures import collect
+from perceptbench.agreement.items import collect
 from perceptbench.datasets.judgements import PROTOCOLS, Judgements
 from perceptbench.reporting.run_folder import Run
 

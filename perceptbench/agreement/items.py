@@ -1,0 +1,154 @@
+"""The judged items of one table with their distances, and the parts they fall into."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perceptbench.agreement.resampling import Resampler, bootstrap
+from perceptbench.datasets.judgements import Judgements
+
+Array = NDArray[np.float64]
+
+#: Parts of a table (one distortion, say) get their intervals from fewer resamples.
+PART_RESAMPLES = 500
+#: Smaller parts of a table say nothing.
+MIN_PART = 5
+#: A column `level` of more distinct numbers than this is cut into three bands.
+MAX_BANDS = 10
+
+
+@dataclass(frozen=True)
+class Items:
+    """Judged items with their distances.
+
+    Attributes
+    ----------
+    protocol : of the judgements.
+    table : one row an item.
+    distances : (sides, items, metrics): two sides in a 2afc table, else one.
+    metrics : their names.
+    resampler : over the items.
+    by_reference : over their references; None where there is no column of this name.
+    observers : ratings of single people, (items, observers), in the direction of the table.
+    stress_power : metric -> power its distance is raised to before STRESS.
+    """
+
+    protocol: str
+    table: pd.DataFrame
+    distances: Array
+    metrics: tuple[str, ...]
+    resampler: Resampler
+    by_reference: Resampler | None
+    observers: Array | None
+    stress_power: Mapping[str, float | None]
+
+    def of(self, metrics: NDArray[np.bool_]) -> "Items":
+        """The same items with some of the metrics."""
+        names = tuple(m for m, kept in zip(self.metrics, metrics, strict=True) if kept)
+        return replace(self, distances=self.distances[:, :, metrics], metrics=names)
+
+    def part(self, kept: NDArray[np.intp]) -> "Items":
+        """Some of the items."""
+        observers = None if self.observers is None else self.observers[kept]
+        return replace(
+            self, table=self.table.iloc[kept], distances=self.distances[:, kept],
+            resampler=self.resampler.rows(kept), observers=observers,
+        )  # fmt: skip
+
+    def parts(self) -> Iterator[tuple[str, str, "Items"]]:
+        """The items of each distortion, band of level and category: column, its value, items."""
+        few = replace(self, resampler=self.resampler.first(PART_RESAMPLES))
+        for column in ("distortion", "level", "category"):
+            if column not in self.table:
+                continue
+            values = _bands(self.table[column]) if column == "level" else self.table[column]
+            codes, names = pd.factorize(values, sort=True)
+            for code, name in enumerate(names if len(names) > 1 else ()):
+                kept = np.flatnonzero(codes == code)
+                if len(kept) >= MIN_PART:
+                    yield column, str(name), few.part(kept)
+
+    @property
+    def badness(self) -> Array:
+        """People's ratings, higher is worse."""
+        if "impairment" in self.table:
+            return self.table["impairment"].to_numpy(float)
+        return -self.table["quality"].to_numpy(float)
+
+    @property
+    def deviations(self) -> tuple[Array, Array | None] | None:
+        """Deviation (ddof 1) and number of the ratings behind each item, where they are known."""
+        if "std" in self.table:
+            std = pd.to_numeric(self.table["std"], errors="coerce").to_numpy(float)
+            raters = None
+            if "raters" in self.table:
+                raters = pd.to_numeric(self.table["raters"], errors="coerce").to_numpy(float)
+        elif self.observers is not None and self.observers.shape[1] > 1:
+            std = self.observers.std(axis=1, ddof=1)
+            raters = np.full(len(std), float(self.observers.shape[1]))
+        else:
+            return None
+        if not (std >= 0).all() or (raters is not None and not (raters >= 1).all()):
+            return None
+        return std, raters
+
+
+def _bands(level: pd.Series) -> pd.Series:
+    """Levels as they are where they are few, else the lower, middle and upper third."""
+    if level.nunique() <= MAX_BANDS:
+        return level
+    number = pd.to_numeric(level, errors="coerce")
+    share = number.rank(pct=True)
+    bands = np.select([share <= 1 / 3, share <= 2 / 3, share <= 1], ["low", "middle", "high"], "")
+    return pd.Series(bands, index=level.index).where(number.notna())
+
+
+def collect(
+    judgements: Judgements,
+    scores: pd.DataFrame,
+    metrics: Sequence[str],
+    resamples: int,
+    seed: Sequence[int],
+    stress_power: Mapping[str, float | None],
+) -> Items:
+    """The items of a judgement table that at least one metric could score, replicates averaged."""
+    protocol = judgements.protocol
+    sides = {
+        "2afc": (("reference", "a"), ("reference", "b")),
+        "rating": (("reference", "distorted"),),
+        "same_different": (("a", "b"),),
+    }[protocol]
+    known = scores.set_index(["reference", "distorted"])[list(metrics)]
+    known = known[~known.index.duplicated()]
+    table = judgements.table
+    values = np.stack(
+        [
+            known.reindex(pd.MultiIndex.from_arrays([table[x], table[y]])).to_numpy(float)
+            for x, y in sides
+        ]
+    )
+    values = np.where(np.isfinite(values), values, np.nan)
+    rows = np.arange(len(table))
+    if "item" in table:
+        codes, _ = pd.factorize(table["item"])
+        order = np.argsort(codes, kind="stable")
+        starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+        totals = np.add.reduceat(values[:, order], starts, axis=1)
+        values = totals / np.diff(starts, append=len(order))[None, :, None]
+        rows = order[starts]
+    scored = np.flatnonzero(np.isfinite(values).all(axis=0).any(axis=-1))
+    observers = None
+    if judgements.observers is not None:
+        observers = judgements.observers.loc[table.index[rows[scored]]].to_numpy(float)
+    table = table.iloc[rows[scored]]
+    resampler = bootstrap(table, judgements.resample, resamples, seed)
+    by_reference = None
+    if protocol == "rating":
+        by_reference = bootstrap(table, ("reference",), resamples, seed)
+    values = values[:, scored]
+    return Items(
+        protocol, table, values, tuple(metrics), resampler, by_reference, observers, stress_power
+    )
