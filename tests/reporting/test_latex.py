@@ -32,7 +32,7 @@ def test_every_special_character_is_escaped(nasty_run):
     text = latex.table(nasty_run)
     name = latex.escape("<a>|_`$%&\"'\\#{}~^")
     assert name == (
-        r"\textless{}a\textgreater{}\textbar{}\_`\$\%\&\textquotedbl{}'\textbackslash{}"
+        r"\textless{}a\textgreater{}\textbar{}\_`\$\%\&\symbol{34}'\textbackslash{}"
         r"\#\{\}\textasciitilde{}\textasciicircum{}"
     )
     assert not re.search(r"(?<!\\)%", text.split("\n", 1)[1])
