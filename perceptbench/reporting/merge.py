@@ -109,5 +109,7 @@ def _provenance(runs: Sequence[Run]) -> dict[str, Any]:
                         merged[key][name] = f"{known}, {entry}"
         else:
             distinct = [v for i, v in enumerate(values) if v not in values[:i]]
-            merged[key] = distinct[0] if len(distinct) == 1 else distinct
+            words = all(isinstance(value, str) for value in distinct)
+            joined = "; ".join(distinct) if words else distinct
+            merged[key] = distinct[0] if len(distinct) == 1 else joined
     return merged

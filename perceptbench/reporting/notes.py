@@ -52,12 +52,16 @@ def figures(run: Run) -> dict[str, str]:
 
 
 def missing(run: Run) -> list[tuple[str, str]]:
-    """(kind, sentence) of all that is not there: undefined, assumed, skipped, failed."""
+    """(kind, sentence) of all that is not there: undefined, not run, assumed, skipped, failed."""
     notes = []
     for column in run.columns:
         rows = column.rows(run.agreement)
         for row in rows[rows["value"].isna()].itertuples():
             notes.append(("undefined", f"{row.metric} on {column.title}: {row.note}."))
+        there = {*rows["metric"], *PEOPLE}
+        absent = [metric for metric in run.board["metric"] if metric not in there]
+        if absent:  # of another run put together with this one
+            notes.append(("not run", f"{', '.join(absent)} on {column.title}."))
     notes += [("assumed", f"{what}.") for what in run.assumed]
     for why in dict.fromkeys(run.skipped.values()):
         names = [name for name, reason in run.skipped.items() if reason == why]

@@ -23,7 +23,8 @@ def png(grey: float) -> bytes:
     return file.getvalue()
 
 
-def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", seed=0) -> Run:
+def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", seed=0,
+              command="perceptbench run `x` <y>") -> Run:  # fmt: skip
     """Metrics good > fair > worst on 24 ratings and 24 triplets.
 
     `worst` is undefined on the ratings, `fair` was trained on the triplets.
@@ -86,7 +87,7 @@ def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", se
         },
         "weights_sha256": {"net.pth": 64 * "e"},
         "device": "cpu", "precision": "fp32", "seed": 0, "resamples": 100,
-        "command": "perceptbench run `x` <y>",
+        "command": command,
     }  # fmt: skip
     run.pictures = pd.DataFrame(
         [(second, f"{side}{i}", png(i / 24)) for i in range(24) for side in "ab"],

@@ -3,7 +3,7 @@
 import pytest
 
 from perceptbench.errors import UsageError
-from perceptbench.reporting import markdown, merge, run_folder
+from perceptbench.reporting import html, markdown, merge, run_folder
 
 
 @pytest.fixture
@@ -29,6 +29,12 @@ def test_tables_are_put_together_and_ranked_anew(stored):
     page = markdown.page(merged)
     assert "again aaaaaaaaaaaa" in page and "choices cccccccccccc" in page
     assert "of 100 bootstrap resamples" in page
+    merged = merge.read([one, stored("three", datasets=("x", "y"), command="perceptbench run x y")])
+    assert "not run" not in markdown.page(merged)
+    odd = merge.read([one, stored("four", datasets=("p", "q"), worst="odd")])
+    assert "- not run: odd on ratings srcc." in markdown.page(odd)
+    assert "Made by `` perceptbench run `x` <y>; perceptbench run x y ``." in markdown.page(merged)
+    assert "perceptbench run x y" in html.render(merged)["leaderboard.html"]
 
 
 def test_one_run_is_itself(stored):
