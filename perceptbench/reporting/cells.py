@@ -98,7 +98,7 @@ def rows(run: Run) -> list[Row]:
                 float(row[f"{c.title} low"]),
                 float(row[f"{c.title} high"]),
                 best=row[c.title] == best[c] and metric not in PEOPLE,
-                tier=row[f"{c.title} tier"],
+                tier=letters(row[f"{c.title} tier"]),
                 in_domain=(c.dataset, metric) in trained,
                 note=notes.get((*c.key, metric), ""),
             )
@@ -111,13 +111,28 @@ def rows(run: Run) -> list[Row]:
                 rank=None if pd.isna(row["rank"]) else int(row["rank"]),
                 mean_rank=_known(row["mean_rank"]),
                 spread="" if low is None else f"[{low:.1f}, {high:.1f}]",
-                tier=row["tier"],
+                tier=letters(row["tier"]),
                 p_first=_known(row["p_first"]),
                 strength=_known(row["strength"]),
                 cells=cells,
             )
         )
     return found
+
+
+def letters(tier: str) -> str:
+    """The letters of a tier, four and more in a row as a range.
+
+    >>> letters("abcdefh"), letters("abc")
+    ('a–fh', 'abc')
+    """
+    runs: list[str] = []
+    for letter in tier:
+        if runs and ord(letter) == ord(runs[-1][-1]) + 1:
+            runs[-1] += letter
+        else:
+            runs.append(letter)
+    return "".join(run if len(run) < 4 else f"{run[0]}–{run[-1]}" for run in runs)
 
 
 def _known(value: float) -> float | None:

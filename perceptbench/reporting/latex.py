@@ -89,7 +89,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _raised(marks: str) -> str:
-    return f"$^{{\\mathrm{{{marks}}}}}$" if marks else ""
+    return f"\\textsuperscript{{{marks.replace('–', '--')}}}" if marks else ""
 
 
 def escape(text: str) -> str:

@@ -22,7 +22,8 @@ def reading(run: Run) -> list[str]:
         "Larger is better, but where there is an arrow (↓). In brackets: 95 % "
         f"{' or '.join(kinds) or 'percentile'} interval of {count} bootstrap resamples; n: number "
         "of judged items. Metrics that share a letter in a column cannot be told apart there: "
-        "paired differences on the same resamples, 5 % after Holm's correction.",
+        "paired differences on the same resamples, 5 % after Holm's correction; a–d stands for "
+        "abcd.",
         "Mean rank: over datasets, each with one vote; an undefined figure (-) counts as last. "
         "P(first): share of resamples in which the mean rank is the best.",
         "human: mean p² + (1-p)², or one observer against the mean of the others; "
@@ -30,7 +31,7 @@ def reading(run: Run) -> list[str]:
     ]
     if run.board["mean_rank low"].isna().all():
         found.append(
-            "These are several runs put together: their mean ranks have no interval and no letter."
+            "The mean ranks have no interval and no letter: their resamples are not known."
         )
     if (run.agreement["in_domain"].astype(bool) & run.agreement["value"].notna()).any():
         found.append(

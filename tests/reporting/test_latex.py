@@ -17,7 +17,7 @@ def test_a_booktabs_table_of_known_content(run):
     assert r"srcc & stress $\downarrow$ & 2afc" in latex.table(run)
     good = next(line for line in lines if " good " in line)
     assert good.startswith(
-        r"1 & good & 1.0$^{\mathrm{a}}$ & \textbf{1.000}$^{\mathrm{a}}$ {\scriptsize$[1.000"
+        r"1 & good & 1.0\textsuperscript{a} & \textbf{1.000}\textsuperscript{a} {\scriptsize$[1.000"
     )
     bad = next(line for line in lines if " bad " in line)
     assert " -- & -- & 0.175" in bad
