@@ -28,7 +28,7 @@ def test_a_sound_metric_passes_and_its_card_says_how_it_behaves():
     assert rows["one-pixel shift"][0] == "note" and "noise level" in rows["one-pixel shift"][1]
     assert "0.0%" in rows["symmetric"][1]
     # The difference and its square, three float32 channels each: 2 x 11.4 MiB.
-    assert 10 < int(rows["memory"][1].split()[0]) < 60
+    assert 10 < int(rows["memory"][1].split()[2]) < 60
 
 
 def drifting(x, y):
