@@ -1,12 +1,13 @@
 """The main job: judgements -> scores -> agreement -> leaderboard."""
 
 import platform
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -20,6 +21,9 @@ from perceptbench.metrics.registry import Metric, MetricInfo, build
 from perceptbench.reporting.leaderboard import leaderboard
 from perceptbench.reporting.run_folder import STRESS_POWER, Run
 from perceptbench.scoring.options import DEFAULT, Options
+
+if TYPE_CHECKING:
+    from perceptbench.scoring.outlook import Outlook
 
 #: Packages whose versions can move a number.
 PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "piq", "lpips")
@@ -115,7 +119,7 @@ def run(
     if not metrics:
         reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
         raise DataError(f"no metric is left to rank ({reasons})")
-    scores, failures, notes, precision = _score_all(datasets, metrics, options)
+    scores, failures, notes, precision = _score_all(datasets, metrics, options, weights_dir)
     power = {m.info.name: STRESS_POWER[m.info.scale] for m in metrics}
     # Whether a score that was brought has a zero is not known, and without one there is no STRESS.
     power |= {name: None for own in brought for name in own.metrics}
@@ -170,6 +174,39 @@ def run(
     return result
 
 
+def outlooks(
+    datasets: Sequence[Dataset],
+    infos: Sequence[MetricInfo],
+    *,
+    weights_dir: Path | None = None,
+    options: Options = DEFAULT,
+) -> Iterator[tuple[str, "Outlook"]]:
+    """What `run` would compute, a dataset and viewing resolution at a time; arguments as there."""
+    from perceptbench.scoring.engine import prepare
+    from perceptbench.scoring.outlook import outlook
+
+    metrics, _, _ = build_metrics(infos, weights_dir)
+    for dataset, resolution, table in _work(datasets):
+        callables, identities, min_size = _scorable(metrics, resolution)
+        job = prepare(
+            table, dataset.load, callables, options, identities=identities, min_size=min_size
+        )
+        job.recall()
+        at = f" at {resolution:g} px/deg" if resolution else ""
+        yield f"{dataset.name}{at}", outlook(job)
+
+
+def _work(datasets: Sequence[Dataset]) -> Iterator[tuple[Dataset, float | None, pd.DataFrame]]:
+    """(dataset, pixels per degree, pairs to score) of every dataset and resolution."""
+    for dataset in datasets:
+        for resolution, parts in _by_resolution(dataset.judgements).items():
+            yield (
+                dataset,
+                resolution,
+                pd.concat([pairs(part.table) for part in parts]).drop_duplicates(),
+            )
+
+
 def _on_a_device(options: Options) -> Options:
     from perceptbench.scoring.machine import choose_device
 
@@ -177,7 +214,10 @@ def _on_a_device(options: Options) -> Options:
 
 
 def _score_all(
-    datasets: Sequence[Dataset], metrics: Sequence[Metric], options: Options
+    datasets: Sequence[Dataset],
+    metrics: Sequence[Metric],
+    options: Options,
+    weights_dir: Path | None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[tuple[str, str], str], dict[str, dict[str, float]]]:
     """Scores of all datasets, each image of a dataset and resolution encoded once.
 
@@ -188,24 +228,25 @@ def _score_all(
     from perceptbench.scoring.engine import score
 
     tables, failures, notes, precision = [], [], {}, {}
-    for dataset in datasets:
-        for resolution, parts in _by_resolution(dataset.judgements).items():
-            found = score(
-                pd.concat([pairs(part.table) for part in parts]).drop_duplicates(),
-                dataset.load,
-                {m.info.name: m.at(resolution) for m in metrics},
-                options,
-                identities=_identities(metrics, resolution),
-                min_size={m.info.name: m.info.min_size for m in metrics},
-                label=dataset.name,
-            )
-            found.table.insert(0, "dataset", dataset.name)
-            found.failures.insert(0, "dataset", dataset.name)
-            tables.append(found.table)
-            failures.append(found.failures)
-            notes.update({(dataset.name, name): why for name, why in found.notes.items()})
-            if found.precision:
-                precision[dataset.name] = found.precision
+    for dataset, resolution, table in _work(datasets):
+        callables, identities, min_size = _scorable(metrics, resolution)
+        found = score(
+            table,
+            dataset.load,
+            callables,
+            options,
+            identities=identities,
+            min_size=min_size,
+            label=dataset.name,
+            rebuild=partial(_rebuilt, [m.info for m in metrics], weights_dir, resolution),
+        )
+        found.table.insert(0, "dataset", dataset.name)
+        found.failures.insert(0, "dataset", dataset.name)
+        tables.append(found.table)
+        failures.append(found.failures)
+        notes.update({(dataset.name, name): why for name, why in found.notes.items()})
+        if found.precision:
+            precision[dataset.name] = found.precision
     lost = pd.concat(failures, ignore_index=True)
     scores = pd.concat(tables, ignore_index=True)
     if len(lost) == len(scores):
@@ -213,10 +254,23 @@ def _score_all(
     return scores, lost, notes, precision
 
 
-def _identities(metrics: Sequence[Metric], resolution: float | None) -> dict[str, str]:
-    """What decides the values of each metric, where that is known."""
-    found = {m.info.name: m.identity(resolution) for m in metrics}
-    return {name: identity for name, identity in found.items() if identity is not None}
+def _scorable(
+    metrics: Sequence[Metric], resolution: float | None
+) -> tuple[dict[str, Any], dict[str, str], dict[str, int]]:
+    """What the engine wants to know: callables, what decides their values, smallest sizes."""
+    identities = {m.info.name: m.identity(resolution) for m in metrics}
+    return (
+        {m.info.name: m.at(resolution) for m in metrics},
+        {name: identity for name, identity in identities.items() if identity is not None},
+        {m.info.name: m.info.min_size for m in metrics},
+    )
+
+
+def _rebuilt(
+    infos: Sequence[MetricInfo], weights_dir: Path | None, resolution: float | None
+) -> tuple[dict[str, Any], dict[str, str], dict[str, int]]:
+    """The same, made anew on another machine."""
+    return _scorable(build_metrics(infos, weights_dir)[0], resolution)
 
 
 def _by_resolution(parts: Sequence[Judgements]) -> dict[float | None, list[Judgements]]:

@@ -12,6 +12,7 @@ from perceptbench.cli.metrics import metrics
 from perceptbench.cli.prepare import prepare
 from perceptbench.cli.report import report
 from perceptbench.cli.run import run
+from perceptbench.cli.store import store
 from perceptbench.errors import PerceptbenchError
 
 #: 130 as the shell has it: stopped by Ctrl-C.
@@ -30,7 +31,7 @@ def cli() -> None:
     """
 
 
-for command in (run, report, agree, compare, datasets, metrics, prepare):
+for command in (run, report, agree, compare, datasets, metrics, prepare, store):
     cli.add_command(command)
 
 

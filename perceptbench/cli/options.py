@@ -67,13 +67,21 @@ _SCORING = (
         help="Processes that load images. [default: chosen]",
     ),
     click.option(
-        "--store", metavar="DIR|URL|none",
+        "--store", metavar="DIR|URL|none", envvar="PERCEPTBENCH_STORE",
         help="Where finished distances are kept, so that none is computed twice; shared by runs. "
         "[default: store in the cache folder]",
     ),
     click.option(
         "--compile/--no-compile", "compiled", default=None,
         help="Whether distances go through torch.compile. [default: where it pays]",
+    ),
+    click.option(
+        "--engine", default="local", show_default=True, type=click.Choice(["local", "ray"]),
+        help="ray: over a Ray cluster, which must reach the store, images and weights.",
+    ),
+    click.option(
+        "--ray-address", metavar="ADDRESS",
+        help="Of a running cluster. [default: one on this machine]",
     ),
 )  # fmt: skip
 
@@ -85,7 +93,7 @@ def scoring(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_scoring(**given: Any) -> Any:
         from perceptbench.scoring.options import Options
 
-        names = ("device", "precision", "memory", "workers")
+        names = ("device", "precision", "memory", "workers", "engine", "ray_address")
         chosen = {name: given.pop(name) for name in names}
         store = given.pop("store") or str((given["cache_dir"] or user_cache()) / "store")
         chosen |= {"store": None if store == "none" else store, "compile": given.pop("compiled")}
@@ -94,6 +102,20 @@ def scoring(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_SCORING):
         with_scoring = option(with_scoring)
     return with_scoring
+
+
+def store(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--store and --cache-dir as the one argument `url`."""
+
+    @wraps(command)
+    def with_store(store: str | None, cache_dir: Path | None, **given: Any) -> Any:
+        return command(url=store or str((cache_dir or user_cache()) / "store"), **given)
+
+    option = click.option(
+        "--store", metavar="DIR|URL", envvar="PERCEPTBENCH_STORE",
+        help="Where it lies. [default: store in the cache folder]",
+    )  # fmt: skip
+    return cache_dir(option(with_store))
 
 
 def user_cache() -> Path:

@@ -47,6 +47,7 @@ FORMATS = ("md", "html")
 @options.scoring
 @options.allow_missing
 @options.dataset_options
+@click.option("--dry-run", is_flag=True, help="Tell what would be done and how long it takes.")
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 @click.option(
     "--resamples", default=2000, show_default=True, type=click.IntRange(100),
@@ -70,6 +71,7 @@ def run(
     allow_missing: bool,
     dataset_options: tuple[str, ...],
     scoring: "Options",
+    dry_run: bool,
     seed: int,
     resamples: int,
     with_pictures: bool,
@@ -116,6 +118,12 @@ def run(
         for sentence in dataset.left_out:
             click.echo(f"perceptbench: dataset {dataset.name}: left out: {sentence}", err=True)
     loaded += [judgement_file(path, images) for path in files]
+    if dry_run:
+        for name, told in pipeline.outlooks(
+            loaded, infos, weights_dir=weights_dir, options=scoring
+        ):
+            click.echo(f"{name}: {told}")
+        return
     folder = run_folder.create(out)
     result = pipeline.run(
         loaded,

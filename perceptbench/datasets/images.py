@@ -16,6 +16,7 @@ PNG Pillow by itself keeps 8 bits; here all 16 are read.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import sys
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ KERNELS = {
 }
 #: Format -> the function of torchvision.io that is as exact as Pillow, as robust, and faster.
 FASTER = {"JPEG": "decode_jpeg", "WEBP": "decode_webp"}
+#: Raised when a change of the code changes the values of a decoded file.
+DECODING = 1
 #: EXIF tag of the orientation; 1 is upright.
 ORIENTATION = 0x0112
 
@@ -60,6 +63,16 @@ class FileLoader:
 
     def __call__(self, key: str) -> torch.Tensor:
         return read_image(self.folder / key, self.size, self.kernel)
+
+    def identify(self, key: str) -> str:
+        """Digest of all that decides the image: the file's bytes and how it is read."""
+        try:
+            content = (self.folder / key).read_bytes()
+        except OSError as error:
+            raise DataError(f"{self.folder / key}: cannot be read ({error.strerror})") from None
+        digest = hashlib.sha256(f"{DECODING} {self.size} {self.kernel} ".encode())
+        digest.update(content)
+        return digest.hexdigest()[:32]
 
 
 def read_image(path: Path, size: int | None = None, kernel: str = "bilinear") -> torch.Tensor:

@@ -28,7 +28,7 @@ from perceptbench.scoring.loading import Load, read, stream
 from perceptbench.scoring.options import DEFAULT, Options
 from perceptbench.scoring.plan import Plan, make_plan, tiles
 from perceptbench.scoring.store import Store
-from perceptbench.scoring.walk import Found, Pair, Walk, keys_of
+from perceptbench.scoring.walk import Pair, Walk, keys_of
 
 #: Images of a shard at most: what a killed run loses.
 SHARD_IMAGES = 128
@@ -41,6 +41,8 @@ FOOTPRINT_AT_MOST = 1000
 SAMPLE = 64
 
 Values = dict[str, NDArray[np.float64]]
+#: () -> metrics, identities, smallest sizes; see `score`.
+Rebuild = Callable[[], tuple[Mapping[str, Any], Mapping[str, str], Mapping[str, int]]]
 
 
 @dataclass
@@ -70,6 +72,7 @@ def score(
     identities: Mapping[str, str] | None = None,
     min_size: Mapping[str, int] | None = None,
     label: str = "pairs",
+    rebuild: Rebuild | None = None,
 ) -> Scores:
     """Scores every pair with every metric.
 
@@ -85,6 +88,8 @@ def score(
         others are not stored.
     min_size : metric -> smallest image side in pixels it is defined for.
     label : what the progress bar says.
+    rebuild : makes the arguments `metrics`, `identities` and `min_size` again, on another
+        machine; the engine ``ray`` needs it.
 
     Examples
     --------
@@ -95,15 +100,16 @@ def score(
       reference distorted   mse
     0      grey     black  0.25
     """
-    options = replace(options, device=machine.choose_device(options.device))
-    for metric in metrics.values():
-        if isinstance(metric, torch.nn.Module):
-            metric.to(options.device)
-    plan = make_plan(metrics, identities=identities, min_size=min_size, precision=options.precision)
-    job = Job(plan, load, list(zip(pairs["reference"], pairs["distorted"], strict=True)), options)
+    job = prepare(pairs, load, metrics, options, identities=identities, min_size=min_size)
+    options = job.options
     job.recall()
-    job.compute(label)
-    table = pd.DataFrame(plan.combine(job.values), columns=list(metrics))
+    if options.engine == "ray":
+        from perceptbench.scoring import cluster
+
+        cluster.compute(job, rebuild, label)
+    else:
+        job.compute(label)
+    table = pd.DataFrame(job.plan.combine(job.values), columns=list(metrics))
     table = pd.concat([pairs[["reference", "distorted"]].reset_index(drop=True), table], axis=1)
     failed = [(*job.rows[n], why) for n, why in sorted(job.failures.items())]
     result = Scores(
@@ -112,6 +118,25 @@ def score(
     if options.precision != "fp32":
         result.precision = _against_fp32(result.table, load, metrics, options)
     return result
+
+
+def prepare(
+    pairs: pd.DataFrame,
+    load: Load,
+    metrics: Mapping[str, Any],
+    options: Options = DEFAULT,
+    *,
+    identities: Mapping[str, str] | None = None,
+    min_size: Mapping[str, int] | None = None,
+) -> "Job":
+    """What `score` computes with these arguments, not computed yet."""
+    options = replace(options, device=machine.choose_device(options.device))
+    for metric in metrics.values():
+        if isinstance(metric, torch.nn.Module):
+            metric.to(options.device)
+    plan = make_plan(metrics, identities=identities, min_size=min_size, precision=options.precision)
+    rows = list(zip(pairs["reference"], pairs["distorted"], strict=True))
+    return Job(plan, load, rows, options)
 
 
 class Job:
@@ -135,7 +160,7 @@ class Job:
         self.device = torch.device(options.device)
         self.values: Values = {id_: np.full(len(rows), np.nan) for id_ in plan.primitives}
         self.failures: dict[int, str] = {}
-        self._notes: dict[str, str] = {}
+        self.primitive_notes: dict[str, str] = {}
         self.store = Store(options.store, say) if options.store is not None else None
         self.pairs = pd.DataFrame()
 
@@ -194,7 +219,8 @@ class Job:
             for (rows, ids), parts in zip(work, cut, strict=True):
                 for part in parts:
                     some = islice(images, len(self._keys(part)))
-                    self._take(part, walk.shard([self.rows[n] for n in part], ids, some))
+                    found = walk.shard([self.rows[n] for n in part], ids, some)
+                    self.take(part, found.values, found.failures, found.notes)
                 self._keep(rows, ids)
 
     def walk(self, advance: Callable[[int, int], Any] = lambda pairs, images: None) -> Walk:
@@ -215,16 +241,19 @@ class Job:
         limit = self.options.memory or machine.memory(self.device)
         if self._at_most(SHARD_IMAGES) < limit:
             return SHARD_IMAGES
-        return max(2, limit // max(1, self._footprint))
+        return max(2, limit // max(1, self.footprint))
 
     def _kernel(self) -> Kernel:
-        """Compiled or not, which must not depend on how much of the work is already done."""
-        use = self.options.compile
-        if use is None:
-            pairs = len(self.rows)
-            small = self._at_most(pairs) < WORTH_COMPILING
-            use = not small and pairs * self._footprint > WORTH_COMPILING
-        return compiled(say) if use else row_values_in_pieces
+        return compiled(say) if self.compiles() else row_values_in_pieces
+
+    def compiles(self) -> bool:
+        """Whether distances are compiled: not a matter of how much of the work is done already."""
+        if self.options.compile is not None:
+            return self.options.compile
+        pairs = len(self.rows)
+        if self._at_most(pairs) < WORTH_COMPILING:
+            return False
+        return pairs * self.footprint > WORTH_COMPILING
 
     def _at_most(self, images: int) -> int:
         """Bytes that so many images of the first one's size do not exceed, whatever is kept."""
@@ -233,24 +262,33 @@ class Job:
     @cached_property
     def _first(self) -> dict[str, Tensor]:
         """The first image that can be read."""
-        for key in keys_of(self.rows):
-            image = read(self.load, key)
-            if isinstance(image, Tensor):
-                return {key: image}
-        return {}
+        found = ((key, self.read(key)) for key in keys_of(self.rows))
+        return next(({key: image} for key, image in found if image is not None), {})
+
+    def read(self, key: str) -> Tensor | None:
+        """An image, None where it cannot be read."""
+        image = read(self.load, key)
+        return image if isinstance(image, Tensor) else None
 
     @cached_property
-    def _footprint(self) -> int:
+    def footprint(self) -> int:
         """Bytes that the first image and all that is kept of it take."""
         walk = Walk(self.plan, self.device, row_values_in_pieces, self.options.precision)
         return sum(walk.footprint(image) for image in self._first.values())
 
-    def _take(self, rows: list[int], found: Found) -> None:
-        for id_, values in found.values.items():
-            self.values[id_][rows] = values
-        self.failures.update({rows[n]: why for n, why in found.failures.items()})
-        for id_, why in found.notes.items():
-            self._notes.setdefault(id_, why)
+    def take(
+        self,
+        rows: Sequence[int],
+        values: Mapping[str, NDArray[np.float64]],
+        failures: Mapping[int, str],
+        notes: Mapping[str, str],
+    ) -> None:
+        """Takes in what was found of some rows, whose failures are counted from 0."""
+        for id_, found in values.items():
+            self.values[id_][rows] = found
+        self.failures.update({rows[n]: why for n, why in failures.items()})
+        for id_, why in notes.items():
+            self.primitive_notes.setdefault(id_, why)
 
     def _keep(self, rows: list[int], ids: Sequence[str]) -> None:
         if self.store is None:
@@ -265,7 +303,7 @@ class Job:
     def notes(self) -> dict[str, str]:
         """Metric -> why some or all of its values are missing."""
         found: dict[str, str] = {}
-        for id_, why in self._notes.items():
+        for id_, why in self.primitive_notes.items():
             for name in self.plan.users([id_]):
                 found.setdefault(name, why)
         return found

@@ -23,6 +23,8 @@ class Options:
     workers : processes that load images; None chooses.
     store : folder or URL of finished primitives; None: nothing is kept.
     compile : whether distances go through ``torch.compile``; None: where it pays.
+    engine : ``local``, or ``ray``: shards are tasks of a Ray cluster, one processor or GPU each.
+    ray_address : of a running cluster; None: one is started on this machine.
 
     Raises
     ------
@@ -35,6 +37,8 @@ class Options:
     workers: int | None = None
     store: str | None = None
     compile: bool | None = None
+    engine: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
 
     def __post_init__(self) -> None:
         known = get_args(Precision)

@@ -180,8 +180,10 @@ def _parts(metric: Any) -> list[tuple[float, Any]]:
 def _start(backbone: Backbone, precision: str) -> FeaturePass:
     network, handling = backbone.network, backbone.input
     decides = [CODE_VERSION, network.fingerprint, handling.model_dump(mode="json"), precision]
-    title = f"{network.name}, {network.source.name if network.source else 'random weights'}"
-    return FeaturePass(backbone, title, _digest(decides))
+    weights = network.source.name if network.source else "random weights"
+    if not any(True for _ in network.module.parameters()):
+        weights = "no weights"
+    return FeaturePass(backbone, f"{network.name}, {weights}", _digest(decides))
 
 
 def _primitives(loss: FeatureLoss, address: str) -> Iterable[tuple[str, Primitive, float]]:

@@ -2,14 +2,16 @@
 
 A folder a group (a network with its input handling, or an opaque metric), named by the digest of
 all that decides its numbers; in it one Parquet file a shard: ``reference, distorted`` (digests of
-the images' contents) and one float64 column a primitive, named by its id. Files are written
-beside their place, moved there, and never changed: a killed run leaves whole files only, and
-runs may share a store. Pages carry checksums; a damaged file is said, removed and made anew.
+the images' contents) and one float64 column a primitive, named by its id. A file is named by the
+digest of its bytes, written beside its place, moved there, and never changed: a killed run leaves
+whole files only, and runs may share a store. A file that is not what its name says is damaged: it
+is said, removed and computed anew.
 
 A store lies in a folder, or at any URL that fsspec knows.
 """
 
 import hashlib
+import io
 import os
 import time
 import uuid
@@ -97,14 +99,14 @@ class Store:
         table = pa.table(arrays).replace_schema_metadata(
             {_VERSION_KEY: str(VERSION), _TITLE_KEY: title}
         )
-        what = hashlib.sha256("\n".join(columns).encode())
-        what.update(pd.util.hash_pandas_object(pairs, index=False).to_numpy().tobytes())
-        target = f"{self.root}/{group}/{what.hexdigest()[:32]}.parquet"
+        content = io.BytesIO()
+        pq.write_table(table, content, compression="zstd")
+        target = f"{self.root}/{group}/{_digest(content.getvalue())}.parquet"
         temporary = f"{self.root}/{group}/.{uuid.uuid4().hex}"
         try:
             self.fs.makedirs(f"{self.root}/{group}", exist_ok=True)
             with self.fs.open(temporary, "wb") as stream:
-                pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
+                stream.write(content.getvalue())
             if self._local:
                 os.replace(temporary, target)
             else:
@@ -127,20 +129,22 @@ class Store:
     def _table(self, path: str, ids: Sequence[str]) -> pd.DataFrame | None:
         """The wanted columns of a file by (reference, distorted); None where it has none."""
         try:
-            with self.fs.open(path, "rb") as stream:
-                file = pq.ParquetFile(stream, page_checksum_verification=True)
-                version = int((file.schema_arrow.metadata or {})[_VERSION_KEY])
-                if version != VERSION:
-                    newer = "a newer" if version > VERSION else "an older"
-                    self._once(
-                        f"store {self.url}: holds files of {newer} version of perceptbench; "
-                        "they are left alone and not read"
-                    )
-                    return None
-                columns = [id_ for id_ in ids if id_ in file.schema_arrow.names]
-                if not columns:
-                    return None
-                table = file.read(["reference", "distorted", *columns]).to_pandas()
+            content = self.fs.cat_file(path)
+            if _digest(content) not in path:
+                raise ValueError("its bytes are not those its name stands for")
+            file = pq.ParquetFile(io.BytesIO(content))
+            version = int((file.schema_arrow.metadata or {})[_VERSION_KEY])
+            if version != VERSION:
+                newer = "a newer" if version > VERSION else "an older"
+                self._once(
+                    f"store {self.url}: holds files of {newer} version of perceptbench; "
+                    "they are left alone and not read"
+                )
+                return None
+            columns = [id_ for id_ in ids if id_ in file.schema_arrow.names]
+            if not columns:
+                return None
+            table = file.read(["reference", "distorted", *columns]).to_pandas()
         except FileNotFoundError:
             return None  # pruned meanwhile
         except Exception as error:  # pyarrow raises many kinds for what is no Parquet file
@@ -233,6 +237,10 @@ class Group:
     primitives: int
     size: int
     written: float
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from perceptbench.errors import DataError
+from perceptbench.errors import DataError, UsageError
 from perceptbench.losses import Backbone, FeatureLoss, Term, load_network
 from perceptbench.metrics.pixel import mae, mse
-from perceptbench.scoring import walk
+from perceptbench.scoring import engine, walk
 from perceptbench.scoring.engine import Options, score
 
 TAPS = ["features.1", "features.4"]
@@ -165,6 +165,171 @@ def test_images_too_small_for_the_network_do_not_stop_the_walk(losses):
     found = score(all_pairs("ab"), Images({k: (4, 4) for k in "ab"}), {**metrics, "mse": mse})
     assert found.table["mse"].notna().all()
     assert found.table["l2"].isna().all() and found.notes["l2"].startswith("failed")
+
+
+def test_a_batch_filled_up_gives_the_bits_of_a_full_one(losses):
+    """Scored together with others or not, a pair has the same distances."""
+    _, metrics = losses
+    images = Images({k: (40, 48) for k in "abcdefg"})
+    pairs = all_pairs("abcdefg")
+    together = score(pairs, images, metrics).table
+    apart = [score(pairs.iloc[[n]], images, metrics).table for n in range(0, len(pairs), 5)]
+    apart = pd.concat(apart, ignore_index=True)
+    pd.testing.assert_frame_equal(together.iloc[::5].reset_index(drop=True), apart, rtol=1e-6)
+
+
+def test_compiled_distances_are_those_in_pieces(losses):
+    _, metrics = losses
+    images = Images({k: (40, 48) for k in "abcd"})
+    plain = score(all_pairs("abcd"), images, metrics, Options("cpu", compile=False)).table
+    fused = score(all_pairs("abcd"), images, metrics, Options("cpu", compile=True)).table
+    pd.testing.assert_frame_equal(plain, fused, rtol=1e-6)
+    twin = pd.DataFrame({"reference": ["a"], "distorted": ["a"]})
+    same = score(twin, images, metrics, Options("cpu", compile=True)).table
+    assert (same[list(metrics)] == 0).all(axis=None)
+
+
+def test_where_nothing_can_be_compiled_it_is_said_once(losses, monkeypatch, capsys):
+    def no_compiler(*args):
+        raise RuntimeError("no C++ compiler\nin sight")
+
+    monkeypatch.setattr(torch, "compile", lambda *args, **options: no_compiler)
+    _, metrics = losses
+    images = Images({k: (40, 48) for k in "abc"})
+    found = score(all_pairs("abc"), images, metrics, Options("cpu", compile=True))
+    assert found.table.notna().all(axis=None) and not found.notes
+    assert capsys.readouterr().err.count("torch.compile does not work here (no C++ compiler)") == 1
+
+
+def test_lack_of_memory_halves_the_batch_and_goes_on(losses, monkeypatch, capsys):
+    _, metrics = losses
+    encode = walk.Walk.encode
+
+    def small(self, pixels, passes):
+        if len(pixels) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(self, pixels, passes)
+
+    monkeypatch.setattr(walk.Walk, "encode", small)
+    images = Images({k: (40, 48) for k in "abcdefghij"})
+    found = score(all_pairs("abcdefghij"), images, metrics).table
+    assert found.notna().all(axis=None)
+    assert "out of memory: going on with half as many images" in capsys.readouterr().err
+
+
+def test_worker_processes_load_the_same_images(losses):
+    _, metrics = losses
+    images = Images({k: (40, 48) for k in "abcd"})
+    pairs = pd.concat(
+        [all_pairs("abcd"), pd.DataFrame([["a", "?"]], columns=["reference", "distorted"])]
+    )
+    here = score(pairs, images, metrics, Options("cpu", workers=0))
+    there = score(pairs, images, metrics, Options("cpu", workers=2))
+    pd.testing.assert_frame_equal(here.table, there.table)
+    assert here.failures.equals(there.failures) and len(there.failures) == 1
+
+
+def test_a_loader_that_raises_costs_its_pairs_only(losses):
+    def load(key):
+        if key == "b":
+            raise KeyError("b")
+        return torch.zeros(3, 40, 48)
+
+    found = score(all_pairs("abc"), load, {"mse": mse})
+    assert len(found.failures) == 4 and "b: cannot be loaded (KeyError" in found.failures.reason[0]
+
+
+def test_a_lower_precision_says_what_it_changes(losses):
+    _, metrics = losses
+    images = Images({k: (40, 48) for k in "abcde"})
+    found = score(all_pairs("abcde"), images, metrics, Options("cpu", precision="bf16"))
+    assert set(found.precision) == set(metrics)
+    assert all(0.5 < rho <= 1 for rho in found.precision.values())
+    assert score(all_pairs("ab"), images, metrics).precision == {}
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(UsageError, match="fp32, tf32, bf16, fp16"):
+        Options(precision="fp8")
+
+
+class TestStored:
+    """With a store, nothing is computed twice."""
+
+    @pytest.fixture
+    def options(self, tmp_path):
+        return Options("cpu", store=str(tmp_path / "store"))
+
+    def test_a_second_run_computes_nothing(self, losses, options):
+        network, metrics = losses
+        images = Images({k: (40, 48) for k in "abcd"})
+        first = score(all_pairs("abcd"), images, metrics, options).table
+        network.images = 0
+        second = score(all_pairs("abcd"), images, metrics, options).table
+        assert network.images == 0
+        pd.testing.assert_frame_equal(first, second, check_exact=True)
+
+    def test_other_weights_compute_nothing_other_pairs_only_themselves(self, losses, options):
+        network, metrics = losses
+        images = Images({k: (40, 48) for k in "abcdef"})
+        score(all_pairs("abcd"), images, {"l2": metrics["l2"]}, options)
+        network.images = 0
+        backbone = Backbone(network, TAPS)
+        other = FeatureLoss(backbone, [Term(t, "l2", w) for t, w in zip(TAPS, (3, 1), strict=True)])
+        score(all_pairs("abcd"), images, {"other": other}, options)
+        assert network.images == 0
+        score(all_pairs("abcdef"), images, {"other": other}, options)
+        assert network.images == 6  # the new pairs need the old images, too
+        network.images = 0
+        score(pd.concat([all_pairs("ab"), all_pairs("ef")]), images, {"other": other}, options)
+        assert network.images == 0
+
+    def test_an_image_is_known_by_its_content_not_its_name(self, losses, options):
+        network, metrics = losses
+        images = Images({k: (40, 48) for k in ("ab", "ba", "cd")})  # equal sums, equal noise
+        score(pd.DataFrame({"reference": ["cd"], "distorted": ["ab"]}), images, metrics, options)
+        network.images = 0
+        score(pd.DataFrame({"reference": ["cd"], "distorted": ["ba"]}), images, metrics, options)
+        assert network.images == 0
+
+    def test_metrics_of_unknown_making_are_computed_anew(self, options):
+        calls = []
+
+        def counted(x, y):
+            calls.append(len(x))
+            return mse(x, y)
+
+        images = Images({k: (8, 8) for k in "ab"})
+        for _ in range(2):
+            score(all_pairs("ab"), images, {"counted": counted}, options)
+        assert sum(calls) == 4
+        for _ in range(2):
+            score(all_pairs("ab"), images, {"m": counted}, options, identities={"m": "counted 1"})
+        assert sum(calls) == 6
+
+    def test_a_stopped_run_goes_on_where_it_was(self, losses, options, monkeypatch):
+        monkeypatch.setattr(engine, "SHARD_IMAGES", 4)
+        network, metrics = losses
+        rows = [(f"r{n}", f"d{n}") for n in range(20)]
+        pairs = pd.DataFrame(rows, columns=["reference", "distorted"])
+        images = Images({key: (40, 48) for row in rows for key in row})
+        undisturbed = score(pairs, images, metrics, Options("cpu")).table
+
+        class Stopping(Images):
+            def __call__(self, key):
+                if key == "d13":
+                    raise KeyboardInterrupt
+                return super().__call__(key)
+
+        stopping = Stopping(images.sizes)
+        stopping.identify = lambda key: key
+        images.identify = lambda key: key
+        with pytest.raises(KeyboardInterrupt):
+            score(pairs, stopping, metrics, options)
+        network.images = 0
+        resumed = score(pairs, images, metrics, options).table
+        pd.testing.assert_frame_equal(undisturbed, resumed, check_exact=True)
+        assert 14 <= network.images <= 18  # shards of two pairs, six of ten were kept
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")

@@ -1,0 +1,120 @@
+"""What a job will do and how long it will take, told before it is done."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from perceptbench.scoring.engine import Job
+from perceptbench.scoring.plan import Opaque
+from perceptbench.scoring.walk import keys_of
+
+#: Pairs that are computed to see how long they take.
+SAMPLE = 4
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A job as told to people.
+
+    Attributes
+    ----------
+    images, pairs : unique ones.
+    passes : (network and weights, input size, taps, primitives, images to encode).
+    opaque : metrics that see the images themselves, with the pairs to compute.
+    stored : share of the primitives of all pairs that is stored already.
+    shards : parts in which it is computed.
+    image_bytes : an encoded image with all that is kept of it.
+    seconds : how long it will take, about; None where no image can be read.
+    """
+
+    images: int
+    pairs: int
+    passes: list[tuple[str, str, int, int, int]]
+    opaque: list[tuple[str, int]]
+    stored: float
+    shards: int
+    image_bytes: int
+    seconds: float | None
+
+    def __str__(self) -> str:
+        lines = [f"{self.pairs:,} pairs of {self.images:,} images in {self.shards:,} shards"]
+        for title, handling, taps, primitives, images in self.passes:
+            lines.append(
+                f"  network {title} ({handling}): {images:,} images forward, {taps} taps, "
+                f"{primitives} distances a pair"
+            )
+        for pairs in dict.fromkeys(pairs for _, pairs in self.opaque):
+            titles = ", ".join(title for title, count in self.opaque if count == pairs)
+            lines.append(f"  on the images themselves, {pairs:,} pairs: {titles}")
+        lines.append(f"  {100 * self.stored:.0f} % is stored already")
+        lines.append(f"  an encoded image takes {self.image_bytes / 2**20:.1f} MiB")
+        took = "not known: no image can be read" if self.seconds is None else duration(self.seconds)
+        return "\n".join([*lines, f"  about {took}"])
+
+
+def outlook(job: Job) -> Outlook:
+    """Looks at a job that has recalled what is stored, and tries a few of its pairs."""
+    work = list(job.missing())
+    everything = len(job.rows) * max(1, len(job.values))
+    known = sum(int((values == values).sum()) for values in job.values.values())
+    passes, opaque = [], []
+    for feature_pass in job.plan.passes:
+        mine = [rows for rows, ids in work if set(ids) & feature_pass.primitives.keys()]
+        images = sum(len(keys_of(job.rows[n] for n in rows)) for rows in mine)
+        backbone = feature_pass.backbone
+        size = backbone.input.resize
+        handling = "native size" if size == "none" else f"resized to {size}"
+        counts = len(backbone.taps), len(feature_pass.primitives), images
+        passes.append((feature_pass.title, handling, *counts))
+    for id_, metric in job.plan.opaque.items():
+        opaque.append((_titled(metric), sum(len(rows) for rows, ids in work if id_ in ids)))
+    return Outlook(
+        len(keys_of(job.rows)),
+        len(job.rows),
+        passes,
+        opaque,
+        known / everything if everything else 1.0,
+        len(work),
+        job.footprint,
+        _seconds(job, work),
+    )
+
+
+def _titled(metric: Opaque) -> str:
+    return metric.title if metric.stored else f"{metric.title} (not stored)"
+
+
+def _seconds(job: Job, work: list[tuple[list[int], list[str]]]) -> float | None:
+    """Time for all that is missing, from that for a few pairs of the first shard."""
+    if not work:
+        return 0.0
+    rows, ids = work[0][0][:SAMPLE], work[0][1]
+    keys = keys_of(job.rows[n] for n in rows)
+    images = [(key, job.read(key)) for key in keys]
+    if all(image is None for _, image in images):
+        return None
+    told = [(key, "cannot be read" if image is None else image) for key, image in images]
+    walk = job.walk()
+    took = []
+    with torch.inference_mode():
+        for _ in range(2):  # the first warms up
+            start = time.perf_counter()
+            walk.shard([job.rows[n] for n in rows], ids, iter(told))
+            took.append(time.perf_counter() - start)
+    return took[-1] / len(rows) * sum(len(rows) for rows, _ in work)
+
+
+def duration(seconds: float) -> str:
+    """``95`` -> ``1 min 35 s``.
+
+    >>> duration(0.3), duration(95), duration(7500)
+    ('less than a second', '1 min 35 s', '2 h 5 min')
+    """
+    if seconds < 1:
+        return "less than a second"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
