@@ -263,7 +263,7 @@ def distance(
         if epsilon not in (None, EPSILON) and found.embed is unit:
             found = replace(
                 found,
-                name=f"unit squares, epsilon {epsilon:g}",
+                name=f"unit squares, epsilon {epsilon!r}",
                 embed=partial(unit, epsilon=epsilon),
                 fused=partial(fused_units, epsilon=epsilon),
                 row=Row(epsilon=epsilon),
@@ -278,7 +278,7 @@ def distance(
             raise UsageError(f"distance 'lp': the power must be at least 1, not {exponent:g}")
         how = reduction or "mean"
         found = Distance(
-            f"{embed.__name__} power {exponent:g} {how}",
+            f"{embed.__name__} power {exponent!r} {how}",
             embed,
             partial(reduced_power, p=exponent, reduction=how),
             pointwise=partial(_powers_map, p=exponent, reduction=how),

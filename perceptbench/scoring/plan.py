@@ -44,6 +44,11 @@ class Primitive:
     how: Distance
     head: Tensor | None
 
+    def id(self, address: str) -> str:
+        """Digest of all that decides its value, for the address of its pass."""
+        head = None if self.head is None else self.head.detach().double().cpu().tolist()
+        return _digest([address, self.node, self.how.name, head])
+
 
 @dataclass
 class FeaturePass:
@@ -53,7 +58,7 @@ class FeaturePass:
     ----------
     backbone : the network, stopped at the deepest tap needed.
     title : what it is, for people.
-    address : digest of all that decides its activations (but the images).
+    address : digest of all that decides its activations (but the images and their scale).
     primitives : id -> primitive.
     """
 
@@ -137,8 +142,8 @@ def make_plan(
     precision : of the networks, see `engine.score`.
     """
     plan = Plan()
-    found: dict[tuple[int, Input], FeaturePass] = {}
-    taps: dict[tuple[int, Input], dict[str, None]] = {}
+    found: dict[tuple[int, Input, float], FeaturePass] = {}
+    nodes: dict[tuple[int, Input, float], dict[str, None]] = {}
     for name, metric in metrics.items():
         plan.metrics[name] = []
         for number, (factor, part) in enumerate(_parts(metric)):
@@ -150,18 +155,20 @@ def make_plan(
                 plan.opaque[key] = Opaque(part, title, identity is not None, smallest)
                 plan.metrics[name].append((key, factor))
                 continue
-            where = (id(part.backbone.network), part.backbone.input)
-            if where not in found:
-                found[where] = _start(part.backbone, precision)
-            taps.setdefault(where, {}).update(dict.fromkeys(part.backbone.nodes.values()))
-            for id_, primitive, weight in _primitives(part, found[where].address):
+            backbone = part.backbone
+            for tap, primitive, weight in _primitives(part):
+                # A pass a scale: where one is too small for the network, the others still are.
+                where = (id(backbone.network), backbone.input, backbone.reads[tap][1])
+                if where not in found:
+                    found[where] = _start(backbone, precision)
+                nodes.setdefault(where, {})[primitive.node] = None
+                id_ = primitive.id(found[where].address)
                 found[where].primitives.setdefault(id_, primitive)
                 plan.metrics[name].append((id_, factor * weight))
     for where, feature_pass in found.items():
         first = feature_pass.backbone
         device = next((p.device for p in first.parameters()), torch.device("cpu"))
-        nodes = list(taps[where])
-        feature_pass.backbone = Backbone(first.network, nodes, first.input).to(device)
+        feature_pass.backbone = Backbone(first.network, list(nodes[where]), first.input).to(device)
         plan.passes.append(feature_pass)
     return plan
 
@@ -186,15 +193,12 @@ def _start(backbone: Backbone, precision: str) -> FeaturePass:
     return FeaturePass(backbone, f"{network.name}, {weights}", _digest(decides))
 
 
-def _primitives(loss: FeatureLoss, address: str) -> Iterable[tuple[str, Primitive, float]]:
-    """(id, primitive, factor) of every term of a feature loss."""
+def _primitives(loss: FeatureLoss) -> Iterable[tuple[str, Primitive, float]]:
+    """(tap, primitive, factor) of every term of a feature loss."""
     for number, (term, how) in enumerate(zip(loss.terms, loss.how, strict=True)):
         head: Tensor | None = getattr(loss, f"head{number}")
-        node = loss.backbone.nodes[term.tap]
-        values = None if head is None else head.detach().double().cpu().tolist()
-        decides = [address, node, how.name, values]
         factor = term.weight * (1.0 if how.head is None else how.head)
-        yield _digest(decides), Primitive(node, how, head), factor
+        yield term.tap, Primitive(loss.backbone.nodes[term.tap], how, head), factor
 
 
 def _digest(decides: Any) -> str:

@@ -22,9 +22,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.utils import save_image
 
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
+from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements import pairs
 from perceptbench.datasets.readers.material import material_appearance
 from perceptbench.losses import Backbone, FeatureLoss, Term
@@ -99,6 +101,15 @@ def distorted_set(folder: Path) -> tuple[pd.DataFrame, dict[str, Tensor]]:
                 images[name] = F.interpolate(small, (384, 512), mode="bilinear")[0]
             rows.append((key, name))
     return pd.DataFrame(rows, columns=["reference", "distorted"]), images
+
+
+def saved(
+    table: pd.DataFrame, images: dict[str, Tensor], folder: Path
+) -> tuple[pd.DataFrame, FileLoader]:
+    """The images as PNG files, and the pairs under their names."""
+    for key, image in images.items():
+        save_image(image, folder / f"{key}.png")
+    return table.map(lambda key: f"{key}.png"), FileLoader(folder)
 
 
 def package(net: str, network: Network, device: str) -> torch.nn.Module:
@@ -204,19 +215,19 @@ def one_pass(args: argparse.Namespace, networks: Networks) -> Iterator[tuple[str
 
 
 def stored(args: argparse.Namespace, networks: Networks) -> Iterator[tuple[str, ...]]:
-    """A second run after one loss was added."""
+    """A second run after one loss was added, images from disk."""
     table, images = distorted_set(args.data / "material-2afc")
     metrics = losses(networks)
     taps = TAPS["alexnet"][1]
-    known = metrics["alex l2"]
-    added = FeatureLoss(known.backbone, [Term(t, "l2", n + 1.0) for n, t in enumerate(taps)])
+    terms = [Term(tap, "l2", n + 1.0) for n, tap in enumerate(taps)]
+    added = FeatureLoss(metrics["alex l2"].backbone, terms)
     with tempfile.TemporaryDirectory() as folder:
-        options = Options(args.device, compile=True, store=folder)
-        score(table.head(6), images.__getitem__, metrics, Options(args.device, compile=True))
-        first = seconds(lambda: score(table, images.__getitem__, metrics, options))
-        again = {**metrics, "added": added}
-        second = seconds(lambda: score(table, images.__getitem__, again, options))
-    work = "the same, a second run after one loss was added"
+        rows, load = saved(table, images, Path(folder))
+        options = Options(args.device, compile=True, store=f"{folder}/store")
+        score(rows.head(6), load, metrics, Options(args.device, compile=True))
+        first = seconds(lambda: score(rows, load, metrics, options))
+        second = seconds(lambda: score(rows, load, {**metrics, "added": added}, options))
+    work = "the same from disk, a second run after one loss was added"
     yield work, "first run", f"{first:.1f} s", ""
     yield work, "second run", f"{second:.2f} s", f"{100 * second / first:.1f} % of the first"
 
@@ -308,18 +319,12 @@ def gpu(args: argparse.Namespace, networks: Networks) -> Iterator[tuple[str, ...
             forward()
             ceiling = seconds(forward, args.device)
         with tempfile.TemporaryDirectory() as folder:
-            from torchvision.utils import save_image
-
-            from perceptbench.datasets.images import FileLoader
-
-            for key, image in images.items():
-                save_image(image, Path(folder) / f"{key.replace('/', ' ')}.png")
+            rows, files = saved(table, images, Path(folder))
             loaders = {
-                "resident": resident.__getitem__,
-                "from disk": FileLoader(Path(folder)),
+                "resident": (table, resident.__getitem__),
+                "from disk": (rows, files),
             }
-            for where, load in loaders.items():
-                rows = table if where == "resident" else table.map(lambda k: f"{k}.png")
+            for where, (rows, load) in loaders.items():
                 score(rows.head(24), load, metrics, options)
                 own = seconds(lambda r=rows, ld=load, o=options: score(r, ld, metrics, o), "cuda")
                 share = ceiling / own

@@ -29,6 +29,9 @@ class Noise:
         generator = torch.Generator().manual_seed(sum(key.encode()))
         return torch.rand(3, 40, 48, generator=generator)
 
+    def identify(self, key):
+        return key
+
 
 def made():
     network = load_network("alexnet")
@@ -68,7 +71,7 @@ def test_a_lost_workers_shard_is_done_by_another(address, tmp_path, monkeypatch)
     pd.testing.assert_frame_equal(here, there, rtol=1e-6)
     # What the workers stored is what a local run finds.
     unreadable = partial(pytest.fail, "nothing should be loaded")
-    unreadable.identify = partial(engine._identify, Noise())
+    unreadable.identify = str
     local = Options("cpu", store=options.store)
     again = score(PAIRS, unreadable, {"l2": metrics["l2"]}, local).table
     pd.testing.assert_frame_equal(there[again.columns], again, check_exact=True)
