@@ -107,9 +107,10 @@ def saved(
     table: pd.DataFrame, images: dict[str, Tensor], folder: Path
 ) -> tuple[pd.DataFrame, FileLoader]:
     """The images as PNG files, and the pairs under their names."""
+    names = {key: f"{number}.png" for number, key in enumerate(images)}
     for key, image in images.items():
-        save_image(image, folder / f"{key}.png")
-    return table.map(lambda key: f"{key}.png"), FileLoader(folder)
+        save_image(image, folder / names[key])
+    return table.map(names.__getitem__), FileLoader(folder)
 
 
 def package(net: str, network: Network, device: str) -> torch.nn.Module:
