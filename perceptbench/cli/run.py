@@ -65,7 +65,7 @@ def run(
     score_files: tuple[Path, ...],
     higher_is_better: tuple[str, ...],
     out: Path | None,
-    data_dir: Path | None,
+    data_dir: Path | str | None,
     weights_dir: Path | None,
     cache_dir: Path | None,
     allow_missing: bool,
@@ -89,6 +89,7 @@ def run(
     from perceptbench.datasets.load import load_dataset, parse_options
     from perceptbench.datasets.manifest import find_manifest, manifests
     from perceptbench.datasets.readers.table import judgement_file
+    from perceptbench.datasets.remote import local_copy
     from perceptbench.errors import unknown
     from perceptbench.metrics.registry import catalogue, select
     from perceptbench.reporting import curves, formats, markdown, pictures, run_folder
@@ -103,6 +104,8 @@ def run(
     else:
         chosen = [manifest for manifest in manifests().values() if manifest.embedded]
     cache = cache_dir or options.user_cache()
+    if isinstance(data_dir, str):
+        data_dir = local_copy(data_dir, [manifest.name for manifest in chosen], cache)
     given = parse_options(dataset_options, chosen)
     loaded = [
         load_dataset(

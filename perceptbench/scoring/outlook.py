@@ -38,7 +38,7 @@ class Outlook:
     seconds: float | None
 
     def __str__(self) -> str:
-        lines = [f"{self.pairs:,} pairs of {self.images:,} images in {self.shards:,} shards"]
+        lines = [f"{self.pairs:,} pairs of {self.images:,} images; shards to do: {self.shards:,}"]
         for title, handling, taps, primitives, images in self.passes:
             lines.append(
                 f"  network {title} ({handling}): {images:,} images forward, {taps} taps, "

@@ -297,6 +297,37 @@ def _evaluation(
     return seconds(lambda: run(batches), device)
 
 
+#: Scores pairs of noise made on the fly and prints the peak memory of the process in MiB.
+MEASURED = """
+import resource, sys
+import pandas as pd, torch
+from perceptbench.losses import load_loss
+from perceptbench.scoring.engine import score
+def load(key):
+    return torch.rand(3, 96, 96, generator=torch.Generator().manual_seed(int(key)))
+rows = [(str(n // 20 * 100), str(n // 20 * 100 + 1 + n % 20)) for n in range(int(sys.argv[1]))]
+metrics = {name: load_loss(name) for name in ("random-alex-l2", "pyramid-unit")}
+score(pd.DataFrame(rows, columns=["reference", "distorted"]), load, metrics)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def memory(args: argparse.Namespace, networks: Networks) -> Iterator[tuple[str, ...]]:
+    """Peak memory of a whole process, for few pairs and for many."""
+    peaks = {}
+    for count in (1_000, 20_000):
+        call = [sys.executable, "-c", MEASURED, str(count)]
+        found = subprocess.run(call, check=True, capture_output=True, text=True)
+        peaks[count] = float(found.stdout)
+        ratio = f"{peaks[count] / peaks[1_000]:.2f} of that for 1,000"
+        yield (
+            "peak memory, two losses, 96 x 96",
+            f"{count:,} pairs",
+            f"{peaks[count]:.0f} MiB",
+            ratio,
+        )
+
+
 def start_up(args: argparse.Namespace, networks: Networks) -> Iterator[tuple[str, ...]]:
     """What the command line costs before it does anything."""
     for command in (["--help"], ["metrics", "list"]):
@@ -349,6 +380,7 @@ PARTS = {
     "stored": stored,
     "shared-images": shared_images,
     "no-shared-images": no_shared_images,
+    "memory": memory,
     "start-up": start_up,
 }
 

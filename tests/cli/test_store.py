@@ -1,0 +1,70 @@
+"""The store and the outlook on the command line."""
+
+import pandas as pd
+import pytest
+
+from perceptbench.cli import main
+
+
+@pytest.fixture
+def cli(capsys, monkeypatch):
+    """Runs the command line; exit code, output, errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["perceptbench", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+RUN = ("run", "macadam-osa", "-m", "mse", "-m", "random-alex-l2", "--resamples", 100,
+       "--no-pictures", "--device", "cpu")  # fmt: skip
+
+
+def test_a_second_run_reads_the_store_and_ends_with_the_same_bytes(cli, tmp_path, monkeypatch):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert cli(*RUN, "--store", tmp_path / "store", "-o", first)[0] == 0
+    monkeypatch.setattr("perceptbench.scoring.walk.Walk.shard", pytest.fail)
+    assert cli(*RUN, "--store", tmp_path / "store", "-o", second)[0] == 0
+    for name in ("scores.parquet", "agreement.csv", "leaderboard.csv"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_the_outlook_tells_what_is_stored(cli, tmp_path):
+    arguments = (*RUN, "--store", tmp_path / "store", "-o", tmp_path / "out")
+    code, before, _ = cli(*arguments, "--dry-run")
+    assert code == 0 and not (tmp_path / "out").exists()
+    assert "128 pairs of 59 images; shards to do: 1" in before
+    assert "network alexnet, random weights (native size): 59 images forward, 5 taps" in before
+    assert "on the images themselves, 128 pairs: mse" in before and "0 % is stored" in before
+    cli(*arguments)
+    after = cli(*arguments, "--dry-run")[1]
+    assert "100 % is stored" in after and "about less than a second" in after
+
+
+def test_info_and_prune(cli, tmp_path):
+    store = ("--store", tmp_path / "store")
+    cli(*RUN, *store, "-o", tmp_path / "out")
+    code, told, _ = cli("store", "info", *store)
+    assert code == 0 and "alexnet, random weights" in told and "mse" in told
+    groups = [line.split("|")[1].strip() for line in told.splitlines() if line.startswith("| ")][2:]
+    code, _, errors = cli("store", "prune", *store, "nowhere")
+    assert code == 2 and "there is no group 'nowhere'" in errors
+    assert "1 files removed" in cli("store", "prune", *store, groups[0])[1]
+    assert "0 files removed" in cli("store", "prune", *store, "--older-than", 1)[1]
+    assert "1 files removed" in cli("store", "prune", *store, "--all")[1]
+    assert "0.0 MiB" in cli("store", "info", *store)[1]
+
+
+def test_the_store_may_be_left_out_and_sizes_are_read(cli, tmp_path, cache):
+    out = tmp_path / "out"
+    assert cli(*RUN, "--store", "none", "--memory", "500M", "-o", out)[0] == 0
+    assert not list(cache.rglob("*.parquet"))
+    assert pd.read_parquet(out / "scores.parquet").notna().all(axis=None)
+    code, _, errors = cli(*RUN, "--memory", "much")
+    assert code == 2 and "--memory" in errors
