@@ -91,6 +91,7 @@ def run(
     command: str = "",
     brought: Sequence[Brought] = (),
     cost: bool = False,
+    ranked_only: bool = False,
 ) -> Run:
     """Scores the datasets with the metrics and ranks the metrics by agreement with people.
 
@@ -105,6 +106,7 @@ def run(
     command : what the user typed, for the record.
     brought : scores computed elsewhere, which join the ranking.
     cost : whether to measure what each metric costs alone, for the record.
+    ranked_only : the leaderboard's figures only, on whole tables; for hundreds of metrics.
 
     Raises
     ------
@@ -145,6 +147,7 @@ def run(
                 names, {m.info.name: m.info.trained_on for m in metrics}
             ).items()
         },
+        ranked_only=ranked_only,
     )
     table = found.table
     _explain(table, notes)

@@ -13,6 +13,8 @@ from perceptbench.cli.prepare import prepare
 from perceptbench.cli.report import report
 from perceptbench.cli.run import run
 from perceptbench.cli.store import store
+from perceptbench.cli.study import study
+from perceptbench.cli.sweep import sweep
 from perceptbench.errors import PerceptbenchError
 
 #: 130 as the shell has it: stopped by Ctrl-C.
@@ -31,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (run, report, agree, compare, datasets, metrics, prepare, store):
+for command in (run, report, agree, compare, datasets, metrics, prepare, store, sweep, study):
     cli.add_command(command)
 
 

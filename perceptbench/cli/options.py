@@ -42,6 +42,15 @@ dataset_options: Decorator = click.option(
     "--option", "dataset_options", multiple=True, metavar="NAME=VALUE",
     help="How a dataset is read, as `datasets show` lists it (kernel=bicubic). May repeat.",
 )  # fmt: skip
+dataset: Decorator = click.option(
+    "--dataset", "datasets", multiple=True, metavar="NAME",
+    help="A dataset, as `datasets list` names it. May repeat. [default: the embedded suite]",
+)  # fmt: skip
+seed: Decorator = click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+resamples: Decorator = click.option(
+    "--resamples", default=2000, show_default=True, type=click.IntRange(100),
+    help="Of the bootstrap.",
+)  # fmt: skip
 
 
 class _Size(click.ParamType):

@@ -48,11 +48,8 @@ FORMATS = ("md", "html")
 @options.allow_missing
 @options.dataset_options
 @click.option("--dry-run", is_flag=True, help="Tell what would be done and how long it takes.")
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
-@click.option(
-    "--resamples", default=2000, show_default=True, type=click.IntRange(100),
-    help="Of the bootstrap.",
-)  # fmt: skip
+@options.seed
+@options.resamples
 @click.option(
     "--pictures/--no-pictures", "with_pictures", default=True, show_default=True,
     help="Keep small pictures of the most disputed images for the HTML report.",

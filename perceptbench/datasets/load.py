@@ -13,7 +13,7 @@ from perceptbench.datasets.expectations import Expectation, violations
 from perceptbench.datasets.files import Files, resolve
 from perceptbench.datasets.judgements import PROTOCOLS, Judgements, validate
 from perceptbench.datasets.locate import data_home, find_copy, find_layout
-from perceptbench.datasets.manifest import Manifest
+from perceptbench.datasets.manifest import Manifest, find_manifest, manifests
 from perceptbench.errors import (
     DataError,
     PerceptbenchError,
@@ -58,6 +58,42 @@ def load_dataset(
         )
     folder = _folder_of(manifest, data_dir, cache_dir) if manifest.layout else None
     return read_dataset(manifest, folder, options=options, allow_missing=allow_missing)
+
+
+def load_named(
+    names: Sequence[str] | None, data_dir: Path | None, cache_dir: Path
+) -> list[Dataset]:
+    """`load_dataset` of each name; None: the embedded suite, whose images are computed.
+
+    Raises
+    ------
+    UsageError, DataError : there is no such dataset, or as `load_dataset`.
+    """
+    if names is None:
+        chosen = [manifest for manifest in manifests().values() if manifest.embedded]
+    else:
+        chosen = [find_manifest(name) for name in dict.fromkeys(names)]
+    return [load_dataset(manifest, data_dir, cache_dir) for manifest in chosen]
+
+
+def load_at_hand(data_dir: Path | None, cache_dir: Path) -> tuple[list[Dataset], dict[str, str]]:
+    """The embedded suite and every dataset with a whole copy in `data_dir`.
+
+    Returns
+    -------
+    datasets, left out (dataset -> why its copy cannot be used).
+    """
+    loaded, left_out = load_named(None, data_dir, cache_dir), {}
+    for manifest in manifests().values() if data_dir is not None else ():
+        if manifest.embedded or not manifest.layout:
+            continue
+        if find_copy(manifest, data_dir, cache_dir) is None:
+            continue
+        try:
+            loaded.append(load_dataset(manifest, data_dir, cache_dir))
+        except PerceptbenchError as error:
+            left_out[manifest.name] = str(error)
+    return loaded, left_out
 
 
 def read_dataset(

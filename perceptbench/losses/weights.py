@@ -17,6 +17,8 @@ from perceptbench.losses.networks import architecture
 
 #: Seconds a server is given to answer before its weights count as not to be had.
 PATIENCE = 5.0
+#: How a head's name begins -> version of LPIPS.
+LPIPS_VERSIONS = {"lpips": "v0.1", "lpips-v0.0": "v0.0"}
 
 
 def find_weights(backbone: str, folder: Path | None = None) -> Path:
@@ -115,9 +117,10 @@ def load_head(
     Parameters
     ----------
     head : the numbers themselves; ``lpips:NET:I``, head I of LPIPS v0.1 for NET (``alex``,
-        ``squeeze``, ``vgg``), from the ``lpips`` package; ``dists:I``, alpha and beta of tap I
-        of DISTS, from ``dists_weights.pt`` in the weights folder or the package DISTS-pytorch;
-        ``FILE:KEY``, a tensor of a state dict; None.
+        ``squeeze``, ``vgg``), from the ``lpips`` package; ``lpips-v0.0:NET:I``, of v0.0, which
+        were fitted to images in [-1, 1] that are not normalised; ``dists:I``, alpha and beta of
+        tap I of DISTS, from ``dists_weights.pt`` in the weights folder or the package
+        DISTS-pytorch; ``FILE:KEY``, a tensor of a state dict; None.
     base : folder that FILE is relative to.
     folder : weights folder.
 
@@ -131,9 +134,9 @@ def load_head(
     if not isinstance(head, str):
         return torch.tensor(head, dtype=torch.float32)
     kind, _, rest = head.partition(":")
-    if kind == "lpips":
+    if kind in LPIPS_VERSIONS:
         network, _, index = rest.partition(":")
-        return _numbered(lpips_heads(network), index, head)
+        return _numbered(lpips_heads(network, LPIPS_VERSIONS[kind]), index, head)
     if kind == "dists":
         return _numbered(dists_heads(folder), rest, head)
     file, _, key = head.rpartition(":")
@@ -150,12 +153,13 @@ def _numbered(heads: list[torch.Tensor], index: str, head: str) -> torch.Tensor:
 
 
 @cache
-def lpips_heads(network: str) -> list[torch.Tensor]:
-    """The v0.1 linear heads of LPIPS, one (C,) a tap, from the ``lpips`` package's data.
+def lpips_heads(network: str, version: str = "v0.1") -> list[torch.Tensor]:
+    """The linear heads of LPIPS, one (C,) a tap, from the ``lpips`` package's data.
 
     Parameters
     ----------
     network : ``alex``, ``squeeze`` or ``vgg``.
+    version : ``v0.1`` or ``v0.0``.
 
     Raises
     ------
@@ -165,7 +169,7 @@ def lpips_heads(network: str) -> list[torch.Tensor]:
     spec = importlib.util.find_spec("lpips")
     if spec is None or not spec.submodule_search_locations:
         raise Unavailable("the LPIPS heads need the package `lpips`: pip install lpips")
-    path = Path(spec.submodule_search_locations[0]) / "weights" / "v0.1" / f"{network}.pth"
+    path = Path(spec.submodule_search_locations[0]) / "weights" / version / f"{network}.pth"
     if not path.is_file():
         raise UsageError(f"there are no LPIPS heads for {network!r}; use alex, squeeze or vgg")
     state = _state(path)

@@ -19,7 +19,7 @@ import inspect
 import json
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -149,20 +149,42 @@ def read_info(path: Path) -> MetricInfo:
     """The metric described in a TOML file; raises UsageError that names the file and the key."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        loss = {key: table.pop(key) for key in LOSS_KEYS if key in table}
-        own = {"name": path.stem, "source": str(path), "loss": loss or None}
-        info = MetricInfo.model_validate({"title": path.stem, **table, **own})
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such loss file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: is not valid TOML ({error})") from None
+    return parse_info(table, path.stem, str(path))
+
+
+def parse_info(
+    table: Mapping[str, Any], name: str, source: str, where: str | None = None
+) -> MetricInfo:
+    """The metric described by the tables of a file.
+
+    Parameters
+    ----------
+    table : what the file holds.
+    name : of the metric.
+    source : the file, whose folder paths in it are relative to.
+    where : what errors name; default: the file.
+
+    Raises
+    ------
+    UsageError : a key is wrong or missing.
+    """
+    where = where or source
+    loss = {key: table[key] for key in LOSS_KEYS if key in table}
+    rest = {key: value for key, value in table.items() if key not in LOSS_KEYS}
+    own = {"name": name, "source": source, "loss": loss or None}
+    try:
+        info = MetricInfo.model_validate({"title": name, **rest, **own})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path}: key `{key}`: {first['msg'].lower()}") from None
+        raise UsageError(f"{where}: key `{key}`: {first['msg'].lower()}") from None
     if sum(part is not None for part in (info.metric, info.loss, info.program)) != 1:
         raise UsageError(
-            f"{path}: needs either a loss ([backbone] and [[tap]], [[term]], or `module`), or a "
+            f"{where}: needs either a loss ([backbone] and [[tap]], [[term]], or `module`), or a "
             "key `metric`, or a key `program`"
         )
     return info

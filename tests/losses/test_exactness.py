@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from perceptbench.losses import Backbone, FeatureLoss, Term, load_network
+from perceptbench.losses.config import Networks, build_loss, parse_loss
 from perceptbench.losses.weights import lpips_heads
 
 LPIPS_TAPS = {
@@ -79,6 +80,24 @@ def test_lpips_with_real_weights_is_the_lpips_packages(net, images, weights):
     network = load_network(name, weights / f"{name}_features.pth")
     expected = their_lpips(net, network)(*images, normalize=True).flatten()
     torch.testing.assert_close(our_lpips(net, network)(*images), expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_lpips_v0_0_is_the_lpips_packages(images):
+    """It takes [-1, 1] as it is: the package normalises from v0.1 on."""
+    network = load_network("alexnet", seed=5)
+    expected = their_lpips("alex", network, version="0.0")(*images, normalize=True).flatten()
+    _, taps = LPIPS_TAPS["alex"]
+    table = {
+        "backbone": {"name": "alexnet", "weights": "random", "seed": 5},
+        "input": {"value_range": [-1, 1], "mean": [0, 0, 0], "std": [1, 1, 1]},
+        "tap": [
+            {"layer": t, "distance": "unit_normalised", "head": f"lpips-v0.0:alex:{i}"}
+            for i, t in enumerate(taps)
+        ],
+    }
+    got = build_loss(parse_loss(table, "v0.0"), Networks())(*images)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

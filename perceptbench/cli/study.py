@@ -1,0 +1,90 @@
+"""`perceptbench study`: claims about metrics, held against what people judged."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from perceptbench.cli import options
+from perceptbench.cli.options import FILE
+
+if TYPE_CHECKING:
+    from perceptbench.scoring.options import Options
+
+#: The reports a study leaves beside its verdict.
+FORMATS = ("md", "html")
+
+
+@click.command()
+@click.argument("name", metavar="NAME|FILE.toml")
+@click.option(
+    "--dataset", "datasets", multiple=True, metavar="NAME",
+    help="A dataset, as `datasets list` names it. May repeat. [default: the embedded suite and "
+    "every whole dataset in --data-dir]",
+)  # fmt: skip
+@click.option("-o", "--out", type=FILE, metavar="DIR", help="[default: runs/<time>]")
+@options.data_dir
+@options.weights_dir
+@options.cache_dir
+@options.scoring
+@options.seed
+@options.resamples
+def study(
+    name: str,
+    datasets: tuple[str, ...],
+    out: Path | None,
+    data_dir: Path | None,
+    weights_dir: Path | None,
+    cache_dir: Path | None,
+    scoring: "Options",
+    seed: int,
+    resamples: int,
+) -> None:
+    """Test the claims of a study: supported, refuted or undecided, on the datasets at hand.
+
+    NAME is pixel-vs-perceptual, common-mistakes or learned-vs-fixed; a FILE of your own names
+    pairs of metrics and what each pair tests (see perceptbench/study.py). The verdict is printed
+    and written to verdict.md and .csv, beside the run it rests on.
+
+    \b
+    perceptbench study learned-vs-fixed --weights-dir weights --data-dir data
+    perceptbench study mine.toml --dataset modelfest -o runs/mine
+    """
+    from perceptbench import run as pipeline
+    from perceptbench.datasets.load import load_at_hand, load_named
+    from perceptbench.metrics.registry import catalogue
+    from perceptbench.reporting import formats, run_folder
+    from perceptbench.study import page, read_study, verdicts
+
+    asked = read_study(name, catalogue())
+    cache = cache_dir or options.user_cache()
+    left_out: dict[str, str] = {}
+    if datasets:
+        loaded = load_named(datasets, data_dir, cache)
+    else:
+        loaded, left_out = load_at_hand(data_dir, cache)
+    folder = run_folder.create(out)
+    result = pipeline.run(
+        loaded,
+        asked.metrics,
+        weights_dir=weights_dir,
+        options=scoring,
+        seed=seed,
+        resamples=resamples,
+        command=shlex.join(["perceptbench", *sys.argv[1:]]),
+        ranked_only=True,
+    )
+    run_folder.write(result, folder)
+    formats.write(result, folder, FORMATS)
+    table = verdicts(asked, result)
+    text = page(asked, result, table, left_out)
+    run_folder.write_file(folder / "verdict.csv", lambda p: table.to_csv(p, index=False))
+    run_folder.write_file(folder / "verdict.md", lambda p: p.write_text(text, encoding="utf-8"))
+    click.echo(text)
+    click.echo(f"Written to {folder}: verdict.md, .csv; leaderboard.html, .md, .csv, run.json")
+    for where, why in result.broken.items():
+        click.echo(f"perceptbench: {where} {why}", err=True)
+    if not result.complete:
+        raise SystemExit(1)

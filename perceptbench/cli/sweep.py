@@ -1,0 +1,113 @@
+"""`perceptbench sweep`: every layer of some networks with every distance, ranked."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from perceptbench.cli import options
+from perceptbench.cli.options import FILE, FOLDER
+
+if TYPE_CHECKING:
+    from perceptbench.scoring.options import Options
+
+#: The reports a sweep leaves: figures, for the map of layers by distances.
+FORMATS = ("md", "html", "figures")
+
+
+@click.command()
+@click.argument("backbones", nargs=-1, required=True, metavar="BACKBONE...")
+@click.option(
+    "--taps", default="all", show_default=True, metavar="all|LAYER,...",
+    help="Layers to read, in the order of the network. all: those of LPIPS, the octaves of the "
+    "pyramid, else its activations or the last map at each resolution.",
+)  # fmt: skip
+@click.option(
+    "--distances", default="l1,l2,cosine,gram,unit_normalised", show_default=True,
+    metavar="NAME,...",
+    help="Also cosine_flat, mean_feature. unit_normalised has equal weights here: twice cosine.",
+)  # fmt: skip
+@click.option(
+    "--weights", default="imagenet", show_default=True, metavar="imagenet|random|FILE",
+    help="Of the networks; the pyramid has none.",
+)  # fmt: skip
+@options.dataset
+@click.option(
+    "--judgements", "files", multiple=True, type=FILE, metavar="FILE",
+    help="Your own judgements, as of `run`. May repeat.",
+)  # fmt: skip
+@click.option(
+    "--images", type=FOLDER, help="What image paths in FILE are relative to. [default: its folder]"
+)
+@click.option("-o", "--out", type=FILE, metavar="DIR", help="[default: runs/<time>]")
+@options.data_dir
+@options.weights_dir
+@options.cache_dir
+@options.scoring
+@options.seed
+@options.resamples
+def sweep(
+    backbones: tuple[str, ...],
+    taps: str,
+    distances: str,
+    weights: str,
+    datasets: tuple[str, ...],
+    files: tuple[Path, ...],
+    images: Path | None,
+    out: Path | None,
+    data_dir: Path | None,
+    weights_dir: Path | None,
+    cache_dir: Path | None,
+    scoring: "Options",
+    seed: int,
+    resamples: int,
+) -> None:
+    """Rank every layer of BACKBONE with every distance: alone, the first ones, all together.
+
+    Each network runs once per image, however many losses read from it. All layers together have
+    equal weights, or weights that grow with depth. Without --dataset and --judgements it runs the
+    embedded suite. Maps of layers by distances are in the HTML report and in figures/layers.
+
+    \b
+    perceptbench sweep alexnet steerable-pyramid --weights-dir weights
+    perceptbench sweep vgg16 --taps relu1_2,relu3_3 --distances l1,cosine --dataset modelfest
+    """
+    from perceptbench import run as pipeline
+    from perceptbench.datasets.load import load_named
+    from perceptbench.datasets.readers.table import judgement_file
+    from perceptbench.metrics.sweep import sweep as losses
+    from perceptbench.reporting import formats, markdown, run_folder
+
+    layers = [] if taps == "all" else _names(taps)
+    base = str(Path(weights).resolve()) if weights not in ("imagenet", "random") else weights
+    infos = losses(backbones, _names(distances), layers, base)
+    cache = cache_dir or options.user_cache()
+    names = datasets if datasets or files else None
+    loaded = load_named(names, data_dir, cache)
+    loaded += [judgement_file(path, images) for path in files]
+    click.echo(f"perceptbench: {len(infos)} losses", err=True)
+    folder = run_folder.create(out)
+    result = pipeline.run(
+        loaded,
+        infos,
+        weights_dir=weights_dir,
+        options=scoring,
+        seed=seed,
+        resamples=resamples,
+        command=shlex.join(["perceptbench", *sys.argv[1:]]),
+        ranked_only=True,
+    )
+    run_folder.write(result, folder)
+    click.echo(markdown.page(result))
+    formats.write(result, folder, FORMATS)
+    click.echo(f"Written to {folder}: leaderboard.html, .md, .csv, figures/layers, run.json")
+    for where, why in result.broken.items():
+        click.echo(f"perceptbench: {where} {why}", err=True)
+    if not result.complete:
+        raise SystemExit(1)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
