@@ -9,8 +9,8 @@ import pytest
 from perceptbench.reporting import formats, run_folder
 
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
-#: Folders that hold a run and its page; what else lies there (a study's verdict) is none of ours.
-RUNS = sorted(path.parent for path in REPORTS.glob("*/leaderboard.html"))
+#: Folders that hold a run; what else lies there (a study's verdict) has no tables of its own.
+RUNS = sorted(path.parent for path in REPORTS.glob("**/run.json"))
 
 
 @pytest.mark.parametrize("folder", RUNS, ids=lambda folder: folder.name)

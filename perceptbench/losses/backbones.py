@@ -284,8 +284,10 @@ class Backbone(nn.Module):
         at: dict[str, Tensor] = {}
         if self.trunk is not None and set(reads.values()) != {IMAGE}:
             ready = self.input.normalise(images)
-            if ready.device.type == "cpu":
-                # oneDNN then has no layout to convert around every convolution.
+            kind = ready.device.type
+            if kind == "cpu" or torch.is_autocast_enabled(kind):
+                # oneDNN, and a GPU's tensor cores, then have no layout to convert around every
+                # convolution. In full precision cuDNN is faster with what it is given.
                 ready = ready.contiguous(memory_format=torch.channels_last)
             at = self.trunk(ready)
         return {

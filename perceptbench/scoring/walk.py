@@ -18,7 +18,7 @@ from torch import Tensor
 
 from perceptbench.errors import first_line
 from perceptbench.scoring.compare import Comparison, Encoded, Kernel, places
-from perceptbench.scoring.plan import Plan
+from perceptbench.scoring.plan import Opaque, Plan
 
 #: Pixels that are encoded together: on a CPU, for each thread, few enough for its cache; more
 #: of small images, whose activations matter less there than the layout of the weights.
@@ -298,23 +298,29 @@ class _Shard:
         height, width = size
         limit = OPAQUE_PIXELS.get(self.walk.device.type, 1 << 22)
         step = max(1, limit // (height * width))
-        for start in range(0, len(group), step):
-            some = group[start : start + step]
-            x, y = (self._pixels([self.rows[n][side] for n in some]) for side in (0, 1))
-            for id_, opaque in self.opaque.items():
-                if min(height, width) < opaque.min_size:
-                    reason = f"needs images of at least {opaque.min_size} pixels a side"
-                    self.found.notes.setdefault(id_, reason)
-                    continue
-                try:
-                    values = opaque.call(x, y)
-                    if tuple(values.shape) != (len(some),):
-                        raise ValueError(
-                            f"returned shape {tuple(values.shape)}, not ({len(some)},)"
-                        )
-                    self.pending.append((some, {id_: values.detach()}))
-                except Exception as error:  # a plugin may raise anything
-                    self._note([id_], error)
+        for id_, opaque in self.opaque.items():
+            if min(height, width) < opaque.min_size:
+                reason = f"needs images of at least {opaque.min_size} pixels a side"
+                self.found.notes.setdefault(id_, reason)
+                continue
+            for start in range(0, len(group), step):
+                self._ask(id_, opaque, group[start : start + step])
+
+    def _ask(self, id_: str, opaque: Opaque, group: list[int]) -> None:
+        """What one opaque metric says of pairs of one size, half of them at a time if need be."""
+        x, y = (self._pixels([self.rows[n][side] for n in group]) for side in (0, 1))
+        try:
+            values = opaque.call(x, y)
+            if tuple(values.shape) != (len(group),):
+                raise ValueError(f"returned shape {tuple(values.shape)}, not ({len(group)},)")
+            self.pending.append((group, {id_: values.detach()}))
+        except Exception as error:  # a plugin may raise anything
+            if not _out_of_memory(error) or len(group) == 1:
+                self._note([id_], error)
+                return
+            middle = len(group) // 2
+            self._ask(id_, opaque, group[:middle])
+            self._ask(id_, opaque, group[middle:])
 
     def _pixels(self, keys: list[str]) -> Tensor:
         batches = {id(self.there[key][0]) for key in keys}

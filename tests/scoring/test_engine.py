@@ -217,6 +217,16 @@ def test_lack_of_memory_halves_the_batch_and_goes_on(losses, monkeypatch, capsys
     assert "out of memory: going on with half as many images" in capsys.readouterr().err
 
 
+def test_a_metric_that_lacks_memory_is_asked_about_fewer_pairs():
+    def small(x, y):
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return mse(x, y)
+
+    found = score(all_pairs("abcd"), Images({k: (8, 8) for k in "abcd"}), {"small": small})
+    assert found.table["small"].notna().all() and not found.notes
+
+
 def test_worker_processes_load_the_same_images(losses):
     _, metrics = losses
     images = Images({k: (40, 48) for k in "abcd"})
