@@ -64,11 +64,14 @@ def score(distance_a: ArrayLike, distance_b: ArrayLike, p_b: ArrayLike) -> Array
 def majority(distance_a: ArrayLike, distance_b: ArrayLike, p_b: ArrayLike) -> Array:
     """1 where the metric picks the majority's image, 0 where not; NaN where there is none.
 
-    >>> majority([1.0, 2.0, 3.0, 1.0], [2.0, 1.0, 3.0, 2.0], [0.2, 0.2, 0.2, 0.5])
-    array([1. , 0. , 0.5, nan])
+    >>> majority([1.0, 2.0, 3.0, 1.0, 3.0], [2.0, 1.0, 3.0, 2.0, 3.0], [0.2, 0.2, 0.2, 0.5, 0.5])
+    array([1. , 0. , 0.5, nan, nan])
     """
     p = np.asarray(p_b, dtype=float)
-    return score(distance_a, distance_b, np.where(p == 0.5, np.nan, p > 0.5))
+    picks = score(distance_a, distance_b, p > 0.5)
+    # Also where the metric is undecided itself: no metric has an item that another has not.
+    split = (p == 0.5).reshape(p.shape + (1,) * (picks.ndim - p.ndim))
+    return np.where(split, np.nan, picks)
 
 
 def two_afc(distance_a: ArrayLike, distance_b: ArrayLike, p_b: ArrayLike) -> float:

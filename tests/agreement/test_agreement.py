@@ -253,3 +253,16 @@ def test_a_dear_statistic_on_the_leaderboard_claims_no_tiers():
     row = figure(frame, "good", "auc_bw")
     assert row.interval == "jackknife" and row.low < row.value <= row.high <= 1
     assert row.tier == "" and np.isnan(row.p_first)
+
+
+def test_a_metric_undecided_on_an_even_split_takes_no_majority_from_the_others():
+    table = pd.DataFrame(
+        {"reference": "r", "a": ["1", "1", "2"], "b": ["2", "3", "3"], "p_b": [0.5, 0.8, 0.25]}
+    )
+    scores = pd.DataFrame({"reference": "r", "distorted": ["1", "2", "3"]}).assign(
+        tied=1.0, orders=[3.0, 2.0, 1.0]
+    )
+    frame = agreement(Judgements("toy", table), scores, metrics=["tied", "orders"], resamples=100)
+    for metric, value in {"tied": 0.5, "orders": 0.5}.items():
+        row = figure(frame, metric, "2afc_majority")
+        assert (row["value"], row["n"]) == (value, 2)
