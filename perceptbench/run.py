@@ -119,7 +119,10 @@ def run(
     options = _on_a_device(options)
     metrics, skipped, weights = build_metrics(infos, weights_dir)
     if not metrics:
-        reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
+        by_reason: dict[str, list[str]] = {}
+        for metric, why in skipped.items():
+            by_reason.setdefault(why, []).append(metric)
+        reasons = "; ".join(f"{_few(found)}: {why}" for why, found in by_reason.items())
         raise DataError(f"no metric is left to rank ({reasons})")
     scores, failures, notes, precision = _score_all(datasets, metrics, options, weights_dir)
     power = {m.info.name: STRESS_POWER[m.info.scale] for m in metrics}
@@ -175,6 +178,13 @@ def run(
     if precision:
         result.provenance["rank_correlation_with_fp32"] = precision
     return result
+
+
+def _few(names: Sequence[str]) -> str:
+    """The names, or the first of many and their number."""
+    if len(names) <= 3:
+        return ", ".join(names)
+    return f"{names[0]} and {len(names) - 1} more"
 
 
 def outlooks(

@@ -7,6 +7,7 @@ from scipy.stats import t as student
 
 from perceptbench.agreement.evaluate import COMPARISON
 from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.load import load_at_hand
 from perceptbench.errors import UsageError
 from perceptbench.losses.config import Networks, build_loss, parse_loss
 from perceptbench.metrics.registry import catalogue
@@ -207,3 +208,16 @@ def test_the_command_writes_a_verdict(cli, tmp_path):
     row = table[(table["claim"] == 1) & (table["statistic"] == "srcc")].iloc[0]
     apart = value["srcc", "ciede2000"] - value["srcc", "mae"]
     assert row["difference"] == pytest.approx(apart) and apart > 0
+
+
+def test_data_at_a_url_is_not_copied_unasked(cli):
+    code, _, err = cli("study", "learned-vs-fixed", "--data-dir", "memory://sets")
+    assert code == 2 and "with --dataset" in err
+
+
+def test_a_copy_without_images_is_left_out_with_the_reason(tmp_path, shared):
+    datasets, left_out = load_at_hand(shared, tmp_path)
+    names = [dataset.name for dataset in datasets]
+    assert {"modelfest", "edge-in-noise", "macadam-osa", "material-appearance"} <= set(names)
+    assert not set(names) & set(left_out)
+    assert "images that are not in" in left_out["tid2013"]

@@ -57,7 +57,7 @@ def sweep(
     files: tuple[Path, ...],
     images: Path | None,
     out: Path | None,
-    data_dir: Path | None,
+    data_dir: Path | str | None,
     weights_dir: Path | None,
     cache_dir: Path | None,
     scoring: "Options",

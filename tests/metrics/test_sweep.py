@@ -88,3 +88,12 @@ def test_a_layer_that_is_not_there_is_one_sentence(cli):
     options = ["--weights", "random", "--taps", "relu9", "--dataset", "macadam-osa"]
     code, _, err = cli("sweep", "small-cnn", *options)
     assert code == 2 and "no tap 'relu9'" in err and "Traceback" not in err
+
+
+def test_weights_that_cannot_be_had_are_named_once(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("perceptbench.losses.weights._answers", lambda server: False)
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    options = ["--weights-dir", tmp_path, "--dataset", "macadam-osa"]
+    code, _, err = cli("sweep", "squeezenet1_1", *options)
+    assert code == 1 and "squeezenet1_1:features.1:l1 and 69 more: " in err
+    assert err.count("is in no weights folder") == 1
