@@ -1,5 +1,7 @@
 """Studies: what a file says, what a verdict is, what could not be run."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,9 +13,11 @@ from perceptbench.datasets.load import load_at_hand
 from perceptbench.errors import UsageError
 from perceptbench.losses.config import Networks, build_loss, parse_loss
 from perceptbench.metrics.registry import catalogue
+from perceptbench.reporting.markdown import escape
 from perceptbench.reporting.run_folder import Run
 from perceptbench.study import Claim, Study, overall, page, read_study, shipped, verdicts
 
+REPORTS = Path(__file__).resolve().parents[1] / "reports" / "studies"
 NAMES = ("pixel-vs-perceptual", "common-mistakes", "learned-vs-fixed")
 
 
@@ -34,6 +38,15 @@ def test_every_metric_of_a_shipped_study_is_a_loss_that_parses(name, found):
 
 def test_the_shipped_studies_are_those_that_the_help_names():
     assert set(shipped()) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_committed_verdict_is_of_the_study_as_it_is(name, found):
+    text = (REPORTS / name / "verdict.md").read_text(encoding="utf-8")
+    claims = read_study(name, found).claims
+    for number, claim in enumerate(claims, start=1):
+        assert f"### {number}. {escape(claim.text)}: " in text
+    assert f"### {len(claims) + 1}. " not in text
 
 
 def test_common_mistakes_change_one_thing_each(found):
