@@ -8,7 +8,7 @@ numbers it would have given.
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from perceptbench.errors import DataError
 from perceptbench.scoring import machine
 from perceptbench.scoring.compare import Kernel, compiled, row_values_in_pieces
 from perceptbench.scoring.loading import Load, read, stream
@@ -315,13 +314,14 @@ def say(sentence: str) -> None:
 
 
 def _identify(load: Load, key: str) -> str:
-    """Digest of an image's content."""
+    """Digest of an image's content; of its name where it cannot be had."""
     identify = getattr(load, "identify", None)
-    try:
-        if identify is not None:
+    if identify is not None:
+        with suppress(Exception):  # a plugin's own; what is wrong is said when it is loaded
             return str(identify(key))
-        image = load(key)
-    except DataError:
+        return f"none {key}"
+    image = read(load, key)
+    if not isinstance(image, Tensor):
         return f"none {key}"
     digest = hashlib.sha256(f"{tuple(image.shape)}".encode())
     digest.update(image.contiguous().numpy().tobytes())
@@ -346,7 +346,7 @@ def _against_fp32(
     """Rank correlation of each metric's scores with its fp32 scores, on a sample of the pairs."""
     step = max(1, len(table) // SAMPLE)
     sample = table.iloc[::step].head(SAMPLE).reset_index(drop=True)
-    plain = replace(options, precision="fp32", store=None)
+    plain = replace(options, precision="fp32", store=None, engine="local")
     exact = score(sample[["reference", "distorted"]], load, metrics, plain, label="fp32 sample")
     return {
         name: float(sample[name].corr(exact.table[name], method="spearman")) for name in metrics

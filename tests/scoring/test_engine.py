@@ -239,13 +239,14 @@ def test_worker_processes_load_the_same_images(losses):
     assert here.failures.equals(there.failures) and len(there.failures) == 1
 
 
-def test_a_loader_that_raises_costs_its_pairs_only(losses):
+def test_a_loader_that_raises_costs_its_pairs_only(tmp_path):
     def load(key):
         if key == "b":
             raise KeyError("b")
         return torch.zeros(3, 40, 48)
 
-    found = score(all_pairs("abc"), load, {"mse": mse})
+    options = Options("cpu", store=str(tmp_path))
+    found = score(all_pairs("abc"), load, {"mse": mse}, options)
     assert len(found.failures) == 4 and "b: cannot be loaded (KeyError" in found.failures.reason[0]
 
 
