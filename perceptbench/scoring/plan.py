@@ -109,7 +109,9 @@ class Plan:
     @property
     def groups(self) -> dict[str, list[str]]:
         """Address in the store -> ids of the primitives that are kept there together."""
-        found = {p.address: list(p.primitives) for p in self.passes}
+        found: dict[str, list[str]] = {}
+        for feature_pass in self.passes:  # those of several scales have one address
+            found.setdefault(feature_pass.address, []).extend(feature_pass.primitives)
         return found | {id_: [id_] for id_, opaque in self.opaque.items() if opaque.stored}
 
     def users(self, ids: Iterable[str]) -> list[str]:

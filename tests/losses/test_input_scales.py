@@ -76,15 +76,20 @@ def test_gradients_are_the_numerical_ones_and_maps_have_the_size_of_the_images()
     assert FeatureLoss(backbone, terms, spatial=True)(x, y).shape == (1, 1, 6, 5)
 
 
-def test_scales_join_the_pass_of_the_plain_loss_and_score_as_they_do_alone():
+def test_the_plain_loss_shares_its_scale_and_all_score_as_they_do_alone():
     networks = Networks()
     losses = {
         "plain": build(table(), networks),
         "scaled": build(table(scales=[1, 0.5]), networks),
     }
     plan = make_plan(losses)
-    assert len(plan.passes) == 1 and len(plan.primitives) == 4
-    assert set(plan.passes[0].backbone.taps) == {"relu1", "image", "relu1@0.5", "image@0.5"}
+    assert [set(p.backbone.taps) for p in plan.passes] == [
+        {"relu1", "image"}, {"relu1@0.5", "image@0.5"}
+    ]  # fmt: skip
+    assert len(plan.primitives) == 4
+    assert {id_ for id_, _ in plan.metrics["plain"]} < {id_ for id_, _ in plan.metrics["scaled"]}
+    ((_, stored),) = plan.groups.items()
+    assert stored == plan.primitives
     images = dict(zip("abcd", torch.cat(list(pair((40, 32)))), strict=True))
     rows = pd.DataFrame({"reference": ["a", "b"], "distorted": ["c", "d"]})
     found = score(rows, images.__getitem__, losses).table
