@@ -38,7 +38,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError
 from scipy.special import stdtrit
 
 from perceptbench.agreement.ranking import SIGNIFICANT, SMALLER_IS_BETTER, Key, holm
@@ -73,12 +73,23 @@ class Claim(BaseModel):
     worse: str
 
 
+class _Own(BaseModel):
+    """One ``[metric.NAME]``: the keys of a loss file, and what they start from."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    like: str | None = None
+    each_tap: dict[str, Any] = {}
+    weights: tuple[NonNegativeFloat, ...] | None = None
+    tap: tuple[dict[str, Any], ...] | None = None
+
+
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
     claim: tuple[Claim, ...]
-    metric: dict[str, dict[str, Any]] = {}
+    metric: dict[str, _Own] = {}
 
 
 @dataclass(frozen=True)
@@ -154,29 +165,29 @@ def _named(name: str, found: Catalogue, path: Path) -> MetricInfo:
 
 def _own(
     name: str,
-    table: Mapping[str, Any],
+    table: _Own,
     own: Mapping[str, MetricInfo],
     found: Catalogue,
     source: str,
 ) -> MetricInfo:
     """The metric of a table ``[metric.NAME]``."""
     where = f"{source}: metric {name}"
-    given = dict(table)
-    like, each, weights = (given.pop(key, None) for key in ("like", "each_tap", "weights"))
-    if like is not None:
+    given = dict(table.model_extra or {})
+    if table.tap is not None:
+        given["tap"] = list(table.tap)
+    if (like := table.like) is not None:
         base = own[like] if like in own else _named(like, found, Path(source))
         if base.loss is None:
             raise UsageError(f"{where}: `like` needs a loss, and {like} is none")
         given = {"scale": base.scale, "trained_on": base.trained_on, **_laid(base.loss, given)}
-    taps = given.get("tap")
-    if each is not None or weights is not None:
-        if not taps or (weights is not None and len(weights) != len(taps)):
-            raise UsageError(
-                f"{where}: `each_tap` and `weights` (one a tap) need [[tap]] rows; it has "
-                f"{len(taps or ())}"
-            )
+    taps, weights = given.get("tap", ()), table.weights
+    if (table.each_tap and not taps) or (weights is not None and len(weights) != len(taps)):
+        raise UsageError(
+            f"{where}: `each_tap` and `weights` (one a tap) need taps; it has {len(taps)}"
+        )
+    if taps:
         given["tap"] = [
-            {**row, **(each or {}), **({} if weights is None else {"weight": weights[i]})}
+            {**row, **table.each_tap, **({} if weights is None else {"weight": weights[i]})}
             for i, row in enumerate(taps)
         ]
     return parse_info(given, name, source, where)
@@ -213,7 +224,8 @@ def verdicts(study: Study, run: Run) -> pd.DataFrame:
             rows.append({**start, "verdict": NOT_RUN})
             continue
         for column in run.columns:
-            sides = [figures[(*column.key, m)] for m in (claim.better, claim.worse)]
+            nothing = {"value": np.nan, "n": 0, "units": 0}  # not one of its items was scored
+            sides = [figures.get((*column.key, m), nothing) for m in (claim.better, claim.worse)]
             row = {
                 **start,
                 **dict(zip(("dataset", "slice", "statistic"), column.key, strict=True)),

@@ -106,6 +106,11 @@ def images_01():
             '[[claim]]\ntext = "x"\nbetter = "m"\nworse = "mse"',
             "needs a loss",
         ),
+        (
+            'title = "t"\n[metric.m]\nlike = "alex-l2"\neach_tap = 3\n'
+            '[[claim]]\ntext = "x"\nbetter = "m"\nworse = "mse"',
+            "key `metric.m.each_tap`",
+        ),
     ],
 )
 def test_a_faulty_study_is_one_sentence(text, said, tmp_path, found):
@@ -199,6 +204,14 @@ def test_a_metric_that_cannot_be_had_is_not_run_with_its_reason():
     assert "Not run: c: no weights here." in text
     assert "Run on one." in text and "- far: no images" in text
     assert "0.600†" in text
+
+
+def test_a_study_of_which_nothing_could_be_run_says_so():
+    run = made([(0.1, 0.05, 0.001)], skipped={"c": "no weights here"})
+    asked = study(("a", "c"))
+    table = verdicts(asked, run)
+    assert list(table["verdict"]) == ["not run"]
+    assert "**not run**" in page(asked, run, table, {})
 
 
 def test_the_command_writes_a_verdict(cli, tmp_path):

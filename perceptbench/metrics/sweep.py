@@ -10,7 +10,7 @@ For each backbone and distance, taps in the order of the network:
 - ``alexnet:depth:cosine``: all taps, the k-th of n with weight k / n, so that deep ones count more.
 
 ``unit_normalised`` has equal channel weights here and is then twice ``cosine``: the two rank alike
-by definition. They are computed once.
+by definition.
 """
 
 from collections.abc import Iterator, Sequence
