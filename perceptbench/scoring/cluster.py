@@ -5,7 +5,9 @@ rest of its shard and stores it; Ray gives the shard of a lost worker to another
 images and the weights must lie where every machine of the cluster can read them.
 """
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -47,7 +49,7 @@ def compute(job: Job, rebuild: Rebuild | None, label: str) -> None:
     shard = ray.remote(_shard).options(
         num_cpus=1, num_gpus=1 if wants_gpu else 0, max_retries=RETRIES
     )
-    common = ray.put((uuid4().hex, rebuild, job.load, options))
+    common = ray.put((uuid4().hex, os.getcwd(), rebuild, job.load, options))
     pending = {shard.remote(common, [job.rows[n] for n in rows]): rows for rows, _ in work}
     total = sum(len(rows) for rows in pending.values())
     with tqdm(total=total, desc=label, unit="pair", disable=None) as bar:
@@ -76,9 +78,11 @@ def _started(address: str | None) -> Any:
     return ray
 
 
-def _shard(common: tuple[str, Rebuild, Load, Options], rows: Sequence[Pair]) -> Outcome:
+def _shard(common: tuple[str, str, Rebuild, Load, Options], rows: Sequence[Pair]) -> Outcome:
     """One shard, on whatever machine Ray runs it."""
-    key, rebuild, load, options = common
+    key, folder, rebuild, load, options = common
+    with suppress(OSError):
+        os.chdir(folder)  # relative paths mean what they mean where the run was started
     options = replace(options, device=choose_device(options.device))
     if key not in _plans:
         metrics, identities, min_size = rebuild()
