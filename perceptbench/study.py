@@ -373,7 +373,8 @@ def _reading(run: Run) -> str:
     return (
         "A positive difference speaks for the claim. In brackets: the 95 % interval of paired "
         f"differences ({run.provenance['resamples']:,} bootstrap resamples), stretched to the "
-        "level of Holm's correction over all claims and figures of the dataset; p likewise.\n"
+        "level of Holm's correction over all claims and figures of the dataset. p is from the "
+        "standard error of the difference; the verdict goes by the corrected p.\n"
     )
 
 
