@@ -25,8 +25,9 @@ def find_weights(backbone: str, folder: Path | None = None) -> Path:
     """The file with a backbone's ImageNet weights.
 
     Looked for in this order: `folder` (or ``PERCEPTBENCH_WEIGHTS``) as torchvision names the
-    file, as ``BACKBONE.pth`` or ``BACKBONE_features.pth``; torchvision's own cache; torchvision's
-    server, which fills that cache. A download shows its size and progress.
+    file, as ``BACKBONE.pth`` or ``BACKBONE_features.pth``; torchvision's own cache; the folder
+    or address ``PERCEPTBENCH_MIRROR`` if there is one, else torchvision's server; a download fills
+    that cache and shows its size and progress.
 
     Raises
     ------
@@ -48,7 +49,15 @@ def find_weights(backbone: str, folder: Path | None = None) -> Path:
             if (folder / name).is_file():
                 return folder / name
     cached = Path(torch.hub.get_dir()) / "checkpoints" / filename
-    return cached if cached.is_file() else _download(url, cached)
+    if cached.is_file():
+        return cached
+    mirror = os.environ.get("PERCEPTBENCH_MIRROR", "")
+    if mirror and "://" not in mirror:
+        copy = Path(mirror) / filename
+        if not copy.is_file():
+            raise Unavailable(f"{filename} is in no weights folder and not in the mirror {mirror}")
+        return copy
+    return _download(f"{mirror.rstrip('/')}/{filename}" if mirror else url, cached)
 
 
 def _folder_from_environment() -> Path | None:

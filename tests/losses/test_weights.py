@@ -28,6 +28,19 @@ def test_weights_are_found_in_the_folder_then_the_environment(tmp_path, monkeypa
         find_weights("alexnet", tmp_path / "nowhere")
 
 
+def test_a_mirror_stands_for_torchvisions_server(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.delenv("PERCEPTBENCH_WEIGHTS", raising=False)
+    monkeypatch.setenv("PERCEPTBENCH_MIRROR", str(tmp_path))
+    with pytest.raises(Unavailable, match="not in the mirror"):
+        find_weights("alexnet")
+    (tmp_path / "alexnet-owt-7be5be79.pth").touch()
+    assert find_weights("alexnet") == tmp_path / "alexnet-owt-7be5be79.pth"
+    monkeypatch.setattr(weights_module, "_download", lambda url, target: url)
+    monkeypatch.setenv("PERCEPTBENCH_MIRROR", "https://mirror.invalid/all/")
+    assert find_weights("alexnet") == "https://mirror.invalid/all/alexnet-owt-7be5be79.pth"
+
+
 def test_a_server_that_never_answers_costs_seconds(monkeypatch):
     monkeypatch.setattr(weights_module, "PATIENCE", 0.2)
     monkeypatch.setattr(requests, "head", lambda *a, **k: threading.Event().wait(30))
