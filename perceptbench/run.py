@@ -116,7 +116,7 @@ def run(
     names = [dataset.name for dataset in datasets]
     if not names or len(set(names)) < len(names):
         raise UsageError(f"datasets need distinct names, got {', '.join(names) or 'none'}")
-    options = _on_a_device(options)
+    options = on_a_device(options)
     metrics, skipped, weights = build_metrics(infos, weights_dir)
     if not metrics:
         by_reason: dict[str, list[str]] = {}
@@ -124,7 +124,7 @@ def run(
             by_reason.setdefault(why, []).append(metric)
         reasons = "; ".join(f"{_few(found)}: {why}" for why, found in by_reason.items())
         raise DataError(f"no metric is left to rank ({reasons})")
-    scores, failures, notes, precision = _score_all(datasets, metrics, options, weights_dir)
+    scores, failures, notes, precision = score_all(datasets, metrics, options, weights_dir)
     power = {m.info.name: STRESS_POWER[m.info.scale] for m in metrics}
     # Whether a score that was brought has a zero is not known, and without one there is no STRESS.
     power |= {name: None for own in brought for name in own.metrics}
@@ -220,13 +220,14 @@ def _work(datasets: Sequence[Dataset]) -> Iterator[tuple[Dataset, float | None, 
             )
 
 
-def _on_a_device(options: Options) -> Options:
+def on_a_device(options: Options) -> Options:
+    """The options with ``auto`` resolved; raises UsageError for a device that is not there."""
     from perceptbench.scoring.machine import choose_device
 
     return replace(options, device=choose_device(options.device))
 
 
-def _score_all(
+def score_all(
     datasets: Sequence[Dataset],
     metrics: Sequence[Metric],
     options: Options,

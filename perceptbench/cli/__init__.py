@@ -8,6 +8,7 @@ import click
 from perceptbench.cli.agree import agree
 from perceptbench.cli.compare import compare
 from perceptbench.cli.datasets import datasets
+from perceptbench.cli.fit import fit
 from perceptbench.cli.metrics import metrics
 from perceptbench.cli.prepare import prepare
 from perceptbench.cli.report import report
@@ -33,7 +34,9 @@ def cli() -> None:
     """
 
 
-for command in (run, report, agree, compare, datasets, metrics, prepare, store, sweep, study):
+for command in (
+    run, report, agree, compare, datasets, fit, metrics, prepare, store, sweep, study,
+):  # fmt: skip
     cli.add_command(command)
 
 

@@ -253,6 +253,8 @@ def _lead(run: Run, board: Sequence[cells.Row]) -> str:
     tied = [row for row in metrics if "a" in row.tier and row.metric not in first]
     datasets = list(dict.fromkeys(column.dataset for column in run.columns))
     where = datasets[0] if len(datasets) == 1 else f"{len(datasets)} datasets"
+    if not first:
+        return f"No metric is ranked on {where}: each was trained there, or has no figure."
     verb = "stands" if len(first) == 1 else "stand"
     lead = f"{_and(first)} {verb} first of {len(metrics)} metrics on {where}"
     if not any(row.tier for row in metrics):

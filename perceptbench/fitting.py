@@ -1,0 +1,401 @@
+"""Weights of a feature loss learned from people's judgements: judgements -> distances -> weights.
+
+The model and its objective are in `perceptbench.agreement.fitting`. Here the columns are made (one
+a tap from the scoring engine, or with ``heads`` one a channel of a tap), training is kept apart
+from testing, and the result is written as a loss file.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from perceptbench.agreement import evaluate, fitting
+from perceptbench.agreement.evaluate import Evaluation
+from perceptbench.agreement.items import Items, collect
+from perceptbench.datasets.dataset import Dataset
+from perceptbench.datasets.judgements import Judgements, pairs
+from perceptbench.errors import DataError, PerceptbenchError, UsageError, absent
+from perceptbench.metrics.protocol import MetricInfo
+from perceptbench.reporting.run_folder import STRESS_POWER
+from perceptbench.run import build_metrics, on_a_device, score_all
+from perceptbench.scoring.options import DEFAULT, Options
+
+if TYPE_CHECKING:
+    from perceptbench.losses.feature_loss import FeatureLoss
+
+FITTED, EQUAL = "fitted", "equal weights"
+#: Distances that grow otherwise than as the square of the difference.
+SCALES: dict[str, Literal["linear", "ordinal"]] = {
+    "l1": "linear",
+    "mean_feature": "linear",
+    "contextual": "ordinal",
+}
+#: Distances whose primitives are one a channel, and what they are times these.
+HEADED = {"unit_normalised": 1.0, "cosine": 0.5}
+#: Bytes of prepared activations kept while per-channel distances are taken.
+KEPT_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Form:
+    """The loss whose weights are learned.
+
+    Attributes
+    ----------
+    backbone : the table ``[backbone]`` of a loss file; paths in it absolute.
+    taps : names of layers.
+    distance : taken at every tap.
+    heads : whether a weight is learned for every channel, as in LPIPS, or one for every tap.
+
+    Raises
+    ------
+    UsageError : no tap, one given twice, or heads for a distance that has none.
+    """
+
+    backbone: dict[str, Any]
+    taps: tuple[str, ...]
+    distance: str = "unit_normalised"
+    heads: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.taps or len(set(self.taps)) < len(self.taps):
+            raise UsageError(f"taps have to be different layers, got {', '.join(self.taps)}")
+        if self.heads and self.distance not in HEADED:
+            raise UsageError(
+                f"per-channel heads need the distance {' or '.join(HEADED)}, not {self.distance!r}"
+            )
+
+    @property
+    def scale(self) -> Literal["linear", "squared", "ordinal"]:
+        """How the distance grows with the difference, see `MetricInfo`."""
+        return SCALES.get(self.distance, "squared")
+
+    def tables(self, weights: Sequence[float], heads: Sequence[Any] = ()) -> dict[str, Any]:
+        """The tables of a loss file with these weights, one a tap; heads likewise."""
+        rows = []
+        for number, (layer, weight) in enumerate(zip(self.taps, weights, strict=True)):
+            row: dict[str, Any] = {"layer": layer, "distance": self.distance, "weight": weight}
+            if heads:
+                row |= {"distance": "unit_normalised", "head": heads[number]}
+            elif self.distance == "unit_normalised":
+                row["head"] = [1.0]
+            rows.append(row)
+        return {"tap": rows, "backbone": self.backbone}
+
+    def info(self, name: str, tables: dict[str, Any]) -> MetricInfo:
+        """These tables as a metric."""
+        return MetricInfo(name=name, title=name, source=name, loss=tables, scale=self.scale)
+
+
+@dataclass
+class Fit:
+    """What `fit` found.
+
+    Attributes
+    ----------
+    tables : of the loss file, fitted to everything in the training set.
+    weights : one a column of the fit, (k,).
+    shares : tap -> its part of the loss, on average over the training pairs.
+    cross_validated : agreement on references left out; None where there are too few.
+    tested : agreement on the test set; None where there is none.
+    notes : what has to be known to read these figures, in sentences.
+    """
+
+    tables: dict[str, Any]
+    weights: np.ndarray
+    shares: dict[str, float]
+    cross_validated: Evaluation | None = None
+    tested: Evaluation | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Distances of the pairs of a dataset: scores (dataset, reference, distorted, k columns)."""
+
+    names: list[str]
+    tap: list[int]
+    scores: pd.DataFrame
+
+    @property
+    def values(self) -> np.ndarray:
+        return self.scores[self.names].to_numpy(float)
+
+    def items(self, parts: Sequence[Judgements]) -> list[Items]:
+        return [collect(part, self.scores, self.names, 0, (0,), {}) for part in parts]
+
+
+def fit(
+    train: Dataset,
+    form: Form,
+    *,
+    test: Dataset | None = None,
+    beside: Sequence[MetricInfo] = (),
+    folds: int = 5,
+    ridge: float = fitting.RIDGE,
+    weights_dir: Path | None = None,
+    options: Options = DEFAULT,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> Fit:
+    """Learns the weights of a loss, and measures them on references they were not learned from.
+
+    Intervals resample the judgements that are tested on and take the weights as they are.
+
+    Parameters
+    ----------
+    train : what to learn from, 2AFC or ratings; see `of_split`.
+    form : which loss.
+    test : other judgements to measure the weights on.
+    beside : metrics to measure, too.
+    folds : of the cross-validation by reference, at least 2.
+    ridge : see `agreement.fitting`.
+    weights_dir, options : see `run`.
+    seed : of the folds, of the drawn pairs of ratings, and of the bootstrap.
+    resamples : of the bootstrap.
+
+    Raises
+    ------
+    UsageError : a reference to test on is one that was trained on; neither a test set nor two
+        references; nothing in 2AFC or ratings; an unknown tap, network or distance.
+    DataError : nothing can be scored or learned.
+    """
+    train = _fitting_parts(train)
+    references = [r for part in train.judgements for r in part.table["reference"]]
+    count = min(folds, len(set(references)))
+    if test is not None:
+        test = _fitting_parts(test)
+        refuse_overlap(train, test)
+    elif count < 2:
+        raise UsageError(
+            f"{train.name} has one reference: none can be left out; give --test a set to test on"
+        )
+    options = on_a_device(options)
+    columns = _columns(train, form, weights_dir, options)
+    items = columns.items(train.judgements)
+    weights = fitting.fit_items(items, ridge, seed)
+    found = Fit(_tables(form, columns, weights), weights, _shares(form, columns, weights))
+    if train.name not in found.tables.setdefault("trained_on", []):
+        found.tables["trained_on"].append(train.name)
+
+    def measured(dataset: Dataset, columns: _Columns, fitted: np.ndarray) -> Evaluation:
+        scores = columns.scores[["dataset", "reference", "distorted"]].copy()
+        scores[FITTED], scores[EQUAL] = fitted, columns.values.sum(axis=1)
+        power = dict.fromkeys((FITTED, EQUAL), STRESS_POWER[form.scale])
+        if beside:
+            metrics, skipped, _ = build_metrics(beside, weights_dir)
+            found.notes += [f"{name} is left out: {why}" for name, why in skipped.items()]
+            if metrics:
+                theirs = score_all([dataset], metrics, options, weights_dir)[0]
+                scores = scores.merge(theirs, on=["dataset", "reference", "distorted"], how="left")
+                power |= {m.info.name: STRESS_POWER[m.info.scale] for m in metrics}
+        return evaluate(
+            dataset.judgements, scores, metrics=list(power), resamples=resamples, seed=seed,
+            stress_power=power, ranked_only=True,
+        )  # fmt: skip
+
+    if count >= 2:
+        fold_of = fitting.folds(references, count, seed)
+        by_fold = fitting.held_out_weights(items, fold_of, ridge, seed)
+        fold = columns.scores["reference"].map(fold_of).to_numpy()
+        held_out = np.einsum("nk,nk->n", columns.values, by_fold[fold])
+        found.cross_validated = measured(train, columns, held_out)
+        for part in train.judgements:
+            if shared := fitting.shared_images(part.table, fold_of):
+                found.notes.append(
+                    f"{part.dataset} {part.slice}: {shared:.0%} of the judgements left out show "
+                    "an image that was also shown, with another reference, in training: the "
+                    "cross-validated figure is one for new judgements, not for new images"
+                )
+    if test is not None:
+        columns = _columns(test, form, weights_dir, options)
+        found.tested = measured(test, columns, columns.values @ weights)
+    return found
+
+
+def of_split(dataset: Dataset, split: str | None) -> Dataset:
+    """The judgements of one value of the column ``split``; all where none is named.
+
+    Raises
+    ------
+    UsageError : there is no such column or value.
+    """
+    if split is None:
+        return dataset
+    known: set[str] = set()
+    parts = []
+    for part in dataset.judgements:
+        if "split" not in part.table:
+            continue
+        values = part.table["split"].astype(str)
+        known |= set(values)
+        rows = np.flatnonzero(values == split)
+        if len(rows):
+            observers = part.observers
+            if observers is not None:
+                observers = observers.iloc[rows].reset_index(drop=True)
+            table = part.table.iloc[rows].reset_index(drop=True)
+            parts.append(replace(part, table=table, observers=observers))
+    if not parts:
+        raise absent(dataset.name, "split", split, known)
+    return replace(dataset, judgements=tuple(parts))
+
+
+def refuse_overlap(train: Dataset, test: Dataset) -> None:
+    """Raises UsageError where a reference to test on is one that was trained on, by its pixels."""
+    same = (train.name, train.folder) == (test.name, test.folder)
+    advice = (
+        "name disjoint splits (--train NAME:train --test NAME:val), another dataset, or leave out "
+        "--test for the cross-validated figure"
+    )
+    ours, theirs = _references(train), _references(test)
+    shared = sorted(set(ours) & set(theirs)) if same else []
+    if not shared:
+        seen = {digest for key in ours if (digest := _pixels(train, key)) is not None}
+        shared = [key for key in theirs if _pixels(test, key) in seen]
+    if shared:
+        raise UsageError(
+            f"{len(shared)} of {len(theirs)} references of {test.name} to test on were trained "
+            f"on ({shared[0]}): {advice}"
+        )
+
+
+def _references(dataset: Dataset) -> list[str]:
+    return sorted({r for part in dataset.judgements for r in part.table["reference"]})
+
+
+def _pixels(dataset: Dataset, key: str) -> str | None:
+    """Digest of an image; None where it cannot be read, which is told when it is scored."""
+    try:
+        image = dataset.load(key)
+    except PerceptbenchError:
+        return None
+    content = f"{tuple(image.shape)}".encode() + image.numpy().tobytes()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _fitting_parts(dataset: Dataset) -> Dataset:
+    parts = tuple(p for p in dataset.judgements if p.protocol in ("2afc", "rating"))
+    if not parts:
+        raise UsageError(f"{dataset.name} has neither 2AFC judgements nor ratings to fit to")
+    return replace(dataset, judgements=parts)
+
+
+def _columns(dataset: Dataset, form: Form, weights_dir: Path | None, options: Options) -> _Columns:
+    """The distances of all pairs, one column a tap or a channel of a tap."""
+    if form.heads:
+        return _channel_columns(dataset, form, weights_dir, options.device)
+    names = [f"tap {n}" for n in range(len(form.taps))]
+    infos = []
+    for number, name in enumerate(names):
+        alone = replace(form, taps=(form.taps[number],))
+        infos.append(form.info(name, alone.tables([1.0])))
+    metrics, skipped, _ = build_metrics(infos, weights_dir)
+    if skipped:
+        raise DataError(next(iter(skipped.values())))
+    scores, failures, notes, _ = score_all([dataset], metrics, options, weights_dir)
+    if notes:
+        raise DataError(f"{dataset.name}: {next(iter(notes.values()))}")
+    lost = failures[["reference", "distorted"]]
+    if len(lost):
+        gone = pd.MultiIndex.from_frame(lost)
+        kept = ~pd.MultiIndex.from_frame(scores[["reference", "distorted"]]).isin(gone)
+        scores = scores[kept]
+    return _Columns(names, list(range(len(names))), scores.drop_duplicates().reset_index(drop=True))
+
+
+def _channel_columns(
+    dataset: Dataset, form: Form, weights_dir: Path | None, device: str
+) -> _Columns:
+    """Mean squared difference of every channel of the unit-normalised activations at each tap."""
+    import torch
+
+    from perceptbench.losses.config import Networks, build_loss, parse_loss
+
+    equal = form.tables([HEADED[form.distance]] * len(form.taps), [[1.0]] * len(form.taps))
+    loss: FeatureLoss = build_loss(parse_loss(equal, "fit"), Networks(weights_dir)).to(device)  # type: ignore[assignment]
+    table = pd.concat([pairs(part.table) for part in dataset.judgements]).drop_duplicates()
+    kept: dict[str, list[torch.Tensor]] = {}
+
+    def encoded(key: str) -> list[torch.Tensor]:
+        if key not in kept:
+            at = loss.backbone(dataset.load(key)[None].to(device))
+            found = [how.embed(at[t.tap]) for t, how in zip(loss.terms, loss.how, strict=True)]
+            size = sum(e.nbytes for e in found)
+            while kept and (len(kept) + 1) * size > KEPT_BYTES:
+                del kept[next(iter(kept))]
+            kept[key] = found
+        return kept[key]
+
+    rows, widths = [], []
+    with torch.inference_mode():
+        for x, y in table.itertuples(index=False):
+            values = [
+                how.compare(a, b)[0] * term.weight
+                for term, how, a, b in zip(
+                    loss.terms, loss.how, encoded(x), encoded(y), strict=True
+                )
+            ]
+            widths = [len(v) for v in values]
+            rows.append(torch.cat(values).cpu().numpy())
+    tap = [n for n, width in enumerate(widths) for _ in range(width)]
+    names = [f"channel {n}" for n in range(len(tap))]
+    columns = pd.DataFrame(np.stack(rows).astype(float), columns=names)
+    scores = pd.concat([table.reset_index(drop=True), columns], axis=1)
+    scores.insert(0, "dataset", dataset.name)
+    return _Columns(names, tap, scores)
+
+
+def _tables(form: Form, columns: _Columns, weights: np.ndarray) -> dict[str, Any]:
+    if not form.heads:
+        return form.tables([float(w) for w in weights])
+    tap = np.asarray(columns.tap)
+    heads = [[float(w) for w in weights[tap == n]] for n in range(len(form.taps))]
+    alive = [HEADED[form.distance] if any(head) else 0.0 for head in heads]
+    return form.tables(alive, heads)
+
+
+def _shares(form: Form, columns: _Columns, weights: np.ndarray) -> dict[str, float]:
+    parts = columns.values.mean(axis=0) * weights
+    tap, total = np.asarray(columns.tap), parts.sum()
+    return {layer: float(parts[tap == n].sum() / total) for n, layer in enumerate(form.taps)}
+
+
+def loss_toml(fit: Fit, title: str, scale: str, comments: Sequence[str] = ()) -> str:
+    """The loss file of a fit.
+
+    >>> print(loss_toml(Fit({"tap": [{"layer": "relu1", "weight": 0.5}], "trained_on": ["mine"],
+    ...     "backbone": {"name": "alexnet"}}, np.ones(1), {}), "Mine", "squared", ["SRCC 0.9"]))
+    # SRCC 0.9
+    title = "Mine"
+    scale = "squared"
+    trained_on = ["mine"]
+    tap = [
+        { layer = "relu1", weight = 0.5 },
+    ]
+    <BLANKLINE>
+    [backbone]
+    name = "alexnet"
+    <BLANKLINE>
+    """
+    tables = fit.tables
+    lines = [f"# {line}" for text in comments for line in text.splitlines()]
+    lines += [f"title = {_toml(title)}", f"scale = {_toml(scale)}"]
+    lines += [f"trained_on = {_toml(tables['trained_on'])}", "tap = ["]
+    for row in tables["tap"]:
+        inner = ", ".join(f"{key} = {_toml(value)}" for key, value in row.items())
+        lines.append(f"    {{ {inner} }},")
+    lines += ["]", "", "[backbone]"]
+    lines += [f"{key} = {_toml(value)}" for key, value in tables["backbone"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """Strings, numbers and lists are written in TOML as in JSON."""
+    return json.dumps(value, ensure_ascii=False)
