@@ -19,7 +19,7 @@ from perceptbench.agreement import evaluate, fitting
 from perceptbench.agreement.evaluate import Evaluation
 from perceptbench.agreement.items import Items, collect
 from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.judgements import Judgements, pairs
+from perceptbench.datasets.judgements import PROTOCOLS, Judgements, pairs
 from perceptbench.errors import DataError, PerceptbenchError, UsageError, absent
 from perceptbench.metrics.protocol import MetricInfo
 from perceptbench.reporting.run_folder import STRESS_POWER
@@ -166,6 +166,9 @@ def fit(
         references; nothing in 2AFC or ratings; an unknown tap, network or distance.
     DataError : nothing can be scored or learned.
     """
+    for info in beside:
+        if info.name in (FITTED, EQUAL):
+            raise UsageError(f"a metric beside the fitted loss cannot be called {info.name!r} too")
     train = _fitting_parts(train)
     references = [r for part in train.judgements for r in part.table["reference"]]
     count = min(folds, len(set(references)))
@@ -214,6 +217,11 @@ def fit(
                     "cross-validated figure is one for new judgements, not for new images"
                 )
     if test is not None:
+        if shared := _seen(train, test):
+            found.notes.append(
+                f"{test.name}: {shared:.0%} of the judgements to test on show an image that was "
+                "also shown, with another reference, in training"
+            )
         columns = _columns(test, form, weights_dir, options)
         found.tested = measured(test, columns, columns.values @ weights)
     return found
@@ -264,6 +272,20 @@ def refuse_overlap(train: Dataset, test: Dataset) -> None:
             f"{len(shared)} of {len(theirs)} references of {test.name} to test on were trained "
             f"on ({shared[0]}): {advice}"
         )
+
+
+def _seen(train: Dataset, test: Dataset) -> float:
+    """Share of judgements to test on that show an image of the training set, by its name."""
+    if (train.name, train.folder) != (test.name, test.folder):
+        return 0.0
+    known = {image for part in train.judgements for image in _images(part).to_numpy().flat}
+    return float(
+        np.concatenate([_images(p).isin(known).any(axis=1) for p in test.judgements]).mean()
+    )
+
+
+def _images(part: Judgements) -> pd.DataFrame:
+    return part.table[list(PROTOCOLS[part.protocol][1])]
 
 
 def _references(dataset: Dataset) -> list[str]:

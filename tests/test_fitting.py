@@ -145,6 +145,18 @@ def test_judgements_that_share_images_are_told(cli, judged):
     assert "100% of the judgements left out show an image that was also shown" in out
 
 
+def test_images_of_the_test_split_that_were_trained_on_are_told(cli, judged):
+    table = pd.read_csv(judged / "choices.csv")
+    table.loc[table["reference"] == "r4_0.png", "a"] = "r0_1.png"
+    table.to_csv(judged / "shared.csv", index=False)
+    name = judged / "shared.csv"
+    code, out, err = cli("fit", *FORM, "--train", f"{name}:train", "--test", f"{name}:test", *QUICK)
+    assert code == 0, err
+    assert "50% of the judgements to test on show an image that was also shown" in out
+    code, _, err = cli("fit", *FORM, "--train", name, "--beside", "fitted.toml", *QUICK)
+    assert code == 2 and "cannot be called 'fitted'" in err
+
+
 def test_one_reference_cannot_be_left_out(cli, judged):
     table = pd.read_csv(judged / "rated.csv")
     table[table["reference"] == "r0_0.png"].to_csv(judged / "one.csv", index=False)
