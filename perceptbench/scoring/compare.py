@@ -23,6 +23,8 @@ TOGETHER_BYTES = {"cpu": 1 << 22, "cuda": 1 << 28}
 #: Bytes of one pair above which a CPU takes it alone: copying costs more than the call it saves.
 ALONE_BYTES = 1 << 18
 
+#: Kinds of networks (numbers of taps, powers and heads) that are compiled in one process.
+KINDS = 256
 #: A tap of some pairs: activations of both sides (R, C), powers of their difference, and for each
 #: epsilon the scales of both sides (R, 1) and the heads (C,) that weigh the squares.
 Tap = tuple[Tensor, Tensor, Sequence[float], Sequence[tuple[Tensor, Tensor, Sequence[Tensor]]]]
@@ -79,6 +81,10 @@ def _in_pieces(
 
 def compiled(say: Callable[[str], Any]) -> Kernel:
     """`row_values` through ``torch.compile``; where that fails, said once, in pieces."""
+    for limit in ("recompile_limit", "cache_size_limit"):  # its name before torch 2.6
+        if hasattr(torch._dynamo.config, limit):
+            # Beyond it a kind of network is compared without a compiler, and nothing is said.
+            setattr(torch._dynamo.config, limit, KINDS)
     fused: Kernel = torch.compile(row_values, dynamic=True)
     failed: list[Exception] = []
 
