@@ -128,6 +128,20 @@ def test_pairs_that_fail_are_named_the_rest_is_ranked_and_the_code_says_so(cli, 
     assert set(agreement[(agreement.metric == "mse") & agreement.value.notna()].n) == {1}
 
 
+def test_judgements_of_same_or_different_are_ranked(cli, images, tmp_path):
+    file = images / "jnd.csv"
+    pd.DataFrame({"a": ["ref.png"] * 2, "b": ["a.png", "b.png"], "p_same": [0.9, 0.1]}).to_csv(
+        file, index=False
+    )
+    code, output, _ = cli(
+        "run", "--judgements", file, "-m", "mse", "-o", tmp_path / "out", "--resamples", 100
+    )
+    assert code == 0 and "jnd jnd_ap" in output
+    found = pd.read_csv(tmp_path / "out" / "agreement.csv").set_index(["metric", "statistic"])
+    # Recall .9 at precision .9, then recall 1 at precision .5.
+    assert found.value["mse", "jnd_ap"] == pytest.approx(0.9 * 0.9 + 0.1 * 0.5)
+
+
 def test_interrupting_is_code_130(cli, monkeypatch):
     def stop(*args, **options):
         raise KeyboardInterrupt

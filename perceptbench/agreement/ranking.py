@@ -188,6 +188,13 @@ def _ranks(values: Array, smaller_is_better: bool) -> Array:
     return np.where(np.isnan(values), float(values.shape[-1]), ranks)
 
 
+#: Columns of a standing.
+STANDING = [
+    "mean_rank", "mean_rank low", "mean_rank high", "tier", "p_first",
+    "strength", "strength low", "strength high",
+]  # fmt: skip
+
+
 def standing(
     value: Mapping[Key, pd.Series],
     samples: Mapping[Key, pd.DataFrame],
@@ -204,8 +211,12 @@ def standing(
     Returns
     -------
     DataFrame indexed by metric: ``mean_rank, mean_rank low, mean_rank high, tier, p_first,
-    strength, strength low, strength high``. NaN for a metric whose datasets are all in-domain.
+    strength, strength low, strength high``. NaN for a metric whose datasets are all in-domain;
+    no row where there is no figure.
     """
+    if not value:
+        nothing = pd.DataFrame(index=pd.Index([], name="metric"), columns=STANDING, dtype=float)
+        return nothing.astype({"tier": object})
     metrics = list(dict.fromkeys(m for figures in value.values() for m in figures.index))
     trained = in_domain or {}
     sizes = [len(s) for s in samples.values() if len(s)]

@@ -36,6 +36,12 @@ def test_the_mean_rank_gives_each_dataset_one_vote():
     )
 
 
+def test_without_a_figure_to_rank_by_nobody_is_ranked():
+    board = leaderboard(agreement(), [])
+    assert set(board["metric"]) == {"m", "k", "w", "human"}
+    assert board[["rank", "mean_rank"]].isna().all(axis=None)
+
+
 def test_people_are_shown_but_take_no_rank():
     board = leaderboard(agreement(), [ONE])
     assert board.set_index("metric").loc["human", "one 2afc"] == 0.8

@@ -16,7 +16,7 @@ from perceptbench.datasets.judgements import (
 from perceptbench.errors import DataError, UsageError
 
 #: What goes on the leaderboard, by protocol.
-STATISTICS = {"2afc": ("2afc",), "rating": ("srcc",), "same_different": ()}
+STATISTICS = {"2afc": ("2afc",), "rating": ("srcc",), "same_different": ("jnd_ap",)}
 
 
 def judgement_file(path: Path, images: Path | None = None) -> Dataset:
