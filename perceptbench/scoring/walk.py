@@ -58,7 +58,7 @@ class Found:
     Attributes
     ----------
     values : id of a primitive -> (n,), NaN where it has no value.
-    failures : row -> why neither metric could say anything.
+    failures : row -> why no metric could say anything.
     notes : id of a primitive -> why some or all of its values are missing.
     """
 
