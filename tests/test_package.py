@@ -96,6 +96,7 @@ def test_the_whole_committed_report_is_what_the_program_computes(weights, tmp_pa
     assert found.complete and not found.skipped
 
 
+@pytest.mark.slow
 def test_the_committed_figures_of_material_appearance_are_reproduced(shared, weights):
     """For some of its metrics; the tables behind it are the dataset's and not committed."""
     from perceptbench.datasets.load import load_dataset

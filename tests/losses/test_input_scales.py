@@ -42,7 +42,9 @@ def halved(images, scale, kernel="bilinear"):
     return F.interpolate(images, size, mode=kernel, antialias=True).clamp(0, 1)
 
 
-@pytest.mark.parametrize("name", TAPS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "vit_b_16")) for n in TAPS]
+)
 def test_the_loss_is_the_weighted_sum_of_itself_on_scaled_images(name):
     networks = Networks()
     scales, weights = [1, 0.5, 0.375], [1.0, 2.0, 0.5]
