@@ -49,6 +49,23 @@ def figures(run: Run) -> dict[str, str]:
         first = here.iloc[0]
         ceiling = "" if here["metric"].isin(PEOPLE).any() else "; no human ceiling is known"
         found[column.title] = f"{first['display']}; resampled over {first['units']} units{ceiling}."
+    return found | _resolving(run)
+
+
+def _resolving(run: Run) -> dict[str, str]:
+    """How far apart two scores must be before people would agree, where raters' spread is known."""
+    table = run.agreement
+    rows = table[(table["statistic"] == "resolving_power") & table["value"].notna()]
+    found = {}
+    for names, here in rows.groupby(["dataset", "slice"], sort=False):
+        title = " ".join(str(n) for n in (*names, "resolving power") if n != "all")
+        values = here.set_index("metric")["value"]
+        known = [m for m in run.board["metric"] if m in values.index]
+        each = ", ".join(f"{metric} {values[metric]:.3g}" for metric in known)
+        found[title] = (
+            "two scores must be this far apart, in the metric's own unit, before 95 % of people "
+            f"would agree which image is better (ITU-T J.149): {each}."
+        )
     return found
 
 

@@ -2,6 +2,8 @@
 
 import re
 
+import pandas as pd
+
 from perceptbench.reporting import markdown
 
 
@@ -21,6 +23,18 @@ def test_the_table_has_intervals_n_people_and_the_best_in_bold(run):
     assert re.search(r"0\.\d{3}† \[.*\] [ab] ", cells["fair"])
     assert cells["good"].split("|")[7].endswith(" a ") and " a " not in cells["bad"]
     assert cells["good"].split("|")[3].startswith(" 1.0 [1.0, 1.0] a")
+
+
+def test_the_page_says_how_far_apart_two_scores_must_be(run):
+    assert "resolving power" not in markdown.page(run)
+    row = run.agreement.iloc[0].to_dict() | {
+        "dataset": "ratings", "slice": "all", "metric": "good", "statistic": "resolving_power",
+        "value": 1.2176359647113211,
+    }  # fmt: skip
+    run.agreement = pd.concat([run.agreement, pd.DataFrame([row])], ignore_index=True)
+    page = markdown.page(run)
+    assert "ratings resolving power: two scores must be this far apart" in page
+    assert "(ITU-T J.149): good 1.22." in page
 
 
 def test_the_page_says_what_is_missing_and_where_it_comes_from(run):
