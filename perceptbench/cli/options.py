@@ -34,6 +34,12 @@ cache_dir: Decorator = click.option(
     "--cache-dir", type=FILE, metavar="DIR", envvar="PERCEPTBENCH_CACHE",
     help="Where downloads and finished distances are kept. [default: the user's cache folder]",
 )  # fmt: skip
+out: Decorator = click.option(
+    "-o", "--out", type=FILE, metavar="DIR", help="[default: runs/<time>]"
+)
+images: Decorator = click.option(
+    "--images", type=FOLDER, help="What image paths in FILE are relative to. [default: its folder]"
+)
 allow_missing: Decorator = click.option(
     "--allow-missing", is_flag=True,
     help="Leave out judgements whose images are not there, and say which.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perceptbench.cli import options
-from perceptbench.cli.options import FILE, FOLDER
+from perceptbench.cli.options import FILE
 
 if TYPE_CHECKING:
     from perceptbench.scoring.options import Options
@@ -24,9 +24,7 @@ FORMATS = ("md", "html")
     help="Your own judgements, CSV or Parquet: columns reference, a, b, p_b (2afc) or "
     "reference, distorted and quality or impairment (rating). May repeat.",
 )  # fmt: skip
-@click.option(
-    "--images", type=FOLDER, help="What image paths in FILE are relative to. [default: its folder]"
-)
+@options.images
 @click.option(
     "-m", "--metric", "metrics", multiple=True, metavar="NAME",
     help="A metric's name or a loss TOML's path. May repeat. [default: the standard set]",
@@ -40,7 +38,7 @@ FORMATS = ("md", "html")
     "--higher-is-better", multiple=True, metavar="NAME",
     help="A column of those that is larger for more alike images. May repeat.",
 )  # fmt: skip
-@click.option("-o", "--out", type=FILE, metavar="DIR", help="[default: runs/<time>]")
+@options.out
 @options.data_dir
 @options.weights_dir
 @options.cache_dir

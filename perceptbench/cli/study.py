@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from perceptbench.cli import options
-from perceptbench.cli.options import FILE
 
 if TYPE_CHECKING:
     from perceptbench.scoring.options import Options
@@ -24,7 +23,7 @@ FORMATS = ("md", "html")
     help="A dataset, as `datasets list` names it. May repeat. [default: the embedded suite and "
     "every whole dataset in --data-dir]",
 )  # fmt: skip
-@click.option("-o", "--out", type=FILE, metavar="DIR", help="[default: runs/<time>]")
+@options.out
 @options.data_dir
 @options.weights_dir
 @options.cache_dir

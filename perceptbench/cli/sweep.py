@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perceptbench.cli import options
-from perceptbench.cli.options import FILE, FOLDER
+from perceptbench.cli.options import FILE
 
 if TYPE_CHECKING:
     from perceptbench.scoring.options import Options
@@ -38,10 +38,8 @@ FORMATS = ("md", "html", "figures")
     "--judgements", "files", multiple=True, type=FILE, metavar="FILE",
     help="Your own judgements, as of `run`. May repeat.",
 )  # fmt: skip
-@click.option(
-    "--images", type=FOLDER, help="What image paths in FILE are relative to. [default: its folder]"
-)
-@click.option("-o", "--out", type=FILE, metavar="DIR", help="[default: runs/<time>]")
+@options.images
+@options.out
 @options.data_dir
 @options.weights_dir
 @options.cache_dir

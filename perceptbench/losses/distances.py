@@ -33,6 +33,11 @@ POINTS = 32
 REDUCTIONS = ("mean", "sum", "spatial_mean_channel_sum")
 
 
+def exact(activations: Tensor) -> Tensor:
+    """At least float32: squares of half-precision activations overflow."""
+    return activations.float() if activations.itemsize < 4 else activations
+
+
 def raw(activations: Tensor) -> Tensor:
     """The activations themselves."""
     return activations

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from perceptbench.errors import UsageError
 from perceptbench.losses.backbones import Backbone
-from perceptbench.losses.distances import Distance, distance
+from perceptbench.losses.distances import Distance, distance, exact
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class FeatureLoss(nn.Module):
             at_y = self.backbone(y)
         with torch.autocast(x.device.type, enabled=False):
             parts = [
-                self._term(number, _exact(at_x[term.tap]), _exact(at_y[term.tap]), x.shape[-2:])
+                self._term(number, exact(at_x[term.tap]), exact(at_y[term.tap]), x.shape[-2:])
                 for number, term in enumerate(self.terms)
             ]
             total = torch.stack(parts).sum(0)
@@ -149,11 +149,6 @@ class FeatureLoss(nn.Module):
         assert how.pointwise is not None
         places = (how.pointwise(ex, ey) * weights[:, None, None]).sum(1, keepdim=True)
         return F.interpolate(places, tuple(size), mode="bilinear", align_corners=False)
-
-
-def _exact(activations: Tensor) -> Tensor:
-    """At least float32: squares of half-precision activations overflow."""
-    return activations.float() if activations.itemsize < 4 else activations
 
 
 def check_images(x: Tensor, y: Tensor) -> None:

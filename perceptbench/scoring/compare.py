@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from perceptbench.errors import first_line
-from perceptbench.losses.distances import Distance, Row, power
+from perceptbench.losses.distances import Distance, Row, exact, power
 from perceptbench.losses.fused import pieces, rows
 from perceptbench.scoring.plan import Primitive
 
@@ -151,14 +151,14 @@ class Comparison:
         found = Encoded()
         for node, wanted in self._sums.items():
             activation = activations[node]
-            flat = _exact(rows(activation))
+            flat = exact(rows(activation))
             found.rows[node] = flat.unflatten(0, (len(activation), -1))
             for epsilon in wanted.heads:
                 norm = torch.linalg.vector_norm(flat, dim=1, keepdim=True)
                 scale = norm.add_(epsilon).reciprocal_()
                 found.scales[node, epsilon] = scale.unflatten(0, (len(activation), -1))
         for node, embed in self._others:
-            found.embeddings[node, embed] = embed(_exact(activations[node]))
+            found.embeddings[node, embed] = embed(exact(activations[node]))
         return found
 
     def compare(
@@ -246,11 +246,6 @@ class _Sums:
         every = (id_ for members in self.heads.values() for id_, _ in members)
         for number, id_ in enumerate(every, start=len(self.powers)):
             yield id_, number, Row.reduction
-
-
-def _exact(activations: Tensor) -> Tensor:
-    """At least float32: squares of half-precision activations overflow."""
-    return activations.float() if activations.itemsize < 4 else activations
 
 
 def _widest(values: Tensor) -> torch.dtype:
