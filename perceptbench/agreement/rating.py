@@ -26,12 +26,11 @@ one reference, which is what a loss needs: references with fewer than MIN_WITHIN
 it is undefined, are left out.
 """
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import OptimizeWarning, curve_fit
+from scipy.optimize import least_squares
 from scipy.special import expit
 
 Array = NDArray[np.float64]
@@ -40,8 +39,12 @@ Array = NDArray[np.float64]
 MIN_WITHIN = 3
 #: Bytes of weights worked on at a time.
 CHUNK_BYTES = 4 << 20
-#: Evaluations of the curve before a fit counts as failed.
-FIT_STEPS = 2000
+#: Where the search for a logistic starts: centres at every tenth of the distances and BEYOND them,
+#: widths, both in deviations of the distances; the best STARTS are followed to their minimum.
+BEYOND, WIDTHS = 3.0, (0.001, 0.01, 0.1, 0.3, 1.0, 3.0, 30.0)
+STARTS, FIT_STEPS = 3, 200
+#: How far beyond the distances a centre may end, and between what widths.
+FAR, NARROWEST, WIDEST = 20.0, 1e-5, 1000.0
 
 
 def validate(distance: ArrayLike, badness: ArrayLike) -> None:
@@ -105,8 +108,8 @@ def stress(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = 
 
 
 def logistic4(x: Array, top: float, bottom: float, centre: float, width: float) -> Array:
-    """(top - bottom) / (1 + exp(-(x - centre) / |width|)) + bottom: VQEG's monotone curve."""
-    return bottom + (top - bottom) * expit((x - centre) / max(abs(width), 1e-9))
+    """(top - bottom) / (1 + exp(-(x - centre) / width)) + bottom: VQEG's monotone curve."""
+    return bottom + (top - bottom) * expit((x - centre) / width)
 
 
 def logistic5(x: Array, b1: float, b2: float, b3: float, b4: float, b5: float) -> Array:
@@ -117,8 +120,7 @@ def logistic5(x: Array, b1: float, b2: float, b3: float, b4: float, b5: float) -
 def fit_logistic(distance: ArrayLike, badness: ArrayLike, parameters: int = 4) -> Array | None:
     """The badness that a fitted logistic of 4 or 5 parameters predicts of each distance, (n,).
 
-    Least squares on the distances as they are. None where the fit fails: it does not converge,
-    or leaves more than a straight line does (then it is in a local minimum).
+    Least squares. None where there are too few items, or a straight line leaves less.
 
     >>> x = np.linspace(-3, 3, 50)
     >>> y = 4 / (1 + np.exp(-2 * x)) + 1
@@ -128,44 +130,65 @@ def fit_logistic(distance: ArrayLike, badness: ArrayLike, parameters: int = 4) -
     x, y, _ = _prepare(distance, badness, None)
     if len(x) <= parameters or not np.ptp(x) > 0 or not np.ptp(y) > 0:
         return None
-    x, offset, scale = (x - x.mean()) / x.std(), y.mean(), y.std()
-    y = (y - offset) / scale
-    line = np.polyval(np.polyfit(x, y, 1), x)
-    starts = [(y.max(), y.min(), centre, width) for centre, width in ((0.0, 0.25), (0.0, 1.0))]
-    best = _least_squares(logistic4, x, y, starts)
-    if parameters == 5:
-        # From the best of the four-parameter curves, whose line is flat, and from a mere line.
-        top, bottom, centre, width = best if best is not None else (0.0, 0.0, 0.0, 1.0)
-        slope = float(x @ y) / len(x)
-        starts5 = [
-            (top - bottom, 1 / max(abs(width), 1e-3), centre, 0.0, (top + bottom) / 2),
-            (0.1, 1.0, 0.0, slope, 0.0),
-        ]
-        best = _least_squares(logistic5, x, y, starts5)
-    if best is None:
+    low, spread = float(y.min()), float(np.ptp(y))
+    x, y = _unit_range(x), _unit_range(y)
+    x = (x - x.mean()) / x.std()
+    # Orthonormal columns, as x has mean 0 and deviation 1.
+    line = np.column_stack([np.ones(len(x)), x]) * len(x) ** -0.5
+    left = _least_squares(x, y, line[:, :1] if parameters == 4 else line)
+    if left @ left > np.sum(_without(line, y) ** 2):
         return None
-    fitted = (logistic4 if parameters == 4 else logistic5)(x, *best)
-    if not np.isfinite(fitted).all() or ((fitted - y) ** 2).sum() > ((line - y) ** 2).sum():
-        return None
-    return fitted * scale + offset
+    fitted: Array = y - left
+    return fitted * spread + low
 
 
-def _least_squares(
-    curve: Callable[..., Array], x: Array, y: Array, starts: Sequence[tuple[float, ...]]
-) -> Array | None:
-    """The parameters that leave least over the starts that converge."""
-    best, least = None, np.inf
-    for start in starts:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", OptimizeWarning)  # the covariance is not used
-                found, _ = curve_fit(curve, x, y, p0=start, maxfev=FIT_STEPS)
-        except RuntimeError:
-            continue
-        left = ((curve(x, *found) - y) ** 2).sum()
-        if left < least:
-            best, least = found, left
+def _least_squares(x: Array, y: Array, linear: Array) -> Array:
+    """What the best logistic plus a combination of columns `linear` (n, k) leaves of y, (n,).
+
+    Given its centre and width, all else is linear (variable projection, Golub and Pereyra 1973):
+    two numbers are searched, from the best of a grid. Not `scipy.optimize.curve_fit`: its MINPACK
+    (SciPy 1.17) reads memory that nobody wrote, and the seventh digit changes from run to run.
+    """
+    y = _without(linear, y)
+
+    def rise(place: Array) -> tuple[Array, Array, float]:
+        """(x - centre) / width, the part of the logistic there that is not linear, its factor."""
+        z = (x - place[0]) / np.exp(place[1])
+        bent = _without(linear, expit(z))
+        power = float(bent @ bent)
+        return z, bent, float(bent @ y) / power if power > 0 else 0.0
+
+    def left(place: Array) -> Array:
+        _, bent, factor = rise(place)
+        return y - factor * bent
+
+    def slopes(place: Array) -> Array:
+        """Derivatives of `left`, the factor held (Kaufman 1975, doi:10.1007/BF01932995)."""
+        z, bent, factor = rise(place)
+        steep = expit(z) * expit(-z)
+        each = _without(linear, np.stack([steep / np.exp(place[1]), steep * z], axis=1))
+        along = bent @ each / max(float(bent @ bent), float(np.finfo(float).tiny))
+        return factor * (each - bent[:, None] * along)
+
+    low, high = float(x.min()), float(x.max())
+    centres = [low - BEYOND, *np.quantile(x, np.linspace(0, 1, 11)), high + BEYOND]
+    grid = sorted(
+        (np.array([centre, np.log(width)]) for centre in centres for width in WIDTHS),
+        key=lambda place: float(np.sum(left(place) ** 2)),
+    )
+    bounds = ([low - FAR, np.log(NARROWEST)], [high + FAR, np.log(WIDEST)])
+    found = [
+        least_squares(left, start, slopes, bounds, x_scale="jac", max_nfev=FIT_STEPS)
+        for start in grid[:STARTS]
+    ]
+    best: Array = min(found, key=lambda fit: float(fit.cost)).fun
     return best
+
+
+def _without(basis: Array, values: Array) -> Array:
+    """What is left of values (n,) or (n, k) without their part along the orthonormal columns."""
+    left: Array = values - basis @ (basis.T @ values)
+    return left
 
 
 def rmse(predicted: ArrayLike, badness: ArrayLike) -> float:

@@ -1,8 +1,13 @@
 """Ratings: logistic fits, outliers, figures within a reference, distortions and levels."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.optimize
 import scipy.stats
 
 from perceptbench.agreement import agreement, rating
@@ -29,6 +34,49 @@ def test_the_five_parameters_follow_a_line_that_four_cannot():
     y = rating.logistic5(x, 4.0, 3.0, 0.0, 1.5, 2.0) + rng.normal(0, 0.05, 400)
     assert rating.rmse(rating.fit_logistic(x, y, 5), y) == pytest.approx(0.05, abs=0.01)
     assert rating.rmse(rating.fit_logistic(x, y, 4), y) > 0.06
+
+
+@pytest.mark.parametrize("parameters", [4, 5])
+def test_no_fit_leaves_much_more_than_that_of_scipy(parameters):
+    """`curve_fit` from the starts VQEG and Sheikh give, on worlds that are hard to fit."""
+    rng = np.random.default_rng(0)
+    curve = {4: logistic4, 5: rating.logistic5}[parameters]
+    for _ in range(5):
+        x = rng.normal(size=200)
+        noise = rng.normal(0, 0.2, 200)
+        for y in (np.tanh(x) + noise, np.exp(x) + noise, (x > 0) + noise, x**3 + noise):
+            mine = rating.rmse(rating.fit_logistic(np.exp(x), y, parameters), y)
+            start = {
+                4: (y.max(), y.min(), np.exp(x).mean(), np.exp(x).std()),
+                5: (np.ptp(y), 1.0, np.exp(x).mean(), 0.1, y.mean()),
+            }[parameters]
+            try:
+                theirs = scipy.optimize.curve_fit(curve, np.exp(x), y, p0=start, maxfev=5000)[0]
+            except RuntimeError:
+                continue
+            # One of them may have fitted a step to an outlier.
+            assert mine <= rating.rmse(curve(np.exp(x), *theirs), y) * 1.01
+
+
+def logistic4(x, top, bottom, centre, width):
+    return rating.logistic4(x, top, bottom, centre, max(abs(width), 1e-9))
+
+
+def test_fits_do_not_depend_on_what_memory_held_before():
+    """glibc fills what it hands out with a byte of our choice; elsewhere the variable is void."""
+    code = (
+        "import numpy as np; from perceptbench.agreement import rating;"
+        "rng = np.random.default_rng(0); x, e = rng.normal(size=(2, 20, 84));"
+        "print([rating.fit_logistic(a, b, p).tobytes() for a, b in zip(x, x + e) for p in (4, 5)])"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True,
+            env={**os.environ, "MALLOC_PERTURB_": fill},
+        ).stdout
+        for fill in ("0", "77")
+    }  # fmt: skip
+    assert len(found) == 1
 
 
 def test_a_fit_that_fails_says_so_and_falls_back_to_none():
