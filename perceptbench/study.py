@@ -332,7 +332,7 @@ def page(study: Study, run: Run, table: pd.DataFrame, left_out: Mapping[str, str
 
 
 def _where(run: Run, left_out: Mapping[str, str]) -> list[str]:
-    names = list(dict.fromkeys(part.dataset for part in run.judgements))
+    names = [escape(n) for n in dict.fromkeys(part.dataset for part in run.judgements)]
     said = [
         f"Run on {', '.join(names)}. The verdicts hold for the images judged there and the metrics "
         "named, and say nothing about other images, distortions or questions.\n"
@@ -353,11 +353,18 @@ def _summary(study: Study, table: pd.DataFrame) -> str:
         for kind in (SUPPORTED, REFUTED, UNDECIDED, UNDEFINED):
             here = found[found["verdict"] == kind].to_dict("records")
             clear = kind in (SUPPORTED, REFUTED)
-            told.append(", ".join(map(_title, here)) if clear else str(len(here)))
+            told.append(escape(", ".join(map(_title, here))) if clear else str(len(here)))
         if verdict == NOT_RUN:
             told = ["", "", "", ""]
         rows.append(
-            [str(number), escape(claim.text), claim.better, claim.worse, f"**{verdict}**", *told]
+            [
+                str(number),
+                escape(claim.text),
+                escape(claim.better),
+                escape(claim.worse),
+                f"**{verdict}**",
+                *told,
+            ]
         )
     header = ["#", "claim", "better", "worse", "verdict"]
     header += ["supported on", "refuted on", "undecided", "undefined"]
@@ -381,7 +388,7 @@ def _reading(run: Run) -> str:
 def _figures(claim: Claim, run: Run, rows: pd.DataFrame) -> str:
     if list(rows["verdict"]) == [NOT_RUN]:
         names = [name for name in (claim.better, claim.worse) if name in run.skipped]
-        return "".join(f"Not run: {name}: {escape(run.skipped[name])}.\n" for name in names)
+        return "".join(f"Not run: {escape(name)}: {escape(run.skipped[name])}.\n" for name in names)
     trained = run.agreement[run.agreement["in_domain"].astype(bool)]
     seen = set(zip(trained["dataset"], trained["metric"], strict=True))
     body = []
@@ -393,11 +400,19 @@ def _figures(claim: Claim, run: Run, rows: pd.DataFrame) -> str:
         interval = " [{}, {}]".format(*(_number(row[end], "+") for end in ("low", "high")))
         apart = _number(row["difference"], "+")
         body.append(
-            [_title(row), *values,
+            [escape(_title(row)), *values,
              apart if apart == "-" else apart + interval,
              _p(row["p"]), _p(row["p_holm"]), str(int(row["n"])), str(row["verdict"])]
         )  # fmt: skip
-    header = ["figure", claim.better, claim.worse, "difference", "p", "p (Holm)", "n", "verdict"]
+    header = [
+        "figure",
+        *map(escape, (claim.better, claim.worse)),
+        "difference",
+        "p",
+        "p (Holm)",
+        "n",
+        "verdict",
+    ]
     text = format_table(header, body)
     return text + ("\n†: trained on this dataset.\n" if "†" in text else "")
 

@@ -97,7 +97,7 @@ def agree(
         for name, frame in {
             "agreement": table, "comparisons": found.comparisons, "leaderboard": board,
         }.items():  # fmt: skip
-            frame.to_csv(folder / f"{name}.csv", index=False)
+            run_folder.write_csv(folder / f"{name}.csv", frame)
         click.echo(f"Written to {folder}: agreement, comparisons, leaderboard")
 
 

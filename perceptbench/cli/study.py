@@ -79,7 +79,7 @@ def study(
     formats.write(result, folder, FORMATS)
     table = verdicts(asked, result)
     text = page(asked, result, table, left_out)
-    run_folder.write_file(folder / "verdict.csv", lambda p: table.to_csv(p, index=False))
+    run_folder.write_csv(folder / "verdict.csv", table)
     run_folder.write_file(folder / "verdict.md", lambda p: p.write_text(text, encoding="utf-8"))
     click.echo(text)
     click.echo(f"Written to {folder}: verdict.md, .csv; leaderboard.html, .md, .csv, run.json")

@@ -20,6 +20,7 @@ from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements import PROTOCOLS
 from perceptbench.errors import UsageError
+from perceptbench.spreadsheet import to_csv
 
 
 def export(dataset: Dataset, out: Path, *, images: bool = True) -> list[Path]:
@@ -60,7 +61,7 @@ def export(dataset: Dataset, out: Path, *, images: bool = True) -> list[Path]:
         if len(dataset.judgements) == 1:
             words = [dataset.name]
         written.append(out / f"{'-'.join(_plain(word) for word in words)}.csv")
-        table.to_csv(written[-1], index=False)
+        written[-1].write_text(to_csv(table), encoding="utf-8", newline="")
     return written
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 import pandas as pd
 
 from perceptbench.errors import DataError, first_line
+from perceptbench.spreadsheet import restored
 
 #: protocol -> (columns it needs, columns that name images)
 PROTOCOLS = {
@@ -132,11 +133,14 @@ def _numbers(column: pd.Series, name: str, source: str, upper: float | None) -> 
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Reads a CSV or Parquet file; raises DataError where it cannot be read as one."""
+    """Reads a CSV or Parquet file; raises DataError where it cannot be read as one.
+
+    A CSV of ours comes back as it was before it was made safe for spreadsheets.
+    """
     try:
         if path.suffix.lower() in {".parquet", ".pq"}:
             return pd.read_parquet(path)
-        return pd.read_csv(path, encoding="utf-8-sig")
+        return restored(pd.read_csv(path, encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except Exception as error:  # pandas and pyarrow raise a dozen kinds

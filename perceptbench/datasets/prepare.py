@@ -16,6 +16,7 @@ from PIL import Image
 
 from perceptbench.distortions import IMAGES, LEVELS, STEPS, distort
 from perceptbench.errors import DataError, UsageError, first_line, unknown
+from perceptbench.spreadsheet import to_csv
 
 #: Protocol -> the table's file.
 TABLES = {"rating": "pairs.csv", "2afc": "triplets.csv"}
@@ -71,7 +72,7 @@ def prepare(
     rng = np.random.default_rng(seed)
     table = pairs.assign(quality="") if protocol == "rating" else _triplets(pairs, triplets, rng)
     table = table.iloc[rng.permutation(len(table))]
-    table.to_csv(out / TABLES[protocol], index=False)
+    (out / TABLES[protocol]).write_text(to_csv(table), encoding="utf-8", newline="")
     return out / TABLES[protocol]
 
 

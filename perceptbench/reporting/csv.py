@@ -1,12 +1,17 @@
-"""The report for programs: ``agreement.csv``, ``comparisons.csv``, ``leaderboard.csv``."""
+"""The report for programs: ``agreement.csv``, ``comparisons.csv``, ``leaderboard.csv``.
+
+A name that a spreadsheet would run as a formula has an apostrophe before it, see
+`perceptbench.spreadsheet`.
+"""
 
 from perceptbench.reporting.run_folder import Run
+from perceptbench.spreadsheet import to_csv
 
 
 def render(run: Run) -> dict[str, str]:
     """A figure a line, a pair of metrics a line, a metric a line; as a run folder stores them."""
     return {
-        "agreement.csv": run.agreement.to_csv(index=False),
-        "comparisons.csv": run.comparisons.to_csv(index=False),
-        "leaderboard.csv": run.board.to_csv(index=False),
+        "agreement.csv": to_csv(run.agreement),
+        "comparisons.csv": to_csv(run.comparisons),
+        "leaderboard.csv": to_csv(run.board),
     }

@@ -5,8 +5,9 @@ Conventions
 ``scores.parquet agreement.csv comparisons.csv leaderboard.csv run.json``; for each judgement
 table, ``judgements/DATASET.SLICE.PROTOCOL.parquet`` (``... .observers.parquet`` beside it where
 single observers are known); ``curves.parquet`` and ``pictures.parquet`` where curves were fitted
-and small pictures kept. Nothing else is needed to make every report again: `read` restores what
-`write` stored, and writing that gives the same bytes.
+and small pictures kept. In CSV files, a name that a spreadsheet would run as a formula has an
+apostrophe before it (`perceptbench.spreadsheet`). Nothing else is needed to make every report
+again: `read` restores what `write` stored, and writing that gives the same bytes.
 """
 
 import json
@@ -24,6 +25,7 @@ from perceptbench.agreement.evaluate import COMPARISON
 from perceptbench.datasets.judgements import Judgements
 from perceptbench.errors import DataError, UsageError, first_line
 from perceptbench.reporting.leaderboard import Column
+from perceptbench.spreadsheet import restored, to_csv
 
 #: Scale of a metric -> power that makes it proportional to the perceived difference.
 STRESS_POWER = {"linear": 1.0, "squared": 0.5, "ordinal": None}
@@ -100,9 +102,9 @@ def write(result: Run, folder: Path) -> None:
     Each file is written beside its place and moved there, so that none is ever half written.
     """
     write_file(folder / "scores.parquet", lambda p: result.scores.to_parquet(p, index=False))
-    write_file(folder / "agreement.csv", lambda p: result.agreement.to_csv(p, index=False))
-    write_file(folder / "comparisons.csv", lambda p: result.comparisons.to_csv(p, index=False))
-    write_file(folder / "leaderboard.csv", lambda p: result.board.to_csv(p, index=False))
+    write_csv(folder / "agreement.csv", result.agreement)
+    write_csv(folder / "comparisons.csv", result.comparisons)
+    write_csv(folder / "leaderboard.csv", result.board)
     for name in OPTIONAL:
         _write_optional(getattr(result, name), folder / f"{name}.parquet")
     (folder / "judgements").mkdir(exist_ok=True)
@@ -225,7 +227,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
         keep_default_na=False,
         na_values={c: [""] for c in header if c not in words},
     )
-    return table.astype({"rank": "Int64"}) if "rank" in table else table
+    return restored(table.astype({"rank": "Int64"}) if "rank" in table else table)
 
 
 def _read(path: Path, reader: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
@@ -241,6 +243,11 @@ def write_file(path: Path, save: Callable[[Path], Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     save(temporary)
     temporary.replace(path)
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    text = to_csv(table)
+    write_file(path, lambda p: p.write_bytes(text.encode()))
 
 
 def stress_power(record: dict[str, Any]) -> dict[str, float | None]:

@@ -76,7 +76,10 @@ def test_what_is_read_back_is_written_again_byte_for_byte(tmp_path_factory, data
     assert_same_bytes(run, tmp_path_factory.mktemp("run"))
 
 
-@pytest.mark.parametrize("name", ["NA", "nan", "a/b", "x,y", 'say "no"', "1"])
+@pytest.mark.parametrize("name", [
+    "NA", "nan", "a/b", "x,y", 'say "no"', "1", "=1+1", "'=1", "''@a", "-3", "'-3", "'quoted'",
+    "+x", "\t=1", "two\rlines", "\r", "\n-1",
+])  # fmt: skip
 def test_names_that_look_like_something_else_stay_names(tmp_path, name):
     assert_same_bytes(small_run(name, name, name), tmp_path)
 
