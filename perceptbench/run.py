@@ -95,6 +95,8 @@ def run(
 ) -> Run:
     """Scores the datasets with the metrics and ranks the metrics by agreement with people.
 
+    Results do not depend on the order of datasets and metrics: tables have them by name.
+
     Parameters
     ----------
     datasets : what people judged, under distinct names.
@@ -117,6 +119,8 @@ def run(
     if not names or len(set(names)) < len(names):
         raise UsageError(f"datasets need distinct names, got {', '.join(names) or 'none'}")
     options = on_a_device(options)
+    datasets = sorted(datasets, key=lambda dataset: dataset.name)
+    infos = sorted(infos, key=lambda info: info.name)
     metrics, skipped, weights = build_metrics(infos, weights_dir)
     if not metrics:
         by_reason: dict[str, list[str]] = {}
@@ -136,6 +140,8 @@ def run(
             )
         measured += own.metrics
         scores = scores.merge(own.table, on=["reference", "distorted"], how="left")
+    measured.sort()
+    scores = scores[["dataset", "reference", "distorted", *measured]]
     parts = [part for dataset in datasets for part in dataset.judgements]
     found = evaluate(
         parts,

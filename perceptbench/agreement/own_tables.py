@@ -87,7 +87,7 @@ def agree(
 
 
 def read_scores(path: Path, metrics: Sequence[str] = ()) -> tuple[pd.DataFrame, list[str]]:
-    """The scores of a file and the names of its metrics.
+    """The scores of a file and the names of its metrics, in alphabetical order.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def read_scores(path: Path, metrics: Sequence[str] = ()) -> tuple[pd.DataFrame, 
             wrong = pd.to_numeric(table[metric], errors="coerce").isna().to_numpy().argmax()
             value = str(table[metric].iloc[wrong])
             raise DataError(f"{path}: row {wrong + 1}: `{metric}` is {value!r}, not a number")
-    names = list(metrics) or numbers
+    names = sorted(set(metrics or numbers))
     if not names:
         raise DataError(f"{path}: no column of numbers beside {', '.join(KEY)}")
     table = table[[*KEY, *names]].astype({column: str for column in KEY}).drop_duplicates()
