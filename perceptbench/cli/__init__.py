@@ -3,6 +3,12 @@
 Whatever is slow to import (torch above all) is imported inside a command.
 """
 
+import os
+import signal
+import sys
+from contextlib import suppress
+from types import FrameType
+
 import click
 
 from perceptbench.cli.agree import agree
@@ -16,10 +22,10 @@ from perceptbench.cli.run import run
 from perceptbench.cli.store import store
 from perceptbench.cli.study import study
 from perceptbench.cli.sweep import sweep
-from perceptbench.errors import PerceptbenchError
+from perceptbench.errors import PerceptbenchError, first_line
 
-#: 130 as the shell has it: stopped by Ctrl-C.
-INTERRUPTED = 130
+#: As the shell has them: stopped by Ctrl-C, ended by another program.
+INTERRUPTED, TERMINATED = 130, 143
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,7 +47,8 @@ for command in (
 
 
 def main() -> None:
-    """Entry point: errors of ours become one sentence and an exit code."""
+    """Entry point: errors of ours, and what the system refuses, become a sentence and a code."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         cli.main(standalone_mode=False)
     except PerceptbenchError as error:
@@ -53,3 +60,30 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("perceptbench: interrupted", err=True)
         raise SystemExit(INTERRUPTED) from None
+    except _Terminated:
+        click.echo("perceptbench: terminated", err=True)
+        raise SystemExit(TERMINATED) from None
+    except OSError as error:
+        if error.errno is None:
+            raise
+        _discard_output()
+        where = f"{error.filename}: " if error.filename is not None else ""
+        click.echo(f"perceptbench: {where}{error.strerror or first_line(error)}", err=True)
+        raise SystemExit(1) from None
+
+
+class _Terminated(BaseException):
+    """SIGTERM came: what cleans up after itself does so, as at Ctrl-C."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _discard_output() -> None:
+    """Gives up output that cannot be written; else Python tries once more when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -77,7 +77,10 @@ def agree(
     from perceptbench.agreement import own_tables
     from perceptbench.reporting import run_folder
     from perceptbench.reporting.leaderboard import Column, leaderboard
+    from perceptbench.spreadsheet import to_csv
+    from perceptbench.writing import together
 
+    folder = run_folder.create(out) if out is not None else None
     part, found = own_tables.agree(
         judgements,
         scores,
@@ -90,14 +93,14 @@ def agree(
     )
     table = own_tables.signed(found.table, part, higher_is_better) if signed else found.table
     click.echo(_printed(table, interval, resamples))
-    if out is not None:
-        folder = run_folder.create(out)
+    if folder is not None:
         columns = [Column(part.dataset, part.slice, name) for name in part.statistics]
         board = leaderboard(found.table, columns, found.samples)
-        for name, frame in {
-            "agreement": table, "comparisons": found.comparisons, "leaderboard": board,
-        }.items():  # fmt: skip
-            run_folder.write_csv(folder / f"{name}.csv", frame)
+        with together(folder) as draft:
+            for name, frame in {
+                "agreement": table, "comparisons": found.comparisons, "leaderboard": board,
+            }.items():  # fmt: skip
+                run_folder.save(draft / f"{name}.csv", to_csv(frame).encode())
         click.echo(f"Written to {folder}: agreement, comparisons, leaderboard")
 
 

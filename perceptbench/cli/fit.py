@@ -90,7 +90,10 @@ def fit(
     perceptbench run -m fitted.toml
     """
     from perceptbench import fitting
+    from perceptbench.errors import UsageError
     from perceptbench.metrics.registry import catalogue, select
+    from perceptbench.reporting import run_folder
+    from perceptbench.writing import together
 
     table = _backbone(backbone, weights)
     form = fitting.Form(table, taps or _default_taps(backbone), distance, heads)
@@ -98,6 +101,9 @@ def fit(
     cache = cache_dir or options.user_cache()
     training = _load(train, data_dir, cache, allow_missing)
     testing = _load(test, data_dir, cache, allow_missing) if test else None
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder; name a file in it with -o")
+    run_folder.create(out.parent)
     found = fitting.fit(
         training,
         form,
@@ -121,10 +127,9 @@ def fit(
     click.echo("\n".join(said))
     command = shlex.join(["perceptbench", *sys.argv[1:]])
     title = f"{backbone}, {distance}, {'heads' if heads else 'tap weights'} fitted to {train}"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(
-        fitting.loss_toml(found, title, form.scale, [command, "", *said]), encoding="utf-8"
-    )
+    with together(out.parent) as draft:
+        text = fitting.loss_toml(found, title, form.scale, [command, "", *said])
+        (draft / out.name).write_text(text, encoding="utf-8")
     click.echo(f"Written to {out}: `perceptbench run -m {out}`, load_loss({str(out)!r})")
 
 

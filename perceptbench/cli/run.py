@@ -137,9 +137,10 @@ def run(
     result.curves = curves.curves(result)
     if with_pictures:
         result.pictures = pictures.pictures(result, loaded)
-    run_folder.write(result, folder)
-    click.echo(markdown.page(result))
-    formats.write(result, folder, FORMATS)
+    try:
+        run_folder.write(result, folder, formats.render(result, FORMATS)[0])
+    finally:  # where a full disk keeps no files, this is what there is
+        click.echo(markdown.page(result))
     click.echo(f"Written to {folder}: leaderboard.html, .md, .csv, agreement, scores, run.json")
     for where, why in result.broken.items():
         click.echo(f"perceptbench: {where} {why}", err=True)

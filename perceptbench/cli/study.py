@@ -55,6 +55,7 @@ def study(
     from perceptbench.datasets.load import load_at_hand, load_named
     from perceptbench.metrics.registry import catalogue
     from perceptbench.reporting import formats, run_folder
+    from perceptbench.spreadsheet import to_csv
     from perceptbench.study import page, read_study, verdicts
 
     asked = read_study(name, catalogue())
@@ -75,13 +76,13 @@ def study(
         command=shlex.join(["perceptbench", *sys.argv[1:]]),
         ranked_only=True,
     )
-    run_folder.write(result, folder)
-    formats.write(result, folder, FORMATS)
     table = verdicts(asked, result)
     text = page(asked, result, table, left_out)
-    run_folder.write_csv(folder / "verdict.csv", table)
-    run_folder.write_file(folder / "verdict.md", lambda p: p.write_text(text, encoding="utf-8"))
-    click.echo(text)
+    verdict = {"verdict.csv": to_csv(table).encode(), "verdict.md": text.encode()}
+    try:
+        run_folder.write(result, folder, formats.render(result, FORMATS)[0] | verdict)
+    finally:  # where a full disk keeps no files, this is what there is
+        click.echo(text)
     click.echo(f"Written to {folder}: verdict.md, .csv; leaderboard.html, .md, .csv, run.json")
     for where, why in result.broken.items():
         click.echo(f"perceptbench: {where} {why}", err=True)

@@ -97,9 +97,10 @@ def sweep(
         command=shlex.join(["perceptbench", *sys.argv[1:]]),
         ranked_only=True,
     )
-    run_folder.write(result, folder)
-    click.echo(markdown.page(result))
-    formats.write(result, folder, FORMATS)
+    try:
+        run_folder.write(result, folder, formats.render(result, FORMATS)[0])
+    finally:  # where a full disk keeps no files, this is what there is
+        click.echo(markdown.page(result))
     click.echo(f"Written to {folder}: leaderboard.html, .md, .csv, figures/layers, run.json")
     for where, why in result.broken.items():
         click.echo(f"perceptbench: {where} {why}", err=True)

@@ -232,7 +232,7 @@ class _Unobtainable(Exception):
 def _alone(name: str, home: Path, how: How) -> Iterator[None]:
     """One process at a time fetches a dataset."""
     lock = FileLock(lockfile.hidden_folder(home) / f"{name}.lock")
-    with lockfile.writable(home):
+    with lockfile.data_folder(home):
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -21,6 +21,7 @@ from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements import PROTOCOLS
 from perceptbench.errors import UsageError
 from perceptbench.spreadsheet import to_csv
+from perceptbench.writing import is_empty, together
 
 
 def export(dataset: Dataset, out: Path, *, images: bool = True) -> list[Path]:
@@ -36,32 +37,35 @@ def export(dataset: Dataset, out: Path, *, images: bool = True) -> list[Path]:
     Raises
     ------
     UsageError : `out` is not empty, or images that are computed were to be left out.
-    DataError : an image cannot be read.
+    DataError : an image cannot be read, or `out` not be written to.
     """
-    if out.exists() and any(out.iterdir()):
+    if not is_empty(out):
         raise UsageError(f"{out} is not empty; choose another folder")
     if not images and not _has_plain_files(dataset):
         raise UsageError(f"dataset {dataset.name}: its images are computed, so they are written")
-    out.mkdir(parents=True, exist_ok=True)
     keys = {
         key
         for part in dataset.judgements
         for column in PROTOCOLS[part.protocol][1]
         for key in part.table[column]
     }
-    names = _write_images(dataset, sorted(keys), out) if images else {key: key for key in keys}
     written = []
-    for part in dataset.judgements:
-        table = part.table.copy()
-        for column in PROTOCOLS[part.protocol][1]:
-            table[column] = table[column].map(names)
-        if part.pixels_per_degree is not None:
-            table["pixels_per_degree"] = part.pixels_per_degree
-        words = [dataset.name, part.slice, part.protocol]
-        if len(dataset.judgements) == 1:
-            words = [dataset.name]
-        written.append(out / f"{'-'.join(_plain(word) for word in words)}.csv")
-        written[-1].write_text(to_csv(table), encoding="utf-8", newline="")
+    with together(out) as draft:
+        names = {key: key for key in keys}
+        if images:
+            names = _write_images(dataset, sorted(keys), draft)
+        for part in dataset.judgements:
+            table = part.table.copy()
+            for column in PROTOCOLS[part.protocol][1]:
+                table[column] = table[column].map(names)
+            if part.pixels_per_degree is not None:
+                table["pixels_per_degree"] = part.pixels_per_degree
+            words = [dataset.name, part.slice, part.protocol]
+            if len(dataset.judgements) == 1:
+                words = [dataset.name]
+            name = f"{'-'.join(_plain(word) for word in words)}.csv"
+            (draft / name).write_text(to_csv(table), encoding="utf-8", newline="")
+            written.append(out / name)
     return written
 
 

@@ -6,13 +6,14 @@ sha256 is kept here and enforced from then on. Removing an entry means trusting 
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from perceptbench.errors import DataError, first_line
+from perceptbench.writing import writable
 
 NAME = "perceptbench-lock.json"
 #: Folder of the data folder for locks and for the lists of what was unpacked.
@@ -74,7 +75,7 @@ def entry(home: Path, dataset: str) -> Entry:
 def changed(home: Path, dataset: str) -> Iterator[Entry]:
     """The entry to change; written when the block ends, safe against other processes."""
     hidden = hidden_folder(home)
-    with writable(home), FileLock(hidden / "lockfile.lock"):
+    with data_folder(home), FileLock(hidden / "lockfile.lock"):
         entries = read(home)
         found = entries.setdefault(dataset, Entry())
         yield found
@@ -86,18 +87,11 @@ def changed(home: Path, dataset: str) -> Iterator[Entry]:
 
 def hidden_folder(home: Path) -> Path:
     """The folder HIDDEN of a data folder, made where it is missing."""
-    with writable(home):
+    with data_folder(home):
         (home / HIDDEN).mkdir(parents=True, exist_ok=True)
     return home / HIDDEN
 
 
-@contextmanager
-def writable(folder: Path) -> Iterator[None]:
-    """Turns the system's refusal to write into a sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:  # a time-out of a lock
-            raise
-        reason = f"{error.strerror}; choose another folder with --data-dir"
-        raise DataError(f"{folder}: cannot be written ({reason})") from None
+def data_folder(folder: Path) -> AbstractContextManager[None]:
+    """Turns the system's refusal to write to the data folder, or one in it, into a sentence."""
+    return writable(folder, "--data-dir")

@@ -6,7 +6,7 @@ table to fill in. ``rating``: ``pairs.csv`` with an empty column ``quality``. ``
 reference, whose ladders differ. The order of the rows is shuffled, as people should see them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from PIL import Image
 from perceptbench.distortions import IMAGES, LEVELS, STEPS, distort
 from perceptbench.errors import DataError, UsageError, first_line, unknown
 from perceptbench.spreadsheet import to_csv
+from perceptbench.writing import is_empty, together
 
 #: Protocol -> the table's file.
 TABLES = {"rating": "pairs.csv", "2afc": "triplets.csv"}
@@ -44,23 +45,42 @@ def prepare(
     Raises
     ------
     UsageError : `out` is not empty, or there is no such ladder, or too few for triplets.
-    DataError : no image is there, two differ in their endings only, or one cannot be read.
+    DataError : no image is there, two differ in their endings only, or one cannot be read; `out`
+        cannot be written to.
     """
     for ladder in ladders:
         if ladder not in STEPS:
             raise unknown("ladder", ladder, STEPS, "prepare -h")
     if protocol == "2afc" and len(set(ladders)) < 2:
         raise UsageError("2afc compares two distortions: at least two ladders are needed")
-    if out.exists() and any(out.iterdir()):
+    if not is_empty(out):
         raise UsageError(f"{out} is not empty; choose another folder")
     files = _files(folder)
-    (out / "images").mkdir(parents=True, exist_ok=True)
+    with together(out) as draft:
+        pairs = pd.DataFrame(
+            _write_images(files, dict.fromkeys(ladders), seed, draft),
+            columns=["reference", "distorted", "distortion", "level"],
+        )
+        rng = np.random.default_rng(seed)
+        table = (
+            pairs.assign(quality="") if protocol == "rating" else _triplets(pairs, triplets, rng)
+        )
+        table = table.iloc[rng.permutation(len(table))]
+        (draft / TABLES[protocol]).write_text(to_csv(table), encoding="utf-8", newline="")
+    return out / TABLES[protocol]
+
+
+def _write_images(
+    files: Sequence[Path], ladders: Iterable[str], seed: int, out: Path
+) -> list[tuple[str, str, str, int]]:
+    """Writes each image and its distorted versions: reference, distorted, ladder, level."""
+    (out / "images").mkdir()
     rows = []
     for path in files:
         image = _read(path)
         reference = f"images/{path.stem}.png"
         Image.fromarray(image).save(out / reference)
-        for ladder in dict.fromkeys(ladders):
+        for ladder in ladders:
             for level in range(1, LEVELS + 1):
                 # By name, so that adding an image changes none of the others' noise.
                 key = [seed, level, *f"{path.name}/{ladder}".encode()]
@@ -68,12 +88,7 @@ def prepare(
                 distorted = f"images/{path.stem}-{ladder}-{level}.png"
                 Image.fromarray(worse).save(out / distorted)
                 rows.append((reference, distorted, ladder, level))
-    pairs = pd.DataFrame(rows, columns=["reference", "distorted", "distortion", "level"])
-    rng = np.random.default_rng(seed)
-    table = pairs.assign(quality="") if protocol == "rating" else _triplets(pairs, triplets, rng)
-    table = table.iloc[rng.permutation(len(table))]
-    (out / TABLES[protocol]).write_text(to_csv(table), encoding="utf-8", newline="")
-    return out / TABLES[protocol]
+    return rows
 
 
 def _triplets(pairs: pd.DataFrame, count: int, rng: np.random.Generator) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from perceptbench.datasets.lockfile import writable
+from perceptbench.datasets.lockfile import data_folder
 from perceptbench.errors import DataError, first_line
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def copy(source: Path, part: Path) -> None:
         raise Refused(f"it cannot be read ({error.strerror})") from None
     size = source.stat().st_size
     _room(part, size)
-    with file, writable(part.parent), _progress(source.name, 0, size) as bar:
+    with file, data_folder(part.parent), _progress(source.name, 0, size) as bar:
         part.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as out:
             while chunk := file.read(CHUNK):
@@ -248,7 +248,7 @@ def _begin(url: str, answer: requests.Response, part: Path, total: int | None) -
     """Empties the part, then writes what it will be a part of."""
     headers = answer.headers
     note = _Part(url, headers.get("ETag", ""), headers.get("Last-Modified", ""), total)
-    with writable(part.parent):
+    with data_folder(part.parent):
         part.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(b"")
         _note(part).write_text(json.dumps(asdict(note)))
@@ -260,7 +260,7 @@ def _receive(
     """Appends the body to the part."""
     end = total if total is not None else size
     name = part.name.removesuffix(".part")
-    with writable(part.parent), part.open("ab") as file, _progress(name, have, end) as bar:
+    with data_folder(part.parent), part.open("ab") as file, _progress(name, have, end) as bar:
         for chunk in answer.raw.stream(CHUNK, decode_content=False):
             file.write(chunk)
             bar.update(len(chunk))

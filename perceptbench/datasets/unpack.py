@@ -22,7 +22,7 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from perceptbench.datasets import archive_formats
-from perceptbench.datasets.lockfile import writable
+from perceptbench.datasets.lockfile import data_folder
 from perceptbench.datasets.transfer import readable
 from perceptbench.errors import DataError, PerceptbenchError, first_line
 
@@ -73,7 +73,7 @@ def unpack(
     # process left is found and removed.
     draft = folder.parent / f".unpacking-{folder.name}-{archive.name}"
     shutil.rmtree(draft, ignore_errors=True)
-    with writable(folder.parent):
+    with data_folder(folder.parent):
         draft.mkdir(parents=True)
     try:
         with tqdm(desc=f"unpacking {archive.name}", unit="B", unit_scale=True, disable=None) as bar:

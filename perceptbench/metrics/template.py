@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from perceptbench.errors import UsageError
+from perceptbench.writing import together
 
 _PYPROJECT = """\
 [build-system]
@@ -78,6 +79,7 @@ def write_package(name: str, parent: Path) -> Path:
     Raises
     ------
     UsageError : the name is not lower case with dashes, or the folder is there already.
+    DataError : `parent` cannot be written to.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         raise UsageError(f"a metric's name is lower case with dashes, not {name!r}")
@@ -90,12 +92,13 @@ def write_package(name: str, parent: Path) -> Path:
         "module": module,
         "cls": "".join(part.capitalize() for part in name.split("-")),
     }
-    for path, text in {
-        "pyproject.toml": _PYPROJECT,
-        "README.md": _README,
-        f"{module}/__init__.py": _MODULE,
-        f"tests/test_{module}.py": _TEST,
-    }.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text.format(**values), encoding="utf-8")
+    with together(parent) as draft:
+        for path, text in {
+            "pyproject.toml": _PYPROJECT,
+            "README.md": _README,
+            f"{module}/__init__.py": _MODULE,
+            f"tests/test_{module}.py": _TEST,
+        }.items():
+            (draft / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (draft / name / path).write_text(text.format(**values), encoding="utf-8")
     return folder

@@ -12,7 +12,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from perceptbench.errors import DataError, UsageError, first_line, nearest
-from perceptbench.reporting.run_folder import Run, write_file
+from perceptbench.reporting.run_folder import Run, save
+from perceptbench.writing import together
 
 GROUP = "perceptbench.reports"
 Format = Callable[[Run], Mapping[str, str | bytes]]
@@ -30,12 +31,12 @@ def formats() -> dict[str, EntryPoint]:
 
 
 def write(run: Run, folder: Path, names: Iterable[str] = ()) -> list[Path]:
-    """Writes a run's report files.
+    """Writes a run's report files, all together.
 
     Parameters
     ----------
     run : what was found.
-    folder : an existing folder; files of the same names in it are replaced.
+    folder : files of the same names in it are replaced.
     names : the formats; every one there is by default.
 
     Returns
@@ -46,31 +47,35 @@ def write(run: Run, folder: Path, names: Iterable[str] = ()) -> list[Path]:
     ------
     UsageError : there is no such format.
     DataError : a format of another package cannot be imported or raises; the others are written.
+        Or the folder cannot be written to.
     """
+    files, broken = render(run, names)
+    with together(folder) as draft:
+        for name, content in files.items():
+            save(draft / name, content)
+    if broken:
+        raise DataError("; ".join(broken))
+    return [folder / name for name in files]
+
+
+def render(run: Run, names: Iterable[str] = ()) -> tuple[dict[str, bytes], list[str]]:
+    """The files of `write` and their content, and what is wrong with formats of other packages."""
     known = formats()
     chosen = list(dict.fromkeys(names)) or list(known)
     for name in chosen:
         if name not in known:
             hint = nearest(name, known)
             raise UsageError(f"there is no report format {name!r}{hint}; known: {', '.join(known)}")
-    written, broken = [], []
+    files: dict[str, bytes] = {}
+    broken = []
     for name in chosen:
         point = known[name]
         try:
-            files = point.load()(run)
+            made = point.load()(run)
         except Exception as error:
             if point.value.startswith("perceptbench."):
                 raise
             broken.append(f"report format {name} ({point.value}) failed: {first_line(error)}")
             continue
-        written += [_save(folder / file, content) for file, content in files.items()]
-    if broken:
-        raise DataError("; ".join(broken))
-    return written
-
-
-def _save(path: Path, content: str | bytes) -> Path:
-    data = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, lambda p: p.write_bytes(data))
-    return path
+        files |= {k: v.encode() if isinstance(v, str) else v for k, v in made.items()}
+    return files, broken

@@ -12,7 +12,7 @@ again: `read` restores what `write` stored, and writing that gives the same byte
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from perceptbench.datasets.judgements import Judgements
 from perceptbench.errors import DataError, UsageError, first_line
 from perceptbench.reporting.leaderboard import Column
 from perceptbench.spreadsheet import restored, to_csv
+from perceptbench.writing import together
 
 #: Scale of a metric -> power that makes it proportional to the perceived difference.
 STRESS_POWER = {"linear": 1.0, "squared": 0.5, "ordinal": None}
@@ -96,18 +97,34 @@ class Run:
         ]
 
 
-def write(result: Run, folder: Path) -> None:
-    """Writes the files named above, ``run.json`` last.
+def write(result: Run, folder: Path, reports: Mapping[str, bytes] | None = None) -> None:
+    """Writes the files named above, and reports (file name -> content), all together.
 
-    Each file is written beside its place and moved there, so that none is ever half written.
+    Raises
+    ------
+    DataError : the folder cannot be written to; what was there before is there still.
     """
-    write_file(folder / "scores.parquet", lambda p: result.scores.to_parquet(p, index=False))
-    write_csv(folder / "agreement.csv", result.agreement)
-    write_csv(folder / "comparisons.csv", result.comparisons)
-    write_csv(folder / "leaderboard.csv", result.board)
+    with together(folder) as draft:
+        _write(result, draft)
+        for name, content in (reports or {}).items():
+            save(draft / name, content)
     for name in OPTIONAL:
-        _write_optional(getattr(result, name), folder / f"{name}.parquet")
-    (folder / "judgements").mkdir(exist_ok=True)
+        if getattr(result, name).empty:
+            (folder / f"{name}.parquet").unlink(missing_ok=True)
+
+
+def _write(result: Run, folder: Path) -> None:
+    result.scores.to_parquet(folder / "scores.parquet", index=False)
+    for name, table in {
+        "agreement": result.agreement, "comparisons": result.comparisons,
+        "leaderboard": result.board,
+    }.items():  # fmt: skip
+        save(folder / f"{name}.csv", to_csv(table).encode())
+    for name in OPTIONAL:
+        table = getattr(result, name)
+        if not table.empty:
+            table.to_parquet(folder / f"{name}.parquet", index=False)
+    (folder / "judgements").mkdir()
     record = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **result.provenance,
@@ -118,14 +135,13 @@ def write(result: Run, folder: Path) -> None:
         "failures": result.failures.to_dict(orient="records"),
     }
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    write_file(folder / "run.json", lambda p: p.write_bytes(text.encode()))
+    save(folder / "run.json", text.encode())
 
 
-def _write_optional(table: pd.DataFrame, path: Path) -> None:
-    if table.empty:
-        path.unlink(missing_ok=True)
-    else:
-        write_file(path, lambda p: table.to_parquet(p, index=False))
+def save(path: Path, content: bytes) -> None:
+    """Writes a file, and the folders it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def _write_judgements(part: Judgements, folder: Path) -> dict[str, Any]:
@@ -134,11 +150,10 @@ def _write_judgements(part: Judgements, folder: Path) -> dict[str, Any]:
     # What is no letter, digit or one of "_.-~" is escaped: a slice may be called "a/b".
     stem = "judgements/" + ".".join(quote(name, safe="") for name in names)
     table = part.table.assign(**{c: _words(part.table[c]) for c in _mixed(part.table)})
-    write_file(folder / f"{stem}.parquet", lambda p: table.to_parquet(p, index=False))
+    table.to_parquet(folder / f"{stem}.parquet", index=False)
     observers = part.observers
     if observers is not None:
-        named = observers.rename(columns=str)
-        write_file(folder / f"{stem}.observers.parquet", lambda p: named.to_parquet(p))
+        observers.rename(columns=str).to_parquet(folder / f"{stem}.observers.parquet")
     return {
         "dataset": part.dataset,
         "slice": part.slice,
@@ -239,17 +254,6 @@ def _read(path: Path, reader: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
         raise DataError(f"{path}: cannot be read as a table ({first_line(error)})") from None
 
 
-def write_file(path: Path, save: Callable[[Path], Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save(temporary)
-    temporary.replace(path)
-
-
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    text = to_csv(table)
-    write_file(path, lambda p: p.write_bytes(text.encode()))
-
-
 def stress_power(record: dict[str, Any]) -> dict[str, float | None]:
     """Metric -> power that makes its distance proportional to the perceived difference."""
     known = record.get("metrics", {})
@@ -257,17 +261,24 @@ def stress_power(record: dict[str, Any]) -> dict[str, float | None]:
 
 
 def create(out: Path | None) -> Path:
-    """The folder of a new run, made; ``runs/<time>`` below the working folder by default.
+    """The folder for a command's files, made; by default a new one, ``runs/<time>``.
 
     Raises
     ------
     UsageError : it cannot be made or written to.
     """
-    folder = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"folder {folder} cannot be made ({error.strerror})") from None
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"folder {folder} cannot be written to")
+    first = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder, number = first, 1
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=out is not None)
+            break
+        except OSError as error:
+            if out is not None or not folder.is_dir():
+                why = f"{error.strerror}; choose another with -o"
+                raise UsageError(f"folder {folder} cannot be made ({why})") from None
+            number += 1  # another run has begun in the same second
+            folder = first.with_name(f"{first.name}-{number}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"folder {folder} cannot be written to; choose another with -o")
     return folder
