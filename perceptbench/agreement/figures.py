@@ -157,18 +157,20 @@ def _subset_means(
     """The mean over categories of the mean in each, where there are several."""
     if not _several(items):
         return []
-    codes, _ = pd.factorize(items.table["category"], use_na_sentinel=False)
-    member = (codes[:, None] == np.arange(codes.max() + 1)).astype(float)
-    m, subsets = each.shape[1], member.shape[1]
-    features = np.column_stack(
-        [(member[:, :, None] * each[:, None]).reshape(len(each), -1), member]
-    )
+    codes, names = pd.factorize(items.table["category"], use_na_sentinel=False)
+    subsets = [np.flatnonzero(codes == code) for code in range(len(names))]
 
-    def mean(sums: Array) -> Array:
-        totals = sums[:, : m * subsets].reshape(len(sums), subsets, m)
-        return (totals / sums[:, m * subsets :, None]).mean(axis=1)
+    def resampled(resampler: Resampler) -> Array:
+        mean = np.zeros((resampler.resamples, each.shape[1]))
+        for rows in subsets:
+            features = np.column_stack([each[rows], np.ones(len(rows))])
+            sums = resampler.rows(rows).sums(features)
+            with np.errstate(invalid="ignore", divide="ignore"):  # no item of it was drawn
+                mean += sums[:, :-1] / sums[:, -1:]
+        return mean / len(subsets)
 
-    return [_of_sums(f"{statistic}_subset_mean", metrics, features, mean, len(each))]
+    value = np.mean([each[rows].mean(axis=0) for rows in subsets], axis=0)
+    return [Figure(f"{statistic}_subset_mean", tuple(metrics), value, resampled, len(each))]
 
 
 def _of_ceiling(items: Items, score: Array, p: Array) -> list[Figure]:
@@ -315,12 +317,12 @@ def _within_reference(items: Items) -> list[Figure]:
         return []
     x, y, found = items.distances[0], items.badness, []
     first, m = np.unique(codes, return_index=True)[1], items.distances.shape[2]
+    by_metric = [rating.within(x[:, i], y, codes) for i in range(m)]
     for statistic in CORRELATIONS:
-        plain = rating.STATISTICS[statistic]
         each = np.full(x.shape, np.nan)
         for i in range(m):
             # One row stands for its reference, as which it is drawn.
-            each[first, i] = rating.within(plain, x[:, i], y, codes)
+            each[first, i] = by_metric[i][statistic]
         there = ~np.isnan(each)
         features = np.hstack([np.where(there, each, 0), there.astype(float)])
         name = f"{statistic}_within_reference"

@@ -26,12 +26,14 @@ one reference, which is what a loss needs: references with fewer than MIN_WITHIN
 it is undefined, are left out.
 """
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 from scipy.special import expit
+
+from perceptbench.agreement.concordance import concordance
 
 Array = NDArray[np.float64]
 
@@ -85,10 +87,13 @@ def krcc(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = No
     both = np.unique(np.stack([x, y]), axis=1, return_inverse=True)[1].ravel().astype(float)
     tied = [_tied_pairs(values, w) for values in (x, y, both)]
     total = w.sum(-1) ** 2
-    concordance = total - tied[0] - tied[1] + tied[2] - 4 * _inversions(x, y, w)
+    if weights is None:
+        net = np.array(concordance(x, y).net.sum(), dtype=float)
+    else:
+        net = total - tied[0] - tied[1] + tied[2] - 4 * _inversions(x, y, w)
     untied_x, untied_y = total - tied[0], total - tied[1]
     with np.errstate(invalid="ignore", divide="ignore"):
-        value = np.clip(concordance / np.sqrt(untied_x * untied_y), -1, 1)
+        value = np.clip(net / np.sqrt(untied_x * untied_y), -1, 1)
         return np.where((untied_x > 0) & (untied_y > 0), value, np.nan)
 
 
@@ -212,17 +217,47 @@ def outliers(
     return (error > 2 * width).astype(float)
 
 
-def within(
-    statistic: Callable[[Array, Array], Array], distance: Array, badness: Array, groups: ArrayLike
-) -> Array:
-    """A statistic among the items of each group, (groups,); NaN where there is none."""
+def within(distance: Array, badness: Array, groups: ArrayLike) -> dict[str, Array]:
+    """``srcc``, ``krcc`` and ``plcc`` among the items of each group, (groups,).
+
+    NaN where a group has fewer than MIN_WITHIN items or a side is constant in it.
+
+    Parameters
+    ----------
+    groups : (n,) integers from 0.
+    """
     codes = np.asarray(groups)
-    found = np.full(int(codes.max(initial=-1)) + 1, np.nan)
-    for group in range(len(found)):
-        here = np.flatnonzero(codes == group)
-        if len(here) >= MIN_WITHIN:
-            found[group] = statistic(distance[here], badness[here])
-    return found
+    pairs, sizes = concordance(distance, badness, codes), np.bincount(codes)
+
+    def total(values: NDArray[Any]) -> Array:
+        return np.bincount(codes, weights=values, minlength=len(sizes)).astype(float)
+
+    def correlation(x: Array, y: Array) -> Array:
+        x, y = (side - (total(side) / sizes)[codes] for side in (x, y))
+        xy, xx, yy = total(x * y), total(x * x), total(y * y)
+        floor = 1e-20 * sizes
+        value = np.clip(xy / np.sqrt(xx * yy), -1, 1)
+        return np.where((xx > floor) & (yy > floor), value, np.nan)
+
+    def unit_range(values: Array) -> Array:
+        low, high = np.full(len(sizes), np.inf), np.full(len(sizes), -np.inf)
+        np.minimum.at(low, codes, values)
+        np.maximum.at(high, codes, values)
+        spread = (high - low)[codes]
+        return (values - low[codes]) / np.where(spread > 0, spread, 1)
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        untied = [total(pairs.size - tied) for tied in (pairs.tied_x, pairs.tied_y)]
+        tau = np.clip(total(pairs.net) / np.sqrt(untied[0] * untied[1]), -1, 1)
+        ranks = (below + tied / 2 for below, tied in (
+            (pairs.below_x, pairs.tied_x), (pairs.below_y, pairs.tied_y)
+        ))  # fmt: skip
+        found = {
+            "srcc": correlation(*ranks),
+            "krcc": np.where((untied[0] > 0) & (untied[1] > 0), tau, np.nan),
+            "plcc": correlation(unit_range(distance), unit_range(badness)),
+        }
+    return {name: np.where(sizes >= MIN_WITHIN, each, np.nan) for name, each in found.items()}
 
 
 def evaluate(

@@ -3,7 +3,9 @@
 A resample draws as many units as there are, with replacement. Units are the rows themselves,
 the values of one column (clusters, such as reference images), or the values of two columns
 together (stimuli judged in pairs): a row then counts as often as the product of how often its
-two stimuli were drawn, since triplets over the same stimuli are not independent.
+two stimuli were drawn, since triplets over the same stimuli are not independent. More than
+MOST_UNITS units are put together by chance into so many groups, which then are the units: groups
+put together by chance have, resampled, the spread of their members resampled.
 
 Intervals
 ---------
@@ -28,6 +30,8 @@ Array = NDArray[np.float64]
 CHUNK_BYTES = 32 << 20
 #: At most so many groups of units are left out in turn.
 JACKKNIFE = 200
+#: Units that are drawn one by one.
+MOST_UNITS = 10_000
 INTERVALS = ("percentile", "bca")
 
 
@@ -121,6 +125,9 @@ def bootstrap(
     else:
         codes, units = np.arange(rows)[None], rows
     entropy = list(seed)
+    if units > MOST_UNITS:
+        mixed = np.random.default_rng(np.random.SeedSequence([*entropy, units])).permutation(units)
+        codes, units = mixed[codes] % MOST_UNITS, MOST_UNITS
 
     @cache
     def drawn() -> list[NDArray[np.uint8]]:
