@@ -5,7 +5,9 @@ Conventions
 The data folder (``home``) holds a folder for each dataset, named after it, the lock file
 (`perceptbench.datasets.lockfile`) and a hidden folder with process locks and, for each unpacked
 archive, the list of its files with their sha256. An archive is removed when it is unpacked, unless
-it is to be kept.
+it is to be kept. A file that is kept as it is remains a ``.part`` until all others are there: label
+files alone would be taken for the whole set by who comes meanwhile, or after a killed process.
+What is left of killed transfers and unpacking goes when the set is whole.
 
 Nothing is taken on faith in silence: a file with a known checksum must match it; one without is
 trusted on first use, which is said, and must from then on be what it was.
@@ -31,7 +33,7 @@ from perceptbench.datasets import lockfile
 from perceptbench.datasets.archive_formats import kind, require
 from perceptbench.datasets.lockfile import Pin
 from perceptbench.datasets.transfer import Patience, Refused, copy, done, forget, readable, transfer
-from perceptbench.datasets.unpack import Limits, unpack
+from perceptbench.datasets.unpack import Limits, clear, unpack
 from perceptbench.errors import DataError, Unavailable, UsageError
 
 
@@ -191,7 +193,6 @@ def fetch(
                         got.append((archive, origin))
             except _Unobtainable as error:
                 reasons.append(str(error))
-                _put_back(got, folder)
                 continue
             except Unavailable as error:
                 others = " or ".join(f"--source {other}" for other in sources if other != source)
@@ -203,6 +204,9 @@ def fetch(
                 _finish(archive, origin, name, home, how)
             with lockfile.changed(home, name) as entry:
                 entry.begun, entry.source = False, source
+            for archive in archives:
+                forget(_part(folder / archive.path))
+                clear(folder / archive.path, folder / archive.into)
             return folder
     # The reasons of the sources before the last were said when the next one's turn came.
     reason = reasons[-1] if reasons else "nothing of it can be downloaded"
@@ -211,17 +215,6 @@ def fetch(
         f"dataset {name}: {reason}{by_hand}. A copy you have: `perceptbench datasets link {name} "
         "FOLDER`; archives you have: --mirror FOLDER"
     )
-
-
-def _put_back(got: Sequence[tuple[Archive, str]], folder: Path) -> None:
-    """Removes the label files of a source that does not give all.
-
-    Beside the images of the next source they would be read for its labels.
-    """
-    for archive, origin in got:
-        target = folder / archive.path
-        if not archive.unpack and origin != str(target):
-            target.unlink()
 
 
 class _Unobtainable(Exception):
@@ -282,6 +275,8 @@ def _obtain(archive: Archive, name: str, home: Path, how: How) -> str:
 def _finish(archive: Archive, origin: str, name: str, home: Path, how: How) -> None:
     """Unpacks an archive that is there, and pins it: only then is it known to be whole."""
     target = home / name / archive.path
+    if not target.is_file():
+        done(_part(target), target)
     if archive.unpack:
         password = how.password(archive.path) if archive.password else ""
         files = unpack(target, home / name / archive.into, password=password, limits=how.limits)
@@ -347,7 +342,7 @@ def _list(archive: Archive, files: dict[str, tuple[int, str]], name: str, home: 
 def _download(archive: Archive, pin: Pin | None, name: str, home: Path, how: How) -> str:
     """The archive from the first address that gives the right bytes; returns the address."""
     target = home / name / archive.path
-    part = target.with_name(target.name + ".part")
+    part = _part(target)
     reasons = []
     for place in _places(archive, name, how.mirror):
         size = f" ({readable(archive.size)})" if archive.size else ""
@@ -364,12 +359,18 @@ def _download(archive: Archive, pin: Pin | None, name: str, home: Path, how: How
             forget(part)
             reasons.append(f"{place}: {problem}")
             continue
-        done(part, target)
+        if archive.unpack:
+            done(part, target)
         return str(place)
     if not reasons and how.mirror:
         reasons = [f"{how.mirror} has no {name}/{archive.path} and no {Path(archive.path).name}"]
     where = "; ".join(reasons) or "its owner gives it to those who ask, there is no address"
     raise _Unobtainable(f"{archive.path} could not be downloaded ({where})")
+
+
+def _part(target: Path) -> Path:
+    """Where a file arrives."""
+    return target.with_name(target.name + ".part")
 
 
 def _places(archive: Archive, name: str, mirror: str) -> list[str | Path]:

@@ -66,29 +66,38 @@ def unpack(
 
     Raises
     ------
-    DataError : it is damaged, encrypted, or holds what is refused; names archive and member.
+    DataError : it is damaged, encrypted, or holds what is refused; names archive and member. Or
+        the folder cannot be written to.
     Unavailable : a package or tool for its kind is missing; names it.
     """
-    # Beside its goal, so that renaming suffices; its name is fixed, so that what a killed
-    # process left is found and removed.
-    draft = folder.parent / f".unpacking-{folder.name}-{archive.name}"
-    shutil.rmtree(draft, ignore_errors=True)
-    with data_folder(folder.parent):
-        draft.mkdir(parents=True)
+    clear(archive, folder)
+    draft = _draft(archive, folder)
+    progress = tqdm(desc=f"unpacking {archive.name}", unit="B", unit_scale=True, disable=None)
     try:
-        with tqdm(desc=f"unpacking {archive.name}", unit="B", unit_scale=True, disable=None) as bar:
+        with data_folder(folder.parent), progress as bar:
+            draft.mkdir(parents=True)
             sink = Sink(archive, draft, limits or Limits(), bar)
             archive_formats.read(archive, sink, password)
             sink.link_all()
-        _move(draft, folder)
+            _move(draft, folder)
     except PerceptbenchError:
         raise
     except Exception as error:  # the libraries raise a dozen kinds, damaged input further ones
         hint = "is the password right?" if password else "remove it to have it fetched again"
         raise DataError(f"{archive}: cannot be unpacked ({first_line(error)}); {hint}") from None
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        clear(archive, folder)
     return sink.files
+
+
+def clear(archive: Path, folder: Path) -> None:
+    """Removes what an interrupted `unpack` left."""
+    shutil.rmtree(_draft(archive, folder), ignore_errors=True)
+
+
+def _draft(archive: Path, folder: Path) -> Path:
+    """Beside the goal, so that renaming suffices; a fixed name, so that it is found again."""
+    return folder.parent / f".unpacking-{folder.name}-{archive.name}"
 
 
 @dataclass

@@ -73,24 +73,30 @@ def _download(url: str, target: Path) -> Path:
             "into a folder and name it with --weights-dir"
         )
     import pooch
+    from filelock import FileLock
 
-    pooch.get_logger().setLevel("WARNING")
+    # One name, so that the next download takes the place of what a killed process left.
+    part = target.with_name(f"{target.name}.part")
     try:
-        pooch.retrieve(
-            url,
-            known_hash=None,
-            fname=target.name,
-            path=target.parent,
-            downloader=pooch.HTTPDownloader(progressbar=True, timeout=PATIENCE),
-        )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f".{target.name}.lock")):
+            if target.is_file():  # another process was faster
+                return target
+            download = pooch.HTTPDownloader(progressbar=True, timeout=PATIENCE)
+            download(url, str(part), None)
+            # torchvision's names end in the first eight digits of the file's sha256.
+            expected = target.stem.rpartition("-")[2]
+            if not sha256(part).startswith(expected):
+                part.unlink()
+                raise DataError(
+                    f"{url}: the download's sha256 does not start with {expected}; try again"
+                )
+            part.replace(target)
+    except DataError:
+        raise
     except Exception as error:  # requests and urllib3 raise a dozen kinds
         reason = first_line(error)
         raise Unavailable(f"{url} could not be downloaded ({reason})") from None
-    # torchvision's names end in the first eight digits of the file's sha256.
-    expected = target.stem.rpartition("-")[2]
-    if not sha256(target).startswith(expected):
-        target.unlink()
-        raise DataError(f"{url}: the download's sha256 does not start with {expected}; try again")
     return target
 
 

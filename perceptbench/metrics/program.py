@@ -9,6 +9,7 @@ folder. They have 8 bits a channel: contrasts below 1/255 are lost to it. ``high
 ``identical`` beside that line say which way its number points.
 """
 
+import atexit
 import os
 import re
 import shlex
@@ -16,8 +17,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import torch
@@ -62,10 +63,12 @@ class ProgramMetric:
         """Distances (N,); raises RuntimeError where the program fails, is late or says nothing."""
         with (
             tempfile.TemporaryDirectory(prefix="perceptbench-") as folder,
-            ThreadPoolExecutor(self.workers) as pool,
+            ThreadPool(self.workers) as pool,  # whose threads no Ctrl-C has to wait for
         ):
             x, y = _write(reference, Path(folder), "r"), _write(distorted, Path(folder), "d")
-            values = torch.tensor(list(pool.map(self._run, x, y)), dtype=torch.float64)
+            values = torch.tensor(
+                pool.starmap(self._run, zip(x, y, strict=True)), dtype=torch.float64
+            )
         identical = self.info.identical or 0.0
         distance = identical - values if self.info.higher_is_better else values - identical
         return distance.to(reference.device, torch.float32)
@@ -78,17 +81,19 @@ class ProgramMetric:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
+        _running.add(process)
         try:
             output, errors = process.communicate(timeout=self.program.timeout)
         except BaseException as error:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill(process)
             process.communicate()
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
             raise RuntimeError(
                 f"`{command[0]}` gave no answer within {self.program.timeout:g} s"
             ) from None
+        finally:
+            _running.discard(process)
         if process.returncode:
             said = (errors.strip() or output.strip()).splitlines() or ["it said nothing"]
             raise RuntimeError(f"`{command[0]}` ended with code {process.returncode}: {said[-1]}")
@@ -104,6 +109,21 @@ class ProgramMetric:
             f"no number by the pattern {self.program.pattern!r} in what `{self.command[0]}` "
             f"said: {said}"
         )
+
+
+#: Programs at work; killed with this process, where it is not killed itself.
+_running: set[subprocess.Popen[str]] = set()
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@atexit.register
+def _kill_all() -> None:
+    for process in tuple(_running):
+        _kill(process)
 
 
 def _filled(part: str, paths: dict[str, str]) -> str:

@@ -5,7 +5,8 @@ all that decides its numbers; in it one Parquet file a shard: ``reference, disto
 the images' contents) and one float64 column a primitive, named by its id. A file is named by the
 digest of its bytes, written beside its place, moved there, and never changed: a killed run leaves
 whole files only, and runs may share a store. A file that is not what its name says is damaged: it
-is said, removed and computed anew.
+is said, removed and computed anew. What a killed run was just writing has a name that begins with
+a dot; a run that reads the group later than ABANDONED removes it.
 
 A store lies in a folder, or at any URL that fsspec knows.
 """
@@ -27,12 +28,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from perceptbench.errors import UsageError, first_line
+from perceptbench.errors import DataError, UsageError, first_line
 
 #: Of the layout; files of a newer one are left alone, of an older one not read.
 VERSION = 1
-#: Seconds after which a temporary file belongs to nobody.
-ABANDONED = 24 * 3600
+#: Seconds after which a temporary file, the work of moments, belongs to nobody.
+ABANDONED = 3600
 _VERSION_KEY, _TITLE_KEY = b"perceptbench-store", b"title"
 
 
@@ -124,12 +125,31 @@ class Store:
                 listed = self.fs.ls(f"{self.root}/{group}", detail=False)
             except OSError:
                 return []
-        return sorted(str(path) for path in listed if str(path).endswith(".parquet"))
+        found = []
+        for path in map(str, listed):
+            if path.rpartition("/")[2].startswith("."):
+                self._remove_abandoned(path)
+            elif path.endswith(".parquet"):
+                found.append(path)
+        return sorted(found)
+
+    def _remove_abandoned(self, path: str) -> bool:
+        """Removes a temporary file that no run can be writing any more; whether it did."""
+        if time.time() - _modified(self.fs, path) <= ABANDONED:
+            return False
+        self._remove(path)
+        return True
 
     def _table(self, path: str, ids: Sequence[str]) -> pd.DataFrame | None:
         """The wanted columns of a file by (reference, distorted); None where it has none."""
         try:
             content = self.fs.cat_file(path)
+        except FileNotFoundError:
+            return None  # pruned meanwhile
+        except OSError as error:
+            self._once(f"store {self.url}: {path} cannot be read ({_why(error)}); computed anew")
+            return None
+        try:
             if _digest(content) not in path:
                 raise ValueError("its bytes are not those its name stands for")
             file = pq.ParquetFile(io.BytesIO(content))
@@ -137,16 +157,16 @@ class Store:
             if version != VERSION:
                 newer = "a newer" if version > VERSION else "an older"
                 self._once(
-                    f"store {self.url}: holds files of {newer} version of perceptbench; "
-                    "they are left alone and not read"
+                    f"store {self.url}: holds files of {newer} version of perceptbench, such as "
+                    f"{path}; they are left alone, and what is in them is computed anew",
+                    newer,
                 )
                 return None
             columns = [id_ for id_ in ids if id_ in file.schema_arrow.names]
             if not columns:
                 return None
             table = file.read(["reference", "distorted", *columns]).to_pandas()
-        except FileNotFoundError:
-            return None  # pruned meanwhile
+            return table.set_index(["reference", "distorted"]).astype(float)
         except Exception as error:  # pyarrow raises many kinds for what is no Parquet file
             self._once(
                 f"store {self.url}: {path} is damaged ({first_line(error)}); "
@@ -154,7 +174,6 @@ class Store:
             )
             self._remove(path)
             return None
-        return table.set_index(["reference", "distorted"])
 
     @property
     def _local(self) -> bool:
@@ -164,9 +183,10 @@ class Store:
         with suppress(OSError, NotImplementedError):
             self.fs.rm_file(path)
 
-    def _once(self, sentence: str) -> None:
-        if sentence not in self._said:
-            self._said.add(sentence)
+    def _once(self, sentence: str, about: str = "") -> None:
+        """Says a sentence, if none like it (about the same) was said before."""
+        if (about or sentence) not in self._said:
+            self._said.add(about or sentence)
             self._say(sentence)
 
     def info(self) -> list["Group"]:
@@ -199,26 +219,33 @@ class Store:
         Returns
         -------
         The number of files removed.
+
+        Raises
+        ------
+        DataError : a file cannot be removed.
         """
-        now, removed = time.time(), 0
+        now, removed = time.time(), self.tidy()
         for group in groups or self._groups():
             for path in self._files(group):
                 if older_than is None or now - _modified(self.fs, path) > older_than:
-                    self._remove(path)
+                    try:
+                        self.fs.rm_file(path)
+                    except OSError as error:
+                        why = f"{_why(error)}; {removed} files were removed"
+                        raise DataError(
+                            f"store {self.url}: {path} cannot be removed ({why})"
+                        ) from None
                     removed += 1
-        return removed + self.tidy()
+        return removed
 
     def tidy(self) -> int:
         """Removes temporary files that no run can be writing any more; how many they were."""
-        removed = 0
-        for group in self._groups():
-            for path in self.fs.ls(f"{self.root}/{group}", detail=False):
-                name = str(path).rpartition("/")[2]
-                age = time.time() - _modified(self.fs, str(path))
-                if name.startswith(".") and age > ABANDONED:
-                    self._remove(str(path))
-                    removed += 1
-        return removed
+        return sum(
+            self._remove_abandoned(str(path))
+            for group in self._groups()
+            for path in self.fs.ls(f"{self.root}/{group}", detail=False)
+            if str(path).rpartition("/")[2].startswith(".")
+        )
 
     def _groups(self) -> list[str]:
         try:

@@ -1,5 +1,6 @@
 """Fetching a dataset: verified, once, from whoever has it."""
 
+import errno
 import hashlib
 import json
 import os
@@ -130,6 +131,46 @@ def test_another_source_is_taken_where_the_first_does_not_give_all(
     shutil.rmtree(folder)
     with pytest.raises(DataError, match="images could not be downloaded"):
         get(*owner, mirror, source="owner")
+
+
+def test_label_files_alone_are_never_taken_for_the_set(server, get, home, tmp_path):
+    """Else who comes while the images are being fetched, or after that was killed, reads them."""
+    server.files.update({"t": TABLE, "a.zip": zipped(tmp_path, a="1")})
+    server.cut["a.zip"] = [20, 20]
+    labels = Archive(path="t.json", urls=(f"{server.url}/t",))
+    images = Archive(path="a.zip", urls=(f"{server.url}/a.zip",), unpack=True)
+    with pytest.raises(DataError, match="connection closed"):
+        get(labels, images)
+    assert not (home / "d" / "t.json").exists()
+    get(labels, images)
+    assert sorted(os.listdir(home / "d")) == ["a.txt", "t.json"]
+    assert server.gets("t") == [None] and verify("d", [labels, images], home) == []
+
+
+def test_what_was_left_unfinished_goes_when_the_set_is_whole(server, get, home, tmp_path):
+    server.files.update({"a.zip": zipped(tmp_path, a="1"), "b.zip": b"no end"})
+    server.length["b.zip"] = 100
+    first = Archive(path="b.zip", urls=(f"{server.url}/b.zip",), unpack=True, source="first")
+    second = Archive(path="a.zip", urls=(f"{server.url}/a.zip",), unpack=True, source="second")
+    (home / ".unpacking-d-b.zip").mkdir(parents=True)
+    get(first, second)
+    assert [p.name for p in (home / "d").iterdir()] == ["a.txt"]
+    assert not (home / ".unpacking-d-b.zip").exists()
+
+
+def test_a_full_disk_is_said_and_the_archive_kept(server, get, home, tmp_path, monkeypatch):
+    server.files["a.zip"] = zipped(tmp_path, a="1")
+    archive = Archive(path="a.zip", urls=(f"{server.url}/a.zip",), unpack=True)
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("perceptbench.datasets.unpack._Member.write", full)
+        with pytest.raises(DataError, match="No space left on device; free some or choose"):
+            get(archive)
+    get(archive)
+    assert server.gets("a.zip") == [None] and (home / "d" / "a.txt").read_text() == "1"
 
 
 def test_what_cannot_be_unpacked_here_is_not_fetched(server, get, monkeypatch):

@@ -1,5 +1,6 @@
 """Weights and heads: where they are looked for, and what is said when there are none."""
 
+import hashlib
 import threading
 import time
 from importlib import metadata
@@ -39,6 +40,19 @@ def test_a_mirror_stands_for_torchvisions_server(tmp_path, monkeypatch):
     monkeypatch.setattr(weights_module, "_download", lambda url, target: url)
     monkeypatch.setenv("PERCEPTBENCH_MIRROR", "https://mirror.invalid/all/")
     assert find_weights("alexnet") == "https://mirror.invalid/all/alexnet-owt-7be5be79.pth"
+
+
+def test_a_download_takes_the_place_of_what_a_killed_one_left(server, tmp_path):
+    server.files["w.pth"] = b"weights"
+    digest = hashlib.sha256(b"weights").hexdigest()
+    target, wrong = tmp_path / f"w-{digest[:8]}.pth", tmp_path / "w-00000000.pth"
+    (tmp_path / f"{target.name}.part").write_bytes(b"much more than there is")
+    for _ in range(2):
+        assert weights_module._download(f"{server.url}/w.pth", target).read_bytes() == b"weights"
+    with pytest.raises(DataError, match="does not start with 00000000"):
+        weights_module._download(f"{server.url}/w.pth", wrong)
+    assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == [target.name]
+    assert len(server.gets("w.pth")) == 2
 
 
 def test_a_server_that_never_answers_costs_seconds(monkeypatch):

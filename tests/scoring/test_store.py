@@ -1,15 +1,18 @@
 """Finished primitives: computed once, shared, and never believed when damaged."""
 
+import errno
 import hashlib
 import io
 import multiprocessing
+import os
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from perceptbench.errors import UsageError
+from perceptbench.errors import DataError, UsageError
 from perceptbench.scoring.store import Store
 
 PAIRS = pd.DataFrame({"reference": ["a", "a", "b"], "distorted": ["b", "c", "c"]})
@@ -67,15 +70,63 @@ def test_a_damaged_file_is_said_removed_and_the_rest_kept(store, said, tmp_path,
 def test_files_of_another_version_are_left_alone(store, said, tmp_path):
     store.write("group", "title", PAIRS, VALUES)
     (file,) = (tmp_path / "store" / "group").iterdir()
-    table = pq.read_table(file)
-    newer = {**table.schema.metadata, b"perceptbench-store": b"99"}
-    file.unlink()
+    for version, kind in ((b"99", "a newer"), (b"0", "an older")):
+        key = {b"perceptbench-store": version}
+        file = rewritten(file, lambda table, key=key: table.replace_schema_metadata(key))
+        for _ in range(2):
+            assert store.read("group", PAIRS, ["one"]).isna().all(axis=None)
+        assert f"{kind} version" in said.pop() and not said and file.exists()
+
+
+def rewritten(file, change):
+    """The only file of a group with another content, under the name that fits."""
     content = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(newer), content)
+    pq.write_table(change(pq.read_table(file)), content)
+    file.unlink()
     file = file.with_stem(hashlib.sha256(content.getvalue()).hexdigest()[:32])
     file.write_bytes(content.getvalue())
+    return file
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.replace_schema_metadata(None),
+        lambda table: table.drop_columns("reference"),
+        lambda table: table.set_column(2, "one", pa.array(["x", "y", "z"])),
+    ],
+    ids=["no version", "no reference", "words for numbers"],
+)
+def test_a_file_of_another_form_is_as_good_as_damaged(store, said, tmp_path, change):
+    store.write("group", "title", PAIRS, VALUES)
+    file = rewritten(next((tmp_path / "store" / "group").iterdir()), change)
     assert store.read("group", PAIRS, ["one"]).isna().all(axis=None)
-    assert "newer version" in said[0] and file.exists()
+    assert len(said) == 1 and str(file) in said[0] and not file.exists()
+
+
+def test_a_file_that_may_not_be_read_is_said_and_left(store, said, tmp_path, monkeypatch):
+    store.write("group", "title", PAIRS, VALUES)
+    (file,) = (tmp_path / "store" / "group").iterdir()
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(store.fs, "cat_file", refuse)
+    assert store.read("group", PAIRS, ["one"]).isna().all(axis=None)
+    assert f"{file} cannot be read (Permission denied)" in said[0] and file.exists()
+    monkeypatch.setattr(store.fs, "rm_file", refuse)
+    with pytest.raises(DataError, match=r"cannot be removed \(Permission denied; 0 files were"):
+        store.prune()
+
+
+def test_what_a_killed_run_left_goes_once_it_is_old(store, tmp_path):
+    store.write("group", "title", PAIRS, VALUES)
+    young, old = (tmp_path / "store" / "group" / name for name in (".young", ".old"))
+    young.write_text("")
+    old.write_text("")
+    os.utime(old, (0, 0))
+    assert store.read("group", PAIRS, ["one"]).notna().all(axis=None)
+    assert young.exists() and not old.exists()
 
 
 def test_a_store_that_cannot_be_written_to_is_said_once(tmp_path, said):
