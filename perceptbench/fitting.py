@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from perceptbench.agreement import evaluate, fitting
 from perceptbench.agreement.evaluate import Evaluation
@@ -105,6 +106,7 @@ class Fit:
     cross_validated : agreement on references left out; None where there are too few.
     tested : agreement on the test set; None where there is none.
     notes : what has to be known to read these figures, in sentences.
+    complete : whether every pair could be scored.
     """
 
     tables: dict[str, Any]
@@ -113,15 +115,27 @@ class Fit:
     cross_validated: Evaluation | None = None
     tested: Evaluation | None = None
     notes: list[str] = field(default_factory=list)
+    complete: bool = True
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """Distances of the pairs of a dataset: scores (dataset, reference, distorted, k columns)."""
+    """Distances of the pairs of a dataset: scores (dataset, reference, distorted, k columns).
+
+    `lost`: why pairs could not be scored, one reason a pair; they are not among the scores.
+    """
 
     names: list[str]
     tap: list[int]
     scores: pd.DataFrame
+    lost: list[str]
+
+    def notes(self) -> list[str]:
+        """What has to be said of the pairs that are lost."""
+        if not self.lost:
+            return []
+        pairs = f"{len(self.lost)} of {len(self.lost) + len(self.scores)} pairs"
+        return [f"{pairs} cannot be scored and are left out; the first: {self.lost[0]}"]
 
     @property
     def values(self) -> np.ndarray:
@@ -163,7 +177,8 @@ def fit(
     Raises
     ------
     UsageError : a reference to test on is one that was trained on; neither a test set nor two
-        references; nothing in 2AFC or ratings; an unknown tap, network or distance.
+        references; nothing in 2AFC or ratings; an unknown tap, network or distance; heads in
+        another precision than fp32 or over a cluster.
     DataError : nothing can be scored or learned.
     """
     for info in beside:
@@ -179,11 +194,16 @@ def fit(
         raise UsageError(
             f"{train.name} has one reference: none can be left out; give --test a set to test on"
         )
+    if form.heads and (options.precision, options.engine) != ("fp32", "local"):
+        raise UsageError(
+            "heads are learned in fp32 on this machine: leave out --precision, --engine"
+        )
     options = on_a_device(options)
     columns = _columns(train, form, weights_dir, options)
     items = columns.items(train.judgements)
     weights = fitting.fit_items(items, ridge, seed)
     found = Fit(_tables(form, columns, weights), weights, _shares(form, columns, weights))
+    found.notes, found.complete = columns.notes(), not columns.lost
     if train.name not in found.tables.setdefault("trained_on", []):
         found.tables["trained_on"].append(train.name)
 
@@ -223,6 +243,8 @@ def fit(
                 "also shown, with another reference, in training"
             )
         columns = _columns(test, form, weights_dir, options)
+        found.notes += columns.notes()
+        found.complete &= not columns.lost
         found.tested = measured(test, columns, columns.values @ weights)
     return found
 
@@ -324,12 +346,8 @@ def _columns(dataset: Dataset, form: Form, weights_dir: Path | None, options: Op
     scores, failures, notes, _ = score_all([dataset], metrics, options, weights_dir)
     if notes:
         raise DataError(f"{dataset.name}: {next(iter(notes.values()))}")
-    lost = failures[["reference", "distorted"]]
-    if len(lost):
-        gone = pd.MultiIndex.from_frame(lost)
-        kept = ~pd.MultiIndex.from_frame(scores[["reference", "distorted"]]).isin(gone)
-        scores = scores[kept]
-    return _Columns(names, list(range(len(names))), scores.drop_duplicates().reset_index(drop=True))
+    scores = scores.dropna(subset=names).drop_duplicates().reset_index(drop=True)
+    return _Columns(names, list(range(len(names))), scores, list(failures["reason"]))
 
 
 def _channel_columns(
@@ -355,23 +373,32 @@ def _channel_columns(
             kept[key] = found
         return kept[key]
 
-    rows, widths = [], []
+    rows, values, widths, lost = [], [], [], []
+    work = tqdm(table.itertuples(index=False), dataset.name, len(table), unit="pair", disable=None)
     with torch.inference_mode():
-        for x, y in table.itertuples(index=False):
-            values = [
+        for x, y in work:
+            try:
+                sides = encoded(x), encoded(y)
+            except DataError as error:
+                lost.append(str(error))
+                continue
+            if [a.shape for a in sides[0]] != [b.shape for b in sides[1]]:
+                lost.append(f"{x} and {y} differ in size")
+                continue
+            each = [
                 how.compare(a, b)[0] * term.weight
-                for term, how, a, b in zip(
-                    loss.terms, loss.how, encoded(x), encoded(y), strict=True
-                )
+                for term, how, a, b in zip(loss.terms, loss.how, *sides, strict=True)
             ]
-            widths = [len(v) for v in values]
-            rows.append(torch.cat(values).cpu().numpy())
+            widths = [len(v) for v in each]
+            rows.append((dataset.name, x, y))
+            values.append(torch.cat(each).cpu().numpy())
+    if not rows:
+        raise DataError(f"{dataset.name}: not one pair can be scored; the first: {lost[0]}")
     tap = [n for n, width in enumerate(widths) for _ in range(width)]
     names = [f"channel {n}" for n in range(len(tap))]
-    columns = pd.DataFrame(np.stack(rows).astype(float), columns=names)
-    scores = pd.concat([table.reset_index(drop=True), columns], axis=1)
-    scores.insert(0, "dataset", dataset.name)
-    return _Columns(names, tap, scores)
+    keys = pd.DataFrame(rows, columns=["dataset", "reference", "distorted"])
+    scores = keys.join(pd.DataFrame(np.stack(values).astype(float), columns=names))
+    return _Columns(names, tap, scores, lost)
 
 
 def _tables(form: Form, columns: _Columns, weights: np.ndarray) -> dict[str, Any]:

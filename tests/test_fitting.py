@@ -157,6 +157,17 @@ def test_images_of_the_test_split_that_were_trained_on_are_told(cli, judged):
     assert code == 2 and "cannot be called 'fitted'" in err
 
 
+@pytest.mark.parametrize("heads", [False, True])
+def test_pairs_that_cannot_be_scored_are_told_and_the_rest_is_learned_from(cli, judged, heads):
+    (judged / "r0_3.png").write_bytes(b"no image")
+    Image.new("RGB", (70, 64)).save(judged / "r1_2.png")
+    extra = ["--heads"] if heads else []
+    code, out, err = cli("fit", *FORM, *extra, "--train", judged / "rated.csv", *QUICK)
+    assert code == 1, err
+    assert "2 of 24 pairs cannot be scored and are left out; the first: " in out
+    assert "r0_3.png" in out and Path("fitted.toml").is_file()
+
+
 def test_one_reference_cannot_be_left_out(cli, judged):
     table = pd.read_csv(judged / "rated.csv")
     table[table["reference"] == "r0_0.png"].to_csv(judged / "one.csv", index=False)

@@ -131,6 +131,8 @@ def fit(
         text = fitting.loss_toml(found, title, form.scale, [command, "", *said])
         (draft / out.name).write_text(text, encoding="utf-8")
     click.echo(f"Written to {out}: `perceptbench run -m {out}`, load_loss({str(out)!r})")
+    if not found.complete:
+        raise SystemExit(1)
 
 
 def _backbone(name: str, weights: str | None) -> dict[str, Any]:
