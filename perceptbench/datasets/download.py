@@ -27,7 +27,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from perceptbench.datasets import lockfile
 from perceptbench.datasets.archive_formats import kind, require
@@ -43,8 +43,9 @@ class Archive(BaseModel):
     Attributes
     ----------
     path : file name, or relative path below the dataset's folder.
-    urls : where these very bytes come from: the owner's address first, then mirrors. Empty
-        where the owner hands it out by hand (a form, a share): the user brings it.
+    urls : where these very bytes come from: the owner's address first, then mirrors; http only
+        where the checksum is known. Empty where the owner hands it out by hand (a form, a share):
+        the user brings it.
     source : archives of one source together make a whole copy of the dataset; other sources
         (a mirror that packed the set anew, so with other bytes) are tried in their order.
     size : bytes, None where not known.
@@ -84,6 +85,21 @@ class Archive(BaseModel):
         if any(urlsplit(url).scheme not in {"http", "https"} for url in urls):
             raise ValueError("must be http or https addresses")
         return urls
+
+    @model_validator(mode="after")
+    def _are_encrypted_or_checked(self) -> Archive:
+        plain = [url for url in self.urls if urlsplit(url).scheme == "http" and not _is_here(url)]
+        if plain and not (self.sha256 or self.md5):
+            raise ValueError(
+                f"{plain[0]} is not encrypted: give an https address, or the sha256 or md5 of "
+                f"{self.path}"
+            )
+        return self
+
+
+def _is_here(url: str) -> bool:
+    """Whether an address is on this very machine, so that nobody stands between."""
+    return urlsplit(url).hostname in {"localhost", "127.0.0.1", "::1"}
 
 
 def _accept_nothing(terms: str) -> bool:

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from perceptbench.datasets.lockfile import data_folder
 from perceptbench.errors import DataError, first_line
+from perceptbench.redirects import stay_encrypted
 
 if TYPE_CHECKING:
     import requests
@@ -94,13 +95,14 @@ def transfer(url: str, part: Path, *, size: int | None, patience: Patience) -> N
 
     Raises
     ------
-    Refused : this address does not give the file; says why.
+    Refused : this address does not give the file, or leads from https to http; says why.
     DataError : the disk has no room for it, or the folder cannot be written.
     """
     import requests
 
     failures, furthest = 0, _size(part)
     with requests.Session() as session:
+        session.hooks["response"].append(stay_encrypted)
         while True:
             try:
                 _attempt(session, url, part, size, patience)
@@ -153,7 +155,7 @@ def _attempt(
         with session.get(
             url, headers=headers, stream=True, timeout=(patience.connect, patience.read)
         ) as answer:
-            _refuse(url, answer, part)
+            _refuse(answer, part)
             if answer.status_code == 206:
                 total = _continues(answer, known, have, part)
             else:
@@ -213,7 +215,7 @@ def done(part: Path, target: Path) -> None:
     _note(part).unlink(missing_ok=True)
 
 
-def _refuse(url: str, answer: requests.Response, part: Path) -> None:
+def _refuse(answer: requests.Response, part: Path) -> None:
     """Raises where the answer is not the file."""
     status = answer.status_code
     if status == 416:  # the part is longer than the file, which so has changed
@@ -224,8 +226,6 @@ def _refuse(url: str, answer: requests.Response, part: Path) -> None:
         raise _Broken(f"HTTP {status} {answer.reason}", wait=wait)
     if status not in {200, 206}:
         raise Refused(f"HTTP {status} {answer.reason}")
-    if url.startswith("https:") and not answer.url.startswith("https:"):
-        raise Refused(f"it leads from https to {answer.url}")
     is_page = answer.headers.get("Content-Type", "").startswith("text/html")
     if is_page and not part.name.lower().endswith((".html.part", ".htm.part")):
         raise Refused("it answers with a web page instead of the file")

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import os
+import re
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -14,6 +15,7 @@ import torch
 
 from perceptbench.errors import DataError, Unavailable, UsageError, first_line
 from perceptbench.losses.networks import architecture
+from perceptbench.redirects import stay_encrypted
 
 #: Seconds a server is given to answer before its weights count as not to be had.
 PATIENCE = 5.0
@@ -66,6 +68,13 @@ def _folder_from_environment() -> Path | None:
 
 
 def _download(url: str, target: Path) -> Path:
+    # torchvision's names end in the first eight digits of the file's sha256.
+    expected = target.stem.rpartition("-")[2]
+    if not re.fullmatch("[0-9a-f]{8,64}", expected):
+        raise Unavailable(
+            f"{target.name} has no checksum in its name: it is not downloaded; put the file into "
+            "a folder and name it with --weights-dir"
+        )
     server = "{0.scheme}://{0.netloc}".format(urlsplit(url))
     if not _answers(server):
         raise Unavailable(
@@ -82,10 +91,10 @@ def _download(url: str, target: Path) -> Path:
         with FileLock(target.with_name(f".{target.name}.lock")):
             if target.is_file():  # another process was faster
                 return target
-            download = pooch.HTTPDownloader(progressbar=True, timeout=PATIENCE)
+            download = pooch.HTTPDownloader(
+                progressbar=True, timeout=PATIENCE, hooks={"response": stay_encrypted}
+            )
             download(url, str(part), None)
-            # torchvision's names end in the first eight digits of the file's sha256.
-            expected = target.stem.rpartition("-")[2]
             if not sha256(part).startswith(expected):
                 part.unlink()
                 raise DataError(

@@ -126,3 +126,32 @@ def test_manifests_of_a_checkout_are_the_packages(monkeypatch, tmp_path):
     monkeypatch.setattr(catalogue, "FOLDERS", (tmp_path / "none", *catalogue.FOLDERS))
     assert set(manifests()) >= READY
     assert all(isinstance(m, Manifest) for m in manifests().values())
+
+
+ARCHIVE = """
+name = "x"
+title = "X"
+images = "files"
+citation = "c"
+[[archive]]
+path = "x.zip"
+urls = ["https://a.org/x.zip", "HTTP://b.org/x.zip"]
+"""
+
+
+def test_an_address_that_is_not_encrypted_needs_a_checksum(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text(ARCHIVE)
+    said = r"key `archive\.0`: .*http://b\.org/x\.zip is not encrypted: give an https address, or"
+    with pytest.raises(DataError, match=said):
+        read_manifest(path)
+    for checksum in (f'sha256 = "{"0" * 64}"', f'md5 = "{"0" * 32}"'):
+        path.write_text(ARCHIVE + checksum)
+        assert read_manifest(path).archive[0].urls[1].lower() == "http://b.org/x.zip"
+
+
+def test_our_own_manifests_name_https_first_and_http_only_with_a_checksum():
+    for m in manifests().values():
+        for archive in m.archive:
+            plain = [url for url in archive.urls if not url.startswith("https://")]
+            assert not plain or archive.sha256 or archive.md5, (m.name, archive.path)
