@@ -35,6 +35,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from perceptbench.agreement import first_order, rating
+from perceptbench.agreement.magnitude import in_range
 from perceptbench.agreement.resampling import Resampler
 
 Array = NDArray[np.float64]
@@ -280,6 +281,7 @@ def _each(one: Callable[[Array], Array], distances: Array) -> Array:
 
 
 def _standard(values: Array) -> Array:
+    values = in_range(values, axis=0)
     spread = np.ptp(values, axis=0)
     return (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
 

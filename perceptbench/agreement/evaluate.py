@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from perceptbench.agreement import rating
 from perceptbench.agreement.figures import Figure, figures
 from perceptbench.agreement.items import Items, collect
+from perceptbench.agreement.magnitude import in_range
 from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER, Key, compare, first, tiers
 from perceptbench.agreement.resampling import (
     INTERVALS,
@@ -37,6 +38,8 @@ COMPARISON = (
     "p_meng", "p_steiger", "n",
 )  # fmt: skip
 NO_ITEM, UNDEFINED = "no item to count", "undefined on these items"
+ONE_UNIT = "no interval: there is one unit to resample"
+NO_INTERVAL = "no interval: no finite number on too many of the resamples"
 #: Groups of units left out in turn where a statistic is dear.
 GROUPS = 20
 
@@ -167,7 +170,7 @@ def _rows(figure: Figure, items: Items, interval: str) -> tuple[pd.DataFrame, pd
     drawn = np.zeros((0, m))
     kind = "jackknife" if figure.dear else interval
     defined = not np.isnan(figure.value).all()
-    if figure.resampled is None or not defined:
+    if figure.resampled is None or not defined or resampler.units < 2:
         kind = ""
     elif figure.dear:
         left = figure.resampled(resampler.jackknife(GROUPS))
@@ -184,6 +187,13 @@ def _rows(figure: Figure, items: Items, interval: str) -> tuple[pd.DataFrame, pd
         else:
             bounds = list(zip(*percentile_intervals(drawn), strict=True))
     undefined = np.isnan(figure.value)
+    notes = []
+    for note, lost, (low, _) in zip(figure.notes or [""] * m, undefined, bounds, strict=True):
+        if lost:
+            note = note or (UNDEFINED if figure.n else NO_ITEM)
+        elif np.isnan(low):
+            note = "; ".join(filter(None, (note, ONE_UNIT if resampler.units < 2 else NO_INTERVAL)))
+        notes.append(note)
     drawn = np.where(undefined[None], np.nan, drawn)
     table = pd.DataFrame(
         {
@@ -197,10 +207,7 @@ def _rows(figure: Figure, items: Items, interval: str) -> tuple[pd.DataFrame, pd
             "interval": ["" if u else kind for u in undefined],
             "tier": "",
             "p_first": np.nan,
-            "note": [
-                note or (NO_ITEM if not figure.n else UNDEFINED) if u else note
-                for note, u in zip(figure.notes or [""] * m, undefined, strict=True)
-            ],
+            "note": notes,
         }
     )
     return table, pd.DataFrame(drawn, columns=list(figure.metrics))
@@ -230,7 +237,7 @@ def _compare(figure: Figure, items: Items, drawn: pd.DataFrame) -> pd.DataFrame:
     if figure.statistic not in ("srcc", "plcc") or not len(pairs):
         return pairs
     place = {m: i for i, m in enumerate(items.metrics)}
-    x = items.distances[0][:, [place[m] for m in names]]
+    x = in_range(items.distances[0][:, [place[m] for m in names]], axis=0)
     if figure.statistic == "srcc":
         x = np.stack([rating.midranks(c, np.ones(len(c))) for c in x.T], axis=1)
     between = pd.DataFrame(np.corrcoef(x.T), names, names)

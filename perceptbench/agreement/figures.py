@@ -12,14 +12,16 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from perceptbench.agreement import rating, same_different, two_alternative
 from perceptbench.agreement.correlations import correlations
 from perceptbench.agreement.items import Items
+from perceptbench.agreement.magnitude import in_range, largest
 from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.agreement.resampling import Resampler
 from perceptbench.agreement.significance import krasula, resolving_power
+from perceptbench.datasets.judgements import LARGEST
 
 Array = NDArray[np.float64]
 
@@ -27,7 +29,22 @@ CORRELATIONS = ("srcc", "krcc", "plcc")
 #: Pairs of items that Krasula's analysis and the resolving power look at, drawn by chance where
 #: there are more.
 PAIRS = 100_000
-CONSTANT = "all distances are equal"
+CONSTANT, SAME = "all distances are equal", "all judgements are equal"
+SPLIT = "people are evenly split on every item"
+ALONE = "there is no other reference to predict from"
+CHANCE = "people agree no more than by chance"
+NOBODY = "nobody took any pair for the same"
+WITHIN = "within every reference all distances, or all judgements, are equal"
+FLAT = "the fitted curve is flat"
+OBSERVER = "the ratings of one observer, or of the others, are all equal"
+#: Of Krasula's analysis.
+NO_PAIR = {
+    "auc_ds": "people find every pair of items different, or none",
+    "auc_bw": "people find no pair of items different",
+    "cc_0": "people find no pair of items different",
+    "thr": "people find every pair of items different",
+}
+RAW = "the logistic could not be fitted: raw values instead"
 LINE = "the logistic could not be fitted: a straight line instead"
 
 
@@ -41,6 +58,7 @@ class Figure:
     value : on all items, (m,).
     resampled : resamples -> (R, m); None where there is no interval.
     notes : what has to be said of each, (m,).
+    undefined : why it is undefined where it is and the note does not say.
     n : items behind it.
     dear : too expensive for thousands of resamples: its interval is the jackknife's.
     bounds : the range it can take, for intervals that do not know it.
@@ -53,6 +71,7 @@ class Figure:
     resampled: Callable[[Resampler], Array] | None
     n: int
     notes: tuple[str, ...] = ()
+    undefined: str = ""
     dear: bool = False
     bounds: tuple[float, float] = (-np.inf, np.inf)
     by: Resampler | None = None
@@ -67,7 +86,7 @@ def figures(items: Items, whole: bool = True) -> list[Figure]:
     n = len(items.table)
     live: NDArray[np.bool_] = np.array([n > 0 and not count for count in lost], dtype=bool)
     make = {"2afc": _two_alternative, "rating": _ratings, "same_different": _same_different}
-    found = make[items.protocol](items.of(live), whole)
+    found = [_explained(figure) for figure in make[items.protocol](items.of(live), whole)]
     missing = tuple(m for m, there in zip(items.metrics, live, strict=True) if not there)
     if not missing:
         return found
@@ -76,6 +95,15 @@ def figures(items: Items, whole: bool = True) -> list[Figure]:
         for count in lost[~live]
     )
     return [_with_undefined(figure, missing, notes) for figure in found]
+
+
+def _explained(figure: Figure) -> Figure:
+    """The figure with its reason beside every value that is undefined."""
+    notes = [
+        "; ".join(filter(None, (figure.undefined if np.isnan(v) else "", note)))
+        for note, v in zip(figure.notes or [""] * len(figure.metrics), figure.value, strict=True)
+    ]
+    return replace(figure, notes=tuple(notes))
 
 
 def _with_undefined(figure: Figure, missing: tuple[str, ...], notes: tuple[str, ...]) -> Figure:
@@ -99,7 +127,7 @@ def _with_undefined(figure: Figure, missing: tuple[str, ...], notes: tuple[str, 
 
 def _of_sums(
     statistic: str, metrics: Sequence[str], features: Array, of: Callable[[Array], Array], n: int,
-    notes: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (), undefined: str = "",
 ) -> Figure:  # fmt: skip
     """A function of sums over the items: `of` takes (R, k) sums of features (n, k) to (R, m)."""
 
@@ -108,16 +136,19 @@ def _of_sums(
             return of(sums)
 
     value = quiet(features.sum(axis=0)[None])[0]
-    return Figure(statistic, tuple(metrics), value, lambda r: quiet(r.sums(features)), n, notes)
+    names = tuple(metrics)
+    return Figure(statistic, names, value, lambda r: quiet(r.sums(features)), n, notes, undefined)
 
 
-def _means(statistic: str, metrics: Sequence[str], each: Array) -> Figure:
+def _means(statistic: str, metrics: Sequence[str], each: Array, undefined: str = "") -> Figure:
     """The mean over items of `each` (n, m); items where it is NaN are left out."""
     each = each.reshape(len(each), len(metrics))
     there: NDArray[np.bool_] = np.asarray(np.isfinite(each).any(axis=1))
     features = np.column_stack([np.where(there[:, None], each, 0), there])
     n = int(there.sum())
-    return _of_sums(statistic, metrics, features, lambda s: s[:, :-1] / s[:, -1:], n)
+    return _of_sums(
+        statistic, metrics, features, lambda s: s[:, :-1] / s[:, -1:], n, undefined=undefined
+    )
 
 
 def _two_alternative(items: Items, whole: bool) -> list[Figure]:
@@ -130,7 +161,7 @@ def _two_alternative(items: Items, whole: bool) -> list[Figure]:
     each = {"2afc": two_alternative.score(a, b, p)}
     if whole:
         each["2afc_majority"] = two_alternative.majority(a, b, p)
-    found = [_means(name, names, values) for name, values in each.items()]
+    found = [_means(name, names, values, SPLIT) for name, values in each.items()]
     if shares:
         found += [_means("2afc", (who,), values) for who, values in ceilings.items()]
     if not whole:
@@ -147,7 +178,7 @@ def _two_alternative(items: Items, whole: bool) -> list[Figure]:
         two_alternative.cross_validated(a[:, i], b[:, i], p, folds) for i in range(len(names))
     ]
     if names:
-        found.append(_means("log_likelihood", names, np.stack(likelihoods, axis=1)))
+        found.append(_means("log_likelihood", names, np.stack(likelihoods, axis=1), ALONE))
     return found
 
 
@@ -176,7 +207,7 @@ def _subset_means(
 def _of_ceiling(items: Items, score: Array, p: Array) -> list[Figure]:
     """The fraction of the ceiling reached, by metrics and by a person."""
     votes = pd.to_numeric(items.table.get("votes", pd.Series(dtype=float)), errors="coerce")
-    if len(votes) == len(p) and (votes > 1).all():
+    if len(votes) == len(p) and ((votes > 1) & (votes < LARGEST)).all():
         people = two_alternative.two_people(p, votes.to_numpy(float))
         note = ""
     else:
@@ -197,8 +228,8 @@ def _of_ceiling(items: Items, score: Array, p: Array) -> list[Figure]:
 
     name, n = "2afc_of_ceiling", len(p)
     return [
-        _of_sums(name, items.metrics, features, of(slice(m)), n, (note,) * m),
-        _of_sums(name, ("human",), features, of(slice(m, None)), n, (note,)),
+        _of_sums(name, items.metrics, features, of(slice(m)), n, (note,) * m, CHANCE),
+        _of_sums(name, ("human",), features, of(slice(m, None)), n, (note,), CHANCE),
     ]
 
 
@@ -226,7 +257,8 @@ def _same_different(items: Items, whole: bool) -> list[Figure]:
         def resampled(resampler: Resampler) -> Array:
             return np.concatenate([precision(w) for w in resampler])
 
-        return Figure(statistic, metrics, precision(np.ones((1, len(p))))[0], resampled, len(p))
+        value, where = precision(np.ones((1, len(p))))[0], "in a category " * (len(parts) > 1)
+        return Figure(statistic, metrics, value, resampled, len(p), undefined=f"{where}{NOBODY}")
 
     # The best order there is: what most people took for the same comes first.
     people = [("oracle", -p[:, None])] if len(p) else []
@@ -271,12 +303,10 @@ def _correlation(statistic: str, names: Sequence[str], x: Array, y: Array) -> Fi
             found[:, live] = correlations(statistic, x[:, live], y, resampler)
         return found
 
-    return Figure(statistic, tuple(names), value, resampled, len(y), _reasons(value, len(y)))
-
-
-def _reasons(value: Array, n: int) -> tuple[str, ...]:
-    reason = CONSTANT if n > 1 else "fewer than two judgements"
-    return tuple(reason if np.isnan(v) else "" for v in value)
+    reason = "fewer than two judgements"
+    if len(y) > 1:
+        reason = CONSTANT if np.ptp(y) > 0 else SAME
+    return Figure(statistic, tuple(names), value, resampled, len(y), undefined=reason)
 
 
 def _stress(items: Items) -> Figure:
@@ -290,7 +320,7 @@ def _stress(items: Items) -> Figure:
             x[:, i] = np.sign(x[:, i]) * np.abs(x[:, i]) ** power
         value.append(np.nan if note else float(rating.stress(x[:, i], y)))
         if not note and np.isnan(value[-1]):
-            note = "STRESS needs distances that are not negative and not all zero"
+            note = "STRESS needs distances and impairments not negative and not all zero"
         notes.append(note)
     return Figure(
         "stress",
@@ -303,7 +333,7 @@ def _stress(items: Items) -> Figure:
 
 
 def _stress_of(x: Array, y: Array, resampler: Resampler) -> Array:
-    m = x.shape[1]
+    m, x, y = x.shape[1], in_range(x, axis=0), in_range(y)
     sums = resampler.sums(np.hstack([x * y[:, None], x * x, (y * y)[:, None]]))
     with np.errstate(invalid="ignore", divide="ignore"):
         share = sums[:, :m] ** 2 / (sums[:, m : 2 * m] * sums[:, 2 * m :])
@@ -326,25 +356,25 @@ def _within_reference(items: Items) -> list[Figure]:
         there = ~np.isnan(each)
         features = np.hstack([np.where(there, each, 0), there.astype(float)])
         name = f"{statistic}_within_reference"
-        figure = _of_sums(name, items.metrics, features, lambda s: s[:, :m] / s[:, m:], len(y))
-        notes = _reasons(figure.value, len(y))
-        found.append(replace(figure, notes=notes, by=items.by_reference))
+        figure = _of_sums(
+            name, items.metrics, features, lambda s: s[:, :m] / s[:, m:], len(y), undefined=WITHIN
+        )
+        found.append(replace(figure, by=items.by_reference))
     return found
 
 
 def _fitted(items: Items) -> list[Figure]:
     """What is left after a logistic: correlations, error and outliers; the curve stays fixed."""
-    x, y, m = items.distances[0], items.badness, len(items.metrics)
+    x, y, m = items.distances[0], in_range(items.badness), len(items.metrics)
     found = []
     for parameters in (4, 5):
         curves = [rating.fit_logistic(x[:, i], y, parameters) for i in range(m)]
         plain = np.stack([x[:, i] if c is None else c for i, c in enumerate(curves)], 1) if m else x
         figure = _correlation("plcc", items.metrics, plain, y)
-        notes = tuple(
-            "" if c is not None else why or "the logistic could not be fitted: raw values instead"
-            for c, why in zip(curves, figure.notes, strict=True)
-        )
-        found.append(replace(figure, statistic=f"plcc_logistic{parameters}", notes=notes))
+        fitted, given = np.array([c is not None for c in curves]), ~np.isnan(figure.value)
+        notes = tuple(np.select([fitted & given, fitted, given], ["", FLAT, RAW], figure.undefined))
+        name = f"plcc_logistic{parameters}"
+        found.append(replace(figure, statistic=name, notes=notes, undefined=""))
         if parameters == 4:
             lines = tuple("" if c is not None else LINE for c in curves)
             predicted = [
@@ -353,14 +383,15 @@ def _fitted(items: Items) -> list[Figure]:
             predicted4 = np.stack(predicted, axis=1) if m else x
     square = (predicted4 - y[:, None]) ** 2
     features = np.column_stack([square, np.ones(len(y))])
+    unit = largest(items.badness) / (largest(y) or 1.0)
 
     def root(sums: Array) -> Array:
-        return np.sqrt(sums[:, :-1] / sums[:, -1:])
+        return unit * np.sqrt(sums[:, :-1] / sums[:, -1:])
 
     found.append(_of_sums("rmse", items.metrics, features, root, len(y), lines))
     if items.deviations is not None:
         std, raters = items.deviations
-        missed = [rating.outliers(curve, y, std, raters) for curve in predicted4.T]
+        missed = [rating.outliers(unit * c, items.badness, std, raters) for c in predicted4.T]
         if missed:
             figure = _means("outlier_ratio", items.metrics, np.stack(missed, axis=1))
             how = "" if raters is not None else "raters are not known: beyond twice the deviation"
@@ -402,20 +433,29 @@ def _resolution(items: Items) -> list[Figure]:
         return []
     i, j = pairs.i, pairs.j
     population = std * np.sqrt((raters - 1) / raters)
-    columns = []
-    for x in items.distances[0].T:
+    columns, units = [], []
+    for own in items.distances[0].T:
+        x = in_range(own)
+        units.append(largest(own) / (largest(x) or 1.0))
         gap, sure = resolving_power.confidence(x, items.badness, population, raters, i, j)
         # In the order of the gaps: what is sorted already is sorted again in no time.
         order = np.argsort(gap, kind="stable")
         columns.append((order, np.stack([x[i] - x[j], pairs.significance, gap, sure])[:, order]))
 
+    def in_unit(values: ArrayLike, unit: Array) -> Array:
+        with np.errstate(over="ignore"):
+            found = np.asarray(values, dtype=float) * unit
+        return np.where(np.isinf(found), np.nan, found)
+
     def figure(statistic: str, of: Callable[[Array], float], most: float, undefined: str) -> Figure:
-        value = np.array([of(each) for _, each in columns])
+        # What has no bound is in the metric's own unit.
+        unit = np.array(units) if most == np.inf else np.ones(len(units))
+        value = in_unit([of(each) for _, each in columns], unit)
 
         def left_out(resampler: Resampler) -> Array:
             kept = [w[i] * w[j] > 0 for chunk in resampler for w in chunk]
             found = [[of(each[:, some[order]]) for order, each in columns] for some in kept]
-            return np.array(found).reshape(len(kept), len(columns))
+            return in_unit(np.array(found).reshape(len(kept), len(columns)), unit)
 
         notes = tuple(undefined if np.isnan(v) else "" for v in value)
         return Figure(
@@ -424,7 +464,7 @@ def _resolution(items: Items) -> list[Figure]:
         )  # fmt: skip
 
     found = [
-        figure(name, partial(_krasula, of), np.inf if name == "thr" else 1, "no such pair of items")
+        figure(name, partial(_krasula, of), np.inf if name == "thr" else 1, NO_PAIR[name])
         for name, of in krasula.STATISTICS.items()
     ]
     power, never = resolving_power.resolving_power, "the mean confidence never crosses 95 %"
@@ -449,7 +489,9 @@ def _one_against_others(statistic: str, items: Items) -> Figure:
         return np.mean(found, axis=0)
 
     note = ("one observer against the mean of the others",)
-    return Figure(statistic, ("human",), np.array([np.mean(each)]), resampled, len(ratings), note)
+    return Figure(
+        statistic, ("human",), np.array([np.mean(each)]), resampled, len(ratings), note, OBSERVER
+    )
 
 
 def _correlations_of(statistic: str) -> Callable[[Array, Array, Resampler], Array]:

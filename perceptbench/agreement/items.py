@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perceptbench.agreement.resampling import Resampler, bootstrap
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements import LARGEST, Judgements
 
 Array = NDArray[np.float64]
 
@@ -91,7 +91,10 @@ class Items:
             raters = np.full(len(std), float(self.observers.shape[1]))
         else:
             return None
-        if not (std >= 0).all() or (raters is not None and not (raters >= 1).all()):
+        known = (std >= 0) & (std < LARGEST)
+        if raters is not None:
+            known &= (raters >= 1) & (raters < LARGEST)
+        if not known.all():
             return None
         return std, raters
 

@@ -8,6 +8,8 @@ differences are paired. ``value`` is the figure on all items, by metric. People 
 - The *difference* of two metrics has the percentile interval of its resamples, and a two-sided p
   from its bootstrap standard error and Student's t with units - 1 degrees of freedom: a share of
   resamples could not be smaller than 1 / 2,000, too coarse for a thousand pairs of metrics.
+  Where no resample differs there is no standard error, and p is the least that a sign test over
+  the units could give, 2^(1 - units): five items are no proof, however clear each is.
 - ``p_holm`` is corrected for all pairs of one column (Holm 1979).
 - *Tiers*: metrics that share a letter cannot be told apart at 5 % after correction (a compact
   letter display, Piepho 2004, doi:10.1198/1061860043515); the best metric has an ``a``.
@@ -83,38 +85,45 @@ def holm(p: Array) -> Array:
     return corrected
 
 
-def difference(a: Array, b: Array, value: ArrayLike, units: int) -> tuple[Array, Array, Array]:
+def difference(
+    a: Array, b: Array, value: ArrayLike, units: int, signs: int | None = None
+) -> tuple[Array, Array, Array]:
     """Low, high and p of paired differences (k,), from resamples (R, k) of both sides."""
     apart, value = a - b, np.asarray(value, dtype=float)
     apart[np.abs(apart) < TIE] = 0
     low, high = percentile_intervals(apart)
     with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # what has no resample has no spread
-        p = student_p(value, np.nanstd(apart, axis=0, ddof=1), units)
+        p = student_p(value, np.nanstd(apart, axis=0, ddof=1), units, signs)
     lost = np.isnan(low) | np.isnan(value)
     return tuple(np.where(lost, np.nan, each) for each in (low, high, p))  # type: ignore[return-value]
 
 
-def student_p(value: ArrayLike, error: ArrayLike, units: int) -> Array:
+def student_p(value: ArrayLike, error: ArrayLike, units: int, signs: int | None = None) -> Array:
     """Two-sided p of differences with standard errors, units - 1 degrees of freedom.
 
-    >>> float(student_p(2.0, 1.0, 1000).round(4))
-    0.0458
+    Where the error is 0: that of a sign test of `signs` units (default: `units`), all on one side.
+
+    >>> float(student_p(2.0, 1.0, 1000).round(4)), float(student_p(2.0, 0.0, 3))
+    (0.0458, 0.25)
     """
     size, spread = np.abs(value), np.asarray(error, dtype=float)
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * stdtr(max(units - 1, 1), -size / spread)
-    return np.where(size < TIE, 1.0, np.where(spread > 0, p, 0.0))
+    least = 2.0 ** (1 - max(units if signs is None else signs, 1))
+    return np.where(size < TIE, 1.0, np.where(spread > 0, p, least))
 
 
-def compare(samples: pd.DataFrame, value: Mapping[Any, float], units: int) -> pd.DataFrame:
+def compare(
+    samples: pd.DataFrame, value: Mapping[Any, float], units: int, signs: int | None = None
+) -> pd.DataFrame:
     """Every pair of metrics: ``a, b, difference, low, high, p, p_holm``; a minus b."""
     drawn, names = samples.to_numpy(float), list(samples.columns)
     point = np.array([value[name] for name in names], dtype=float)
     columns: list[Array] = []
     for i in range(len(names) - 1):
         apart = point[i] - point[i + 1 :]
-        found = difference(drawn[:, i, None], drawn[:, i + 1 :], apart, units)
+        found = difference(drawn[:, i, None], drawn[:, i + 1 :], apart, units, signs)
         columns.append(np.stack([np.where(np.abs(apart) < TIE, 0.0, apart), *found]))
     numbers = np.concatenate(columns, axis=1) if columns else np.zeros((4, 0))
     table = pd.DataFrame(list(combinations(names, 2)), columns=["a", "b"])
@@ -199,6 +208,7 @@ def standing(
     value: Mapping[Key, pd.Series],
     samples: Mapping[Key, pd.DataFrame],
     in_domain: Mapping[str, Collection[str]] | None = None,
+    units: int | None = None,
 ) -> pd.DataFrame:
     """The metrics over all datasets, best mean rank first.
 
@@ -207,6 +217,7 @@ def standing(
     value : the figures of each column, by metric.
     samples : their resamples; where a column has none, its figures are taken as certain.
     in_domain : dataset -> metrics trained on it.
+    units : resampled units of all datasets; None: many.
 
     Returns
     -------
@@ -239,7 +250,7 @@ def standing(
         spread, per_dataset[1] = spread[:0], per_dataset[1][:, :0]
     table = pd.DataFrame({"mean_rank": mean[0]}, index=pd.Index(metrics, name="metric"))
     table["mean_rank low"], table["mean_rank high"] = percentile_intervals(spread)
-    table = _with_tiers(table, pd.DataFrame(spread, columns=metrics))
+    table = _with_tiers(table, pd.DataFrame(spread, columns=metrics), units)
     strength = bradley_terry(_wins(per_dataset[0]))[0]
     few = min(STRENGTH_RESAMPLES, max(1, STRENGTH_ENTRIES // per_dataset[0].size ** 2))
     many_strengths = bradley_terry(_wins(per_dataset[1][:, :few]))
@@ -272,11 +283,11 @@ def _nanmean(values: Array, axis: int) -> Array:
         return np.where(counts > 0, np.nansum(values, axis=axis) / counts, np.nan)
 
 
-def _with_tiers(table: pd.DataFrame, spread: pd.DataFrame) -> pd.DataFrame:
+def _with_tiers(table: pd.DataFrame, spread: pd.DataFrame, units: int | None) -> pd.DataFrame:
     ranked = table["mean_rank"].dropna().sort_values(kind="stable").index
     # Datasets, not units, are behind a mean rank: the normal distribution.
     mean = table["mean_rank"].to_dict()
-    pairs = compare(spread[list(ranked)], mean, units=1_000_000)
+    pairs = compare(spread[list(ranked)], mean, units=1_000_000, signs=units)
     shares = dict(zip(ranked, first(spread[list(ranked)].to_numpy(), True), strict=True))
     names = tiers(pairs, list(ranked)) if len(spread) else {}
     table["tier"] = [names.get(m, "") for m in table.index]

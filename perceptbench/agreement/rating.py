@@ -34,6 +34,7 @@ from scipy.optimize import least_squares
 from scipy.special import expit
 
 from perceptbench.agreement.concordance import concordance
+from perceptbench.agreement.magnitude import in_range, unit_range
 
 Array = NDArray[np.float64]
 
@@ -73,7 +74,7 @@ def plcc(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = No
     0.982708
     """
     x, y, w = _prepare(distance, badness, weights)
-    return pearson(_unit_range(x), _unit_range(y), w)
+    return pearson(unit_range(x), unit_range(y), w)
 
 
 def krcc(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = None) -> Array:
@@ -106,6 +107,7 @@ def stress(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = 
     x, y, w = _prepare(distance, badness, weights)
     if _negative(x) or _negative(y):
         return np.full(w.shape[:-1], np.nan)
+    x, y = in_range(x), in_range(y)
     xy, xx, yy = (w @ products for products in (x * y, x * x, y * y))
     with np.errstate(invalid="ignore", divide="ignore"):
         value = np.sqrt(np.clip(1 - xy**2 / (xx * yy), 0, 1))
@@ -136,7 +138,7 @@ def fit_logistic(distance: ArrayLike, badness: ArrayLike, parameters: int = 4) -
     if len(x) <= parameters or not np.ptp(x) > 0 or not np.ptp(y) > 0:
         return None
     low, spread = float(y.min()), float(np.ptp(y))
-    x, y = _unit_range(x), _unit_range(y)
+    x, y = unit_range(x), unit_range(y)
     x = (x - x.mean()) / x.std()
     # Orthonormal columns, as x has mean 0 and deviation 1.
     line = np.column_stack([np.ones(len(x)), x]) * len(x) ** -0.5
@@ -284,7 +286,8 @@ def evaluate(
 
 def straight_line(distance: Array, badness: Array) -> Array:
     """The least-squares line through the items, at each distance."""
-    x = distance - distance.mean()
+    x = in_range(distance)
+    x = x - x.mean()
     power = x @ x
     return badness.mean() + (x * (x @ badness) / power if power > 0 else 0 * x)
 
@@ -325,12 +328,6 @@ def _tied_pairs(values: Array, weights: Array) -> Array:
     """Number of ordered pairs of equal value in each resample, an item with itself included."""
     order, starts = groups(values)
     return (np.add.reduceat(weights[..., order], starts, axis=-1) ** 2).sum(-1)
-
-
-def _unit_range(values: Array) -> Array:
-    """Values moved and scaled into [0, 1], so that tiny ones neither cancel nor underflow."""
-    low, spread = values.min(), np.ptp(values)
-    return (values - low) / spread if spread > 0 else np.zeros_like(values)
 
 
 def pearson(x: Array, y: Array, w: Array) -> Array:

@@ -24,6 +24,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
+from perceptbench.agreement.magnitude import in_range, largest
+
 Array = NDArray[np.float64]
 
 #: Bytes of weights held at a time.
@@ -154,9 +156,12 @@ def jackknife_interval(value: float, jackknife: Array, level: float = 0.95) -> t
     groups = len(jackknife)
     if groups < 2 or np.isnan(jackknife).any():
         return float("nan"), float("nan")
-    error = np.sqrt((groups - 1) / groups * ((jackknife - jackknife.mean()) ** 2).sum())
-    half = float(stdtrit(groups - 1, (1 + level) / 2) * error)
-    return value - half, value + half
+    scaled = in_range(jackknife)
+    unit = largest(jackknife) / (largest(scaled) or 1.0)
+    error = np.sqrt((groups - 1) / groups * ((scaled - scaled.mean()) ** 2).sum())
+    half = float(stdtrit(groups - 1, (1 + level) / 2) * error) * unit
+    ends = float(value) - half, float(value) + half
+    return ends if np.isfinite(ends).all() else (float("nan"), float("nan"))
 
 
 def percentile_interval(samples: Array, level: float = 0.95) -> tuple[float, float]:

@@ -29,6 +29,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import beta, expit, xlogy
 
+from perceptbench.agreement.magnitude import in_range
+
 Array = NDArray[np.float64]
 
 #: Parts of the items that are predicted from the others.
@@ -172,7 +174,7 @@ def cross_validated(
     groups : (n,) integers; items of one group (a reference) are in the same fold, group g in
         fold g modulo FOLDS.
     """
-    a, b = np.asarray(distance_a, dtype=float), np.asarray(distance_b, dtype=float)
+    a, b = in_range(np.stack([np.asarray(x, dtype=float) for x in (distance_a, distance_b)]))
     difference, p = a - b, np.asarray(p_b, dtype=float)
     fold = np.asarray(groups) % FOLDS
     found = np.full(len(p), np.nan)

@@ -32,6 +32,9 @@ PROTOCOLS = {
     "rating": (("reference", "distorted"), ("reference", "distorted")),
 }
 
+#: A rating of this size is none, and its square would soon be no number.
+LARGEST = 1e100
+
 
 @dataclass(frozen=True)
 class Judgements:
@@ -122,12 +125,16 @@ def value_column(table: pd.DataFrame) -> str:
 
 def _numbers(column: pd.Series, name: str, source: str, upper: float | None) -> pd.Series:
     numbers = pd.to_numeric(column, errors="coerce").astype(float)
-    wrong = ~numbers.abs().lt(float("inf"))
+    wrong = ~numbers.abs().lt(LARGEST)
     if upper is not None:
         wrong |= ~numbers.between(0.0, upper)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
-        want = "a finite number" if upper is None else "a fraction between 0 and 1"
+        want = "a finite number"
+        if upper is not None:
+            want = "a fraction between 0 and 1"
+        elif numbers.abs()[row] < float("inf"):
+            want = f"a number below {LARGEST:g} in size"
         raise DataError(f"{source}: row {row + 1}: `{name}` is {str(column[row])!r}, not {want}")
     return numbers
 

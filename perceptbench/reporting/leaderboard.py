@@ -59,6 +59,7 @@ def leaderboard(
     ranked = [m for m in metrics if m not in PEOPLE]
     table = pd.DataFrame(index=pd.Index(metrics, name="metric"))
     values, trained = {}, {}
+    units: dict[str, int] = {}
     for column in columns:
         rows = column.rows(agreement).set_index("metric")
         table[column.title] = rows["value"].reindex(metrics)
@@ -68,7 +69,10 @@ def leaderboard(
         values[column.key] = table.loc[ranked, column.title]
         if "in_domain" in rows:
             trained[column.dataset] = set(rows.index[rows["in_domain"].astype(bool)])
-    places = standing(values, samples or {}, trained).reindex(metrics)
+        if len(rows) and "units" in rows:
+            units[column.dataset] = max(units.get(column.dataset, 0), int(rows["units"].max()))
+    places = standing(values, samples or {}, trained, sum(units.values()) or None)
+    places = places.reindex(metrics)
     table = pd.concat([places, table], axis=1)
     last = table.index.isin(PEOPLE)
     table = table.assign(_people=last).sort_values(

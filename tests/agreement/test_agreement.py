@@ -240,7 +240,7 @@ def test_no_figure_is_undefined_without_a_reason():
     even = Judgements("toy", table.assign(p_b=0.5))
     frame = agreement(even, scores, metrics=["m"], resamples=100)
     row = figure(frame, "m", "2afc_majority")
-    assert np.isnan(row.value) and row.note == "no item to count" and row.n == 0
+    assert np.isnan(row.value) and row.note == "people are evenly split on every item"
     few, scores = rating_set(n=3)
     frame = agreement(Judgements("toy", few), scores.assign(flat=1.0), metrics=["good", "flat"])
     assert (frame.note[frame.value.isna()] != "").all()
