@@ -135,7 +135,7 @@ def fit_logistic(distance: ArrayLike, badness: ArrayLike, parameters: int = 4) -
     True
     """
     x, y, _ = _prepare(distance, badness, None)
-    if len(x) <= parameters or not np.ptp(x) > 0 or not np.ptp(y) > 0:
+    if len(x) <= parameters or not x.max() > x.min() or not y.max() > y.min():
         return None
     low, spread = float(y.min()), float(np.ptp(y))
     x, y = unit_range(x), unit_range(y)
@@ -245,8 +245,11 @@ def within(distance: Array, badness: Array, groups: ArrayLike) -> dict[str, Arra
         low, high = np.full(len(sizes), np.inf), np.full(len(sizes), -np.inf)
         np.minimum.at(low, codes, values)
         np.maximum.at(high, codes, values)
+        # Of each group's own size, so that nothing overflows.
+        size = np.frexp(np.maximum(np.abs(low), np.abs(high)))[1]
+        low, high = np.ldexp(low, -size), np.ldexp(high, -size)
         spread = (high - low)[codes]
-        return (values - low[codes]) / np.where(spread > 0, spread, 1)
+        return (np.ldexp(values, -size[codes]) - low[codes]) / np.where(spread > 0, spread, 1)
 
     with np.errstate(invalid="ignore", divide="ignore"):
         untied = [total(pairs.size - tied) for tied in (pairs.tied_x, pairs.tied_y)]
