@@ -46,8 +46,8 @@ def together(folder: Path) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with _turn(folder):
             shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir()
             try:
+                draft.mkdir()
                 yield draft
                 _move(draft, folder)
             finally:

@@ -1,6 +1,7 @@
 """Where the real data lies, and small inputs every test may use."""
 
 import http.server
+import runpy
 import sys
 import threading
 import time
@@ -73,6 +74,14 @@ def cli(monkeypatch, capsys, tmp_path):
         return code, output.out, output.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def forked():
+    """Runs command lines in children of one process, see ``forked.py``."""
+    found = runpy.run_path(str(Path(__file__).with_name("forked.py")))["Forked"]()
+    yield found
+    found.close()
 
 
 class Server:

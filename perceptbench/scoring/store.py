@@ -115,6 +115,9 @@ class Store:
         except OSError as error:
             self._once(f"store {self.url}: cannot be written to ({_why(error)}); going on without")
             self._remove(temporary)
+        except BaseException:  # Ctrl-C
+            self._remove(temporary)
+            raise
 
     def _files(self, group: str) -> list[str]:
         try:
