@@ -1,13 +1,24 @@
 """The errors a user can cause; the command line turns each into one sentence and an exit code."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+#: A word that is longer than any path.
+ENDLESS = re.compile(r"(\S{100})\S{300,}(\S{100})")
+
 
 class PerceptbenchError(Exception):
-    """Base of every error whose message is meant for the user: what, where, what to do."""
+    """Base of every error whose message is meant for the user: what, where, what to do.
+
+    Names in it come from anybody: it is one line of a length that can be read, and none of it does
+    anything to a terminal.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class DataError(PerceptbenchError):
@@ -22,6 +33,16 @@ class UsageError(PerceptbenchError):
 
 class Unavailable(PerceptbenchError):
     """A metric cannot be had on this machine (weights, package); a run lists it as skipped."""
+
+
+def printable(text: str) -> str:
+    r"""Text in one line, what cannot be printed as its code, endless words cut in the middle.
+
+    >>> printable("a\n\x1b[31mb"), printable(1000 * "x")[98:104]
+    ('a\\n\\x1b[31mb', 'xx...x')
+    """
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return ENDLESS.sub(r"\1...\2", shown)
 
 
 def unknown(kind: str, name: str, known: Iterable[str], command: str = "") -> UsageError:

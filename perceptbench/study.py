@@ -29,7 +29,6 @@ at the corrected and at the plain level. A claim is supported (refuted) as a who
 one figure at least and on none refuted (supported).
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -41,6 +40,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError
 from scipy.special import stdtrit
 
+from perceptbench import toml
 from perceptbench.agreement.ranking import SIGNIFICANT, SMALLER_IS_BETTER, Key, holm
 from perceptbench.errors import UsageError, unknown
 from perceptbench.metrics.registry import (
@@ -132,15 +132,9 @@ def read_study(name: str, found: Catalogue) -> Study:
         raise unknown("study", name, known, "study -h")
     path = known.get(name) or Path(name)
     try:
-        file = _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such study file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: is not valid TOML ({error})") from None
+        file = _File.model_validate(toml.read(path, "study"))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path}: key `{key}`: {first['msg'].lower()}") from None
+        raise UsageError(f"{path}: {toml.wrong_key(error)}") from None
     if not file.claim:
         raise UsageError(f"{path}: needs one or more [[claim]]")
     own: dict[str, MetricInfo] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +51,8 @@ class Dataset:
                 keys.update(part.table[column])
         if self.folder is not None:
             for key in sorted(keys):
-                path = self.folder / key
                 digest.update(f"{key}\n".encode())
-                digest.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b"")
+                with suppress(OSError):  # what cannot be read is named when it is scored
+                    content = (self.folder / key).read_bytes()
+                    digest.update(hashlib.sha256(content).digest())
         return digest.hexdigest()

@@ -27,14 +27,16 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from perceptbench.datasets import lockfile
 from perceptbench.datasets.archive_formats import kind, require
 from perceptbench.datasets.lockfile import Pin
+from perceptbench.datasets.records import read_json
 from perceptbench.datasets.transfer import Patience, Refused, copy, done, forget, readable, transfer
 from perceptbench.datasets.unpack import Limits, clear, unpack
 from perceptbench.errors import DataError, Unavailable, UsageError
+from perceptbench.toml import wrong_key
 
 
 class Archive(BaseModel):
@@ -323,6 +325,13 @@ def _pin(archive: Archive, origin: str, name: str, home: Path, how: How) -> None
         )
 
 
+class Listing(BaseModel):
+    """What was unpacked from an archive: path -> (bytes, sha256), below a folder."""
+
+    into: str
+    files: dict[str, tuple[int, str]]
+
+
 def _missing(archive: Archive, name: str, home: Path) -> bool:
     """Whether a file, or any file that was unpacked from an archive, is not there as it was."""
     if not archive.unpack:
@@ -337,9 +346,13 @@ def _missing(archive: Archive, name: str, home: Path) -> bool:
 
 def _unpacked(archive: Archive, name: str, home: Path) -> dict[Path, tuple[int, str]]:
     """What was unpacked from an archive, with bytes and sha256 (`_list`)."""
-    listing = json.loads(_listing(archive, name, home).read_text(encoding="utf-8"))
-    folder = home / name / listing["into"]
-    return {folder / path: (size, digest) for path, (size, digest) in listing["files"].items()}
+    path = _listing(archive, name, home)
+    try:
+        listing = Listing.model_validate(read_json(path))
+    except ValidationError as error:
+        raise DataError(f"{path}: {wrong_key(error)}; remove it, and fetch it again") from None
+    folder = home / name / listing.into
+    return {folder / path: entry for path, entry in listing.files.items()}
 
 
 def _listing(archive: Archive, name: str, home: Path) -> Path:

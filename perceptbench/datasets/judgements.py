@@ -109,12 +109,32 @@ def validate(table: pd.DataFrame, source: str) -> pd.DataFrame:
             row = int(empty.to_numpy().argmax())
             raise DataError(f"{source}: row {row + 1} has no image in column `{column}`")
         table[column] = table[column].astype(str)
+        _check_names(table[column], source)
     if protocol == "rating" and {"quality", "impairment"}.issubset(table.columns):
         raise DataError(f"{source}: has both `quality` and `impairment`; keep the one to use")
     value = value_column(table)
     upper = None if protocol == "rating" else 1.0
-    table[value] = _numbers(table[value], value, source, upper)
+    table[value] = numbers(table[value], source, upper)
     return table
+
+
+def _check_names(names: pd.Series, source: str) -> None:
+    """Refuses what no file can be called, and what no table could hold."""
+    if is_writable("".join(names)):
+        return
+    row, name = next((n, name) for n, name in enumerate(names, start=1) if not is_writable(name))
+    raise DataError(
+        f"{source}: row {row}: `{names.name}` is {name!r:.80}, which is no UTF-8 or has a NUL in "
+        "it; rename the file"
+    )
+
+
+def is_writable(name: str) -> bool:
+    """Whether a name is UTF-8 throughout (that of a file need not be) and has no NUL."""
+    try:
+        return b"\0" not in name.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def value_column(table: pd.DataFrame) -> str:
@@ -123,20 +143,27 @@ def value_column(table: pd.DataFrame) -> str:
     return value or ("quality" if "quality" in table else "impairment")
 
 
-def _numbers(column: pd.Series, name: str, source: str, upper: float | None) -> pd.Series:
-    numbers = pd.to_numeric(column, errors="coerce").astype(float)
-    wrong = ~numbers.abs().lt(LARGEST)
+def numbers(column: pd.Series, source: str, upper: float | None = None) -> pd.Series:
+    """A column of finite numbers, from 0 to `upper` where that is given.
+
+    Raises
+    ------
+    DataError : one is not; names the source, the row (from 1) and the column.
+    """
+    found = pd.to_numeric(column.astype(object), errors="coerce").astype(float)
+    wrong = ~found.abs().lt(LARGEST)
     if upper is not None:
-        wrong |= ~numbers.between(0.0, upper)
+        wrong |= ~found.between(0.0, upper)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         want = "a finite number"
         if upper is not None:
             want = "a fraction between 0 and 1"
-        elif numbers.abs()[row] < float("inf"):
+        elif abs(found.iloc[row]) < float("inf"):
             want = f"a number below {LARGEST:g} in size"
-        raise DataError(f"{source}: row {row + 1}: `{name}` is {str(column[row])!r}, not {want}")
-    return numbers
+        value = str(column.iloc[row])
+        raise DataError(f"{source}: row {row + 1}: `{column.name}` is {value!r}, not {want}")
+    return found
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -12,7 +12,9 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from perceptbench.errors import DataError, first_line
+from perceptbench.datasets.records import read_json
+from perceptbench.errors import DataError
+from perceptbench.toml import wrong_key
 from perceptbench.writing import writable
 
 NAME = "perceptbench-lock.json"
@@ -56,14 +58,13 @@ def read(home: Path) -> dict[str, Entry]:
     """Dataset name -> entry; empty where the data folder has no lock file yet."""
     path = home / NAME
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Entry.model_validate(entry) for name, entry in found.items()}
+        return {name: Entry.model_validate(entry) for name, entry in read_json(path).items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError, ValidationError) as error:
-        raise DataError(
-            f"{path}: cannot be read ({first_line(error)}); mend or remove it"
-        ) from None
+    except DataError as error:
+        raise DataError(f"{error}; mend or remove it") from None
+    except ValidationError as error:
+        raise DataError(f"{path}: {wrong_key(error)}; mend or remove it") from None
 
 
 def entry(home: Path, dataset: str) -> Entry:

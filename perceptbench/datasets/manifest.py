@@ -1,7 +1,6 @@
 """The catalogue: reads and checks ``datasets_manifest/*.toml``, one file a dataset."""
 
 import importlib.util
-import tomllib
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from perceptbench import toml
 from perceptbench.datasets.download import Archive
 from perceptbench.datasets.expectations import Expectation
 from perceptbench.errors import DataError, UsageError, first_line, unknown
@@ -126,6 +126,8 @@ class Manifest(Strict):
     @field_validator("published", mode="before")
     @classmethod
     def _one_row_a_figure(cls, sources: Any) -> Any:
+        if not isinstance(sources, list | tuple):
+            return sources  # what is wrong with it is said as of any other key
         return [row for source in sources for row in _rows(source)]
 
 
@@ -136,8 +138,10 @@ def _rows(source: Any) -> Iterator[Any]:
         return
     rest = {key: value for key, value in source.items() if key != "figures"}
     for statistic, by_metric in source["figures"].items():
+        if not isinstance(by_metric, dict):
+            raise ValueError(f"`figures.{statistic}` is no table of metrics")
         for metric, value in by_metric.items():
-            by_slice = value if isinstance(value, dict) else {rest.get("slice", "all"): value}
+            by_slice = value if isinstance(value, dict) else {str(rest.get("slice", "all")): value}
             for slice, figure in by_slice.items():
                 yield {
                     **rest,
@@ -195,13 +199,9 @@ def _of_plugin(point: EntryPoint) -> Iterator[Manifest]:
 def read_manifest(path: Path) -> Manifest:
     """One manifest; raises DataError that names the file and the key."""
     try:
-        return Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
-        raise DataError(f"{path}: is not valid TOML ({error})") from None
+        return Manifest.model_validate(toml.read(path, "manifest", DataError))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path}: key `{key}`: {first['msg'].lower()}") from None
+        raise DataError(f"{path}: {toml.wrong_key(error)}") from None
 
 
 def find_manifest(name: str) -> Manifest:

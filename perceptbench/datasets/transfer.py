@@ -188,9 +188,11 @@ def _known_part(url: str, part: Path) -> _Part | None:
     """What is there of `url`; None where nothing is, or a part of something else."""
     try:
         found = _Part(**json.loads(_note(part).read_text()))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
     # Without a tag, a date or a length nothing could tell whether the file has changed.
+    if not all(isinstance(word, str) for word in (found.url, found.etag, found.date)):
+        return None
     certain = bool(found.validator) or found.total is not None
     return found if found.url == url and certain and part.exists() else None
 

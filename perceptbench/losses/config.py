@@ -46,7 +46,6 @@ import hashlib
 import inspect
 import json
 import math
-import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -63,6 +62,7 @@ from pydantic import (
 )
 from torch import nn
 
+from perceptbench import toml
 from perceptbench.errors import DataError, UsageError, unknown
 from perceptbench.losses.backbones import Backbone, Network, at_scale, load_network, own_module
 from perceptbench.losses.composite import Composite
@@ -220,11 +220,8 @@ def parse_loss(table: Mapping[str, Any], source: str) -> LossConfig:
         config = LossConfig.model_validate(dict(table))
         InputTable.model_validate(config.input)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ["input", *first["loc"]] if error.title == "InputTable" else list(first["loc"])
-        key = f"key `{'.'.join(str(part) for part in where)}`: " if where else ""
-        message = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{source}: {key}{message[0].lower()}{message[1:]}") from None
+        above = "input" if error.title == "InputTable" else ""
+        raise UsageError(f"{source}: {toml.wrong_key(error, above)}") from None
     try:
         if config.backbone is not None:
             config.backbone.options()
@@ -357,23 +354,16 @@ def read_loss(name: str, base: Path = Path()) -> tuple[LossConfig, Path]:
     UsageError : no such preset or file, or a wrong key in it.
     """
     presets = resources.files("perceptbench.losses.presets")
-    known = {p.name[:-5]: p for p in presets.iterdir() if p.name.endswith(".toml")}
+    known = {p.name[:-5]: Path(str(p)) for p in presets.iterdir() if p.name.endswith(".toml")}
     if name.endswith(".toml"):
         path = base / name
-        if not path.is_file():
-            raise UsageError(f"{path}: there is no such loss file")
-        text, folder, source = path.read_text(encoding="utf-8"), path.parent, str(path)
+        folder, source = path.parent, str(path)
     elif name in known:
-        text, folder, source = known[name].read_text(encoding="utf-8"), Path(), name
+        path, folder, source = known[name], Path(), name
     else:
         raise unknown("metric", name, known)
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{source}: is not valid TOML ({error})") from None
-    return parse_loss(
-        {k: v for k, v in table.items() if k in LossConfig.model_fields}, source
-    ), folder
+    table = {k: v for k, v in toml.read(path).items() if k in LossConfig.model_fields}
+    return parse_loss(table, source), folder
 
 
 def read_part(name: str, base: Path = Path()) -> tuple[LossConfig, Path]:

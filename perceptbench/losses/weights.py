@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import torch
@@ -167,7 +168,7 @@ def load_head(
     state = _state(base / file)
     if key not in state:
         raise DataError(f"{base / file}: holds no {key!r}")
-    return state[key].float().flatten()
+    return _dense(state[key], f"{base / file}: {key!r}")
 
 
 def _numbered(heads: list[torch.Tensor], index: str, head: str) -> torch.Tensor:
@@ -200,6 +201,14 @@ def lpips_heads(network: str, version: str = "v0.1") -> list[torch.Tensor]:
     return [state[f"lin{i}.model.1.weight"].flatten() for i in range(len(state))]
 
 
+def _dense(value: Any, where: str) -> torch.Tensor:
+    """A tensor of finite numbers as float32 (K,); raises DataError where it is none."""
+    dense = isinstance(value, torch.Tensor) and value.layout == torch.strided and value.numel()
+    if dense and not value.is_complex() and value.isfinite().all():
+        return value.float().flatten()
+    raise DataError(f"{where} is no tensor of finite numbers")
+
+
 #: Channels of the taps of DISTS: the image, then relu1_2 to relu5_3 of VGG16.
 DISTS_CHANNELS = (3, 64, 128, 256, 512, 512)
 
@@ -225,8 +234,11 @@ def dists_heads(folder: Path | None = None) -> list[torch.Tensor]:
             "pip install DISTS-pytorch"
         )
     state = _state(path)
-    alpha, beta = (state[key].flatten().split(DISTS_CHANNELS) for key in ("alpha", "beta"))
-    total = state["alpha"].sum() + state["beta"].sum()
+    given = [_dense(state.get(key), f"{path}: {key!r}") for key in ("alpha", "beta")]
+    if any(len(weights) != sum(DISTS_CHANNELS) for weights in given):
+        raise DataError(f"{path}: alpha and beta have not {sum(DISTS_CHANNELS)} numbers each")
+    alpha, beta = (weights.split(DISTS_CHANNELS) for weights in given)
+    total = given[0].sum() + given[1].sum()
     return [torch.cat(both) / total for both in zip(alpha, beta, strict=True)]
 
 

@@ -18,7 +18,6 @@ import importlib.util
 import inspect
 import json
 import sys
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from perceptbench import toml
 from perceptbench.errors import PerceptbenchError, Unavailable, UsageError, first_line, unknown
 from perceptbench.metrics import adapters
 from perceptbench.metrics.protocol import MetricInfo, declared
@@ -147,13 +147,7 @@ def _read_entry(point: EntryPoint) -> Iterable[MetricInfo]:
 
 def read_info(path: Path) -> MetricInfo:
     """The metric described in a TOML file; raises UsageError that names the file and the key."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such loss file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: is not valid TOML ({error})") from None
-    return parse_info(table, path.stem, str(path))
+    return parse_info(toml.read(path), path.stem, str(path))
 
 
 def parse_info(
@@ -179,9 +173,7 @@ def parse_info(
     try:
         info = MetricInfo.model_validate({"title": name, **rest, **own})
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{where}: key `{key}`: {first['msg'].lower()}") from None
+        raise UsageError(f"{where}: {toml.wrong_key(error)}") from None
     if sum(part is not None for part in (info.metric, info.loss, info.program)) != 1:
         raise UsageError(
             f"{where}: needs either a loss ([backbone] and [[tap]], [[term]], or `module`), or a "

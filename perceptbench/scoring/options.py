@@ -60,6 +60,6 @@ def parse_size(text: str) -> int:
     plain = text.strip().upper().removesuffix("B").removesuffix("I").rstrip()
     unit = plain[-1:] if plain[-1:] in _UNITS and plain[-1:] else ""
     number = float(plain.removesuffix(unit))
-    if not number > 0:
+    if not 0 < number < float("inf"):
         raise ValueError(f"{text!r} is no size; give bytes, or a number with K, M, G or T")
     return int(number * _UNITS[unit])

@@ -165,8 +165,11 @@ class Store:
                     newer,
                 )
                 return None
-            columns = [id_ for id_ in ids if id_ in file.schema_arrow.names]
-            if not columns:
+            names = file.schema_arrow.names
+            if len(set(names)) < len(names):
+                raise ValueError("a column of it stands there twice")
+            columns = [id_ for id_ in ids if id_ in names]
+            if not columns or not file.metadata.num_rows:
                 return None
             table = file.read(["reference", "distorted", *columns]).to_pandas()
             return table.set_index(["reference", "distorted"]).astype(float)

@@ -387,7 +387,7 @@ def test_a_torn_lock_file_is_named(home):
     home.mkdir()
     for text in ("{", "[]", '{"d": {"files": 3}}'):
         (home / lockfile.NAME).write_text(text)
-        with pytest.raises(DataError, match=r"perceptbench-lock\.json: cannot be read"):
+        with pytest.raises(DataError, match=r"perceptbench-lock\.json: .*mend or remove it"):
             lockfile.read(home)
 
 

@@ -110,7 +110,9 @@ def _read(files: Files, split: str, kind: str) -> pd.DataFrame:
 def _share(files: Files, path: str) -> float:
     try:
         # Plain arrays; a pickle could run code and is refused.
-        values = np.load(files.folder / path, allow_pickle=False).reshape(-1)
-        return float(values[0])
-    except (OSError, ValueError, EOFError, IndexError) as error:
+        values = np.load(files.folder / path, allow_pickle=False)
+    except Exception as error:  # numpy parses the header as Python: a dozen kinds
         raise DataError(f"{files.folder / path}: not a judgement ({first_line(error)})") from None
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf" or not values.size:
+        raise DataError(f"{files.folder / path}: not a judgement (holds no number)")
+    return float(values.flat[0])

@@ -11,6 +11,7 @@ import pandas as pd
 
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
+from perceptbench.datasets.judgements import numbers
 from perceptbench.datasets.readers.listing import rated
 from perceptbench.errors import DataError, first_line
 
@@ -41,17 +42,18 @@ def csiq(files: Files, labels: str) -> Dataset:
     sheet = sheet.dropna(subset=["image", "dst_type"])
     # A number that pandas may have made 1600.0.
     image = sheet["image"].astype(str).str.strip().str.replace(r"\.0$", "", regex=True)
-    token = sheet["dst_type"].str.strip().str.lower().map(TOKENS)
+    token = sheet["dst_type"].astype(str).str.strip().str.lower().map(TOKENS)
     if token.isna().any():
         unknown = sheet["dst_type"][token.isna()].iloc[0]
         raise DataError(f"{files.path(labels)}: distortion {unknown!r} is not one of CSIQ's")
-    level = sheet["dst_lev"].astype(float).astype(int)
+    source = str(files.path(labels))
+    level = numbers(sheet["dst_lev"], source).astype(int)
     table = pd.DataFrame(
         {
             "reference": image + ".png",
             "distorted": image + "." + token + "." + level.astype(str) + ".png",
-            "impairment": sheet["dmos"].astype(float),
-            "std": sheet["dmos_std"].astype(float),
+            "impairment": numbers(sheet["dmos"], source),
+            "std": numbers(sheet["dmos_std"], source),
             "distortion": token,
             "level": level,
         }

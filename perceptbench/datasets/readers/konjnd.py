@@ -15,6 +15,7 @@ from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements import Judgements, read_table
+from perceptbench.datasets.records import numbers
 from perceptbench.errors import DataError
 
 #: The qualities shown of each source: these quantiles of its thresholds.
@@ -41,9 +42,9 @@ def konjnd(files: Files) -> Dataset:
         if str(kind).strip().upper() != "JPEG":
             continue
         try:
-            thresholds = np.array(json.loads(ratings), dtype=float).ravel()
+            thresholds = numbers({"ratings": json.loads(ratings)}, "ratings", None)
             shown = np.quantile(thresholds, QUANTILES)
-        except (ValueError, TypeError, IndexError):
+        except (ValueError, TypeError, IndexError, RecursionError):
             raise DataError(f"{path}: the ratings of {image} are not a list of numbers") from None
         stem = str(image).rsplit(".", 1)[0]
         for quality in sorted({int(q) for q in np.clip(np.rint(shown), LOWEST, HIGHEST)}):

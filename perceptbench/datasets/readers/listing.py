@@ -7,6 +7,7 @@ afterwards, so labels may name images without their folder and in another case.
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -150,7 +151,7 @@ def _read(files: Files, form: RatingTable) -> pd.DataFrame:
         index=raw.index,
     )
     if form.distorted:
-        table["distorted"] = _filled(form.distorted, raw)
+        table["distorted"] = _filled(form.distorted, raw, form.labels)
     if form.pattern:
         names = _column(table, "distorted", form.labels)
         groups = names.str.extract(re.compile(form.pattern, re.IGNORECASE))
@@ -163,7 +164,7 @@ def _read(files: Files, form: RatingTable) -> pd.DataFrame:
         raw[groups.columns] = groups
         table[groups.columns] = groups
     if form.reference:
-        table["reference"] = _filled(form.reference, raw)
+        table["reference"] = _filled(form.reference, raw, form.labels)
     if form.raters:
         table["raters"] = str(form.raters)
     for column in table.columns.intersection(NUMBERS):
@@ -203,7 +204,7 @@ def read_text(files: Files, form: RatingTable) -> pd.DataFrame:
     table = table.apply(lambda column: column.str.strip())
     table = table[(table != "").any(axis=1)].reset_index(drop=True)
     for ours, name in form.beside.items():
-        numbers = files.path(name).read_text(encoding="utf-8-sig").split()
+        numbers = _words(files.path(name))
         if len(numbers) != len(table):
             raise DataError(
                 f"dataset {files.dataset}: {name} has {len(numbers):,} numbers for "
@@ -213,6 +214,13 @@ def read_text(files: Files, form: RatingTable) -> pd.DataFrame:
     return table
 
 
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as text ({first_line(error)})") from None
+
+
 def _column(table: pd.DataFrame, name: str, source: str) -> pd.Series:
     if name not in table:
         there = ", ".join(map(str, table.columns))
@@ -220,8 +228,10 @@ def _column(table: pd.DataFrame, name: str, source: str) -> pd.Series:
     return table[name]
 
 
-def _filled(template: str, table: pd.DataFrame) -> list[str]:
+def _filled(template: str, table: pd.DataFrame, source: str) -> list[str]:
     """The template for each row, ``{x}`` replaced by what stands in column x."""
     parts = re.split(r"\{(.+?)\}", template)  # text and column names in turn
+    for name in parts[1::2]:
+        _column(table, name, source)
     rows = table.to_dict("records")
     return ["".join(row[part] if i % 2 else part for i, part in enumerate(parts)) for row in rows]

@@ -17,7 +17,8 @@ import pandas as pd
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.readers.listing import rated
-from perceptbench.errors import DataError, first_line
+from perceptbench.datasets.readers.matlab import variable
+from perceptbench.errors import DataError
 
 #: Folder -> number of images, in the order of the scores.
 FOLDERS = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
@@ -26,6 +27,8 @@ LABELS = {
     "dmos": ("dmos.mat", "dmos", None),
     "realigned": ("dmos_realigned.mat", "dmos_new", "dmos_std"),
 }
+#: The variables that hold names of images.
+NAMES = ("refnames_all", "distimgs")
 PARTS = {"Part 1": "blurjpeg", "Part 2": "blurnoise"}
 
 
@@ -53,7 +56,7 @@ def live(files: Files) -> Dataset:
         table = images.assign(impairment=_read(files, name, scores, total).astype(float))
         if deviations:
             table["std"] = _read(files, name, deviations, total).astype(float)
-        is_reference = _read(files, name, "orgs", total).astype(int) == 1
+        is_reference = _read(files, name, "orgs", total) == 1
         tables[slice] = table[~is_reference].reset_index(drop=True)
     if not tables:
         raise DataError(f"dataset {files.dataset}: neither dmos.mat nor dmos_realigned.mat is here")
@@ -93,18 +96,13 @@ def _distortions(name: str) -> str:
     return "+".join(kind.rstrip("0123456789") for kind in kinds)
 
 
-def _read(files: Files, name: str, variable: str, length: int | None = None) -> Any:
-    """One variable of a MATLAB file as a flat array; cells of text become text."""
-    from scipy.io import loadmat
-
+def _read(files: Files, name: str, key: str, length: int | None = None) -> Any:
+    """One variable of a MATLAB file, of so many values; scores as numbers, names as text."""
     path = files.path(name)
-    try:
-        values = loadmat(path, squeeze_me=True, variable_names=[variable])[variable]
-    except Exception as error:  # scipy.io raises a dozen kinds; a missing variable is a KeyError
-        raise DataError(
-            f"{path}: no variable {variable} can be read ({first_line(error)})"
-        ) from None
-    values = np.atleast_1d(values).ravel()
+    values = variable(path, key)
+    kind = "U" if key in NAMES else "iufb"
+    if values.dtype.kind not in kind:
+        raise DataError(f"{path}: {key} holds no {'names' if key in NAMES else 'numbers'}")
     if length is not None and len(values) != length:
-        raise DataError(f"{path}: {variable} has {len(values)} values, expected {length}")
+        raise DataError(f"{path}: {key} has {len(values)} values, expected {length}")
     return values

@@ -5,8 +5,6 @@ in sorted order are what the answers' indices count. ``answers[i] = [reference, 
 ``agreement[i] = [votes for a, votes for b]``.
 """
 
-import json
-
 import numpy as np
 import pandas as pd
 
@@ -14,6 +12,7 @@ from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.records import numbers, read_json
 from perceptbench.errors import DataError
 
 ANSWERS = "answers_processed_test.json"
@@ -36,17 +35,17 @@ def material_appearance(files: Files) -> Dataset:
         raise DataError(f"{files.folder / IMAGES}: there are no .jpg images")
     path = files.path(ANSWERS)
     try:
-        answers = json.loads(path.read_text(encoding="utf-8"))
-        triplets = np.array(answers["answers"], dtype=int)
-        votes = np.array(answers["agreement"], dtype=float)
+        answers = read_json(path)
+        triplets = numbers(answers, "answers", None, 3).astype(int)
+        votes = numbers(answers, "agreement", len(triplets), 2)
         names = np.array(images)[triplets]
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, IndexError) as error:
         raise DataError(
-            f"{path}: not the published answers for {len(images)} images "
-            f"({type(error).__name__}: {error})"
+            f"{path}: not the published answers for {len(images)} images ({error})"
         ) from None
     table = pd.DataFrame(names, columns=["reference", "a", "b"])
+    with np.errstate(invalid="ignore"):  # a triplet without a vote has no share: `validate` says so
+        table["p_b"] = votes[:, 1] / votes.sum(1)
     table["votes"] = votes.sum(1).astype(int)
-    table["p_b"] = votes[:, 1] / votes.sum(1)
     part = Judgements(files.dataset, table, resample=("reference",), statistics=("2afc",))
     return Dataset(files.dataset, (part,), FileLoader(files.folder), files.folder)

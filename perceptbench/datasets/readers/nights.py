@@ -9,7 +9,7 @@ import pandas as pd
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.images import FileLoader
-from perceptbench.datasets.judgements import Judgements, read_table
+from perceptbench.datasets.judgements import Judgements, numbers, read_table
 from perceptbench.errors import DataError, UsageError
 
 COLUMNS = ("ref_path", "left_path", "right_path", "right_vote", "votes", "split", "is_imagenet")
@@ -40,7 +40,7 @@ def nights(files: Files, min_votes: str = "6") -> Dataset:
     missing = [column for column in COLUMNS if column not in raw]
     if missing:
         raise DataError(f"{path}: no column {', '.join(missing)}")
-    raw = raw[raw["votes"] >= int(min_votes)]
+    raw = raw[numbers(raw["votes"], str(path)) >= int(min_votes)]
     table = pd.DataFrame(
         {
             "reference": raw["ref_path"],
@@ -49,7 +49,7 @@ def nights(files: Files, min_votes: str = "6") -> Dataset:
             "p_b": raw["right_vote"],
             "votes": raw["votes"],
             "category": raw["is_imagenet"].astype(str).str.strip().str.lower().isin(["true", "1"]),
-            "split": raw["split"].str.strip(),
+            "split": raw["split"].astype(str).str.strip(),
         }
     )
     table["category"] = table["category"].map({True: "imagenet", False: "no_imagenet"})

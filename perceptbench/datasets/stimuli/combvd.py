@@ -10,7 +10,6 @@ CIELAB coordinates that the surface had against the white of its illuminant. The
 inside the sRGB gamut are kept (a colour outside by less than TOLERANCE of the peak is clipped).
 """
 
-import json
 from collections import defaultdict
 from itertools import combinations
 from pathlib import Path
@@ -24,6 +23,7 @@ from perceptbench import colour
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.records import numbers, read_json
 from perceptbench.datasets.stimuli.display import patch
 from perceptbench.errors import DataError
 
@@ -82,19 +82,20 @@ def combvd(files: Files) -> Dataset:
 def _read(path: Path, name: str) -> pd.DataFrame:
     """Pairs of one file: reference, distorted (keys), impairment, category (the set)."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        xyz = torch.tensor(content["xyz"], dtype=torch.float64).T[..., None]
-        white = torch.tensor(content["reference_white"], dtype=torch.float64).view(3, 1, 1)
+        content = read_json(path)
+        xyz = torch.from_numpy(numbers(content, "xyz", None, 3)).T[..., None]
+        white = torch.from_numpy(numbers(content, "reference_white", 3)).view(3, 1, 1)
         lab = colour.xyz_to_lab(xyz, white)[..., 0].T.numpy()
         # + 0.0 turns a rounded -0.0 into 0.0.
         keys = np.array([",".join(f"{v + 0.0:.4f}" for v in row) for row in lab.round(4)])
-        one, other = keys[np.array(content["pairs"], dtype=int).T]
-        difference = np.array(content["dv"], dtype=float)
+        pairs = numbers(content, "pairs", None, 2).astype(int)
+        one, other = keys[pairs.T]
+        difference = numbers(content, "dv", len(pairs))
         return pd.DataFrame(
             {"reference": one, "distorted": other, "impairment": difference, "category": name}
         )
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
-        raise DataError(f"{path}: not a COMBVD table ({type(error).__name__}: {error})") from None
+    except (ValueError, IndexError) as error:
+        raise DataError(f"{path}: not a COMBVD table ({error})") from None
 
 
 def _linear(key: str) -> Tensor:
