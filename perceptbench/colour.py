@@ -92,7 +92,8 @@ def ciede2000(lab1: Tensor, lab2: Tensor) -> Tensor:
     c_mean, l_mean = (c1 + c2) / 2, (l1 + l2) / 2
     # 2 sqrt(C1 C2) sin(dh / 2) without an angle, from sin(dh / 2) = sin(dh) / (2 cos(dh / 2)).
     cross, dot = a1 * b2 - a2 * b1, a1 * a2 + b1 * b2
-    opposite = c1 * c2 + dot <= 1e-9 * c1 * c2  # half a turn apart, or grey
+    # Half a turn apart, or grey, which a chroma of less than 1e-15 is taken for.
+    opposite = (c1 * c2 == 0) | (c1 * c2 + dot <= 1e-9 * c1 * c2)
     h1, h2 = _hue(a1, b1, c1), _hue(a2, b2, c2)
     d_h = torch.where(
         opposite,

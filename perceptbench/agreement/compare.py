@@ -84,7 +84,7 @@ def compare(
         items = collect(part, known, [a, b], resamples, entropy(part, seed), stress_power or {})
         for name, some in _slices(part, items):
             wanted = {*part.statistics, *(AREAS if some is items else ())}
-            for figure in figures(some, whole=some is items):
+            for figure in figures(some, some is items, only=wanted):
                 if figure.statistic in wanted and not set(figure.metrics) & set(PEOPLE):
                     rows.append((part.dataset, name, figure.statistic, *_row(figure, some, a, b)))
         table = _disputed(items, a, b).head(top)

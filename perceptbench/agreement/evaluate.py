@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from perceptbench.agreement import rating
 from perceptbench.agreement.figures import Figure, figures
@@ -122,7 +123,10 @@ def evaluate(
         items = collect(part, known, metrics, resamples, entropy(part, seed), stress_power or {})
         trained = (in_domain or {}).get(part.dataset, ())
         found = []
-        for figure in figures(items):
+        bar = tqdm(desc=f"agreement on {part.dataset}", unit=" figures", leave=False, disable=None,
+                   delay=2)  # fmt: skip
+        for figure in figures(items, only=part.statistics if ranked_only else ()):
+            bar.update()
             if ranked_only and figure.statistic not in part.statistics:
                 continue
             rows, drawn = _rows(figure, items, interval)
@@ -139,7 +143,9 @@ def evaluate(
             name = f"{column_name}={value}"
             name = name if part.slice == "all" else f"{part.slice} {name}"
             for figure in figures(fewer, whole=False):
+                bar.update()
                 found.append(_rows(figure, fewer, "percentile")[0].assign(slice=name))
+        bar.close()
         if not found:
             continue
         table = pd.concat(found, ignore_index=True).assign(dataset=part.dataset)

@@ -6,16 +6,18 @@ to values. What the statistics mean stands in `two_alternative`, `rating`, `same
 cheaply: as sums over clusters, or by `correlations`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import repeat
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from perceptbench.agreement import rating, same_different, two_alternative
-from perceptbench.agreement.correlations import correlations
+from perceptbench.agreement.correlations import THREADS, correlations
 from perceptbench.agreement.items import Items
 from perceptbench.agreement.magnitude import in_range, largest
 from perceptbench.agreement.ranking import PEOPLE
@@ -26,6 +28,9 @@ from perceptbench.datasets.judgements import LARGEST
 Array = NDArray[np.float64]
 
 CORRELATIONS = ("srcc", "krcc", "plcc")
+OF_REFERENCES = {f"{statistic}_within_reference" for statistic in CORRELATIONS}
+OF_FITS = {"plcc_logistic4", "plcc_logistic5", "rmse", "outlier_ratio"}
+OF_PAIRS = {*krasula.STATISTICS, "resolving_power"}
 #: Pairs of items that Krasula's analysis and the resolving power look at, drawn by chance where
 #: there are more.
 PAIRS = 100_000
@@ -77,8 +82,10 @@ class Figure:
     by: Resampler | None = None
 
 
-def figures(items: Items, whole: bool = True) -> list[Figure]:
-    """Every figure of the items; for a part of a table the main ones only.
+def figures(items: Items, whole: bool = True, only: Collection[str] = ()) -> Iterator[Figure]:
+    """Every figure of the items, one after the other; for a part of a table the main ones only.
+
+    `only` spares what is dear and not among these statistics: further ones may come all the same.
 
     A metric that lacks a distance has no figure of any kind: all metrics answer the same items.
     """
@@ -86,15 +93,14 @@ def figures(items: Items, whole: bool = True) -> list[Figure]:
     n = len(items.table)
     live: NDArray[np.bool_] = np.array([n > 0 and not count for count in lost], dtype=bool)
     make = {"2afc": _two_alternative, "rating": _ratings, "same_different": _same_different}
-    found = [_explained(figure) for figure in make[items.protocol](items.of(live), whole)]
+    found = map(_explained, make[items.protocol](items.of(live), whole, only))
     missing = tuple(m for m, there in zip(items.metrics, live, strict=True) if not there)
-    if not missing:
-        return found
     notes = tuple(
         f"no finite distance for {count} of {n} judgements" if n else "no pair could be scored"
         for count in lost[~live]
     )
-    return [_with_undefined(figure, missing, notes) for figure in found]
+    for figure in found:
+        yield _with_undefined(figure, missing, notes) if missing else figure
 
 
 def _explained(figure: Figure) -> Figure:
@@ -151,7 +157,7 @@ def _means(statistic: str, metrics: Sequence[str], each: Array, undefined: str =
     )
 
 
-def _two_alternative(items: Items, whole: bool) -> list[Figure]:
+def _two_alternative(items: Items, whole: bool, only: Collection[str]) -> list[Figure]:
     a, b = items.distances
     p = items.table["p_b"].to_numpy(float)
     names = items.metrics
@@ -172,6 +178,8 @@ def _two_alternative(items: Items, whole: bool) -> list[Figure]:
             found += _subset_means("2afc", (who,), values[:, None], items)
         found += _of_ceiling(items, each["2afc"], p)
         found.append(_means("log_likelihood", ("oracle",), two_alternative.likelihood(p, p)))
+    if only and "log_likelihood" not in only:
+        return found
     folds = items.resampler.clusters
     folds = np.arange(len(p)) if folds is None else folds
     likelihoods = [
@@ -233,7 +241,7 @@ def _of_ceiling(items: Items, score: Array, p: Array) -> list[Figure]:
     ]
 
 
-def _same_different(items: Items, whole: bool) -> list[Figure]:
+def _same_different(items: Items, whole: bool, only: Collection[str]) -> list[Figure]:
     p = items.table["p_same"].to_numpy(float)
     every: list[NDArray[np.intp]] = [np.arange(len(p))]
     subsets: list[NDArray[np.intp]] = []
@@ -275,20 +283,23 @@ def _several(items: Items) -> bool:
     return "category" in items.table and items.table["category"].nunique(dropna=False) > 1
 
 
-def _ratings(items: Items, whole: bool) -> list[Figure]:
+def _ratings(items: Items, whole: bool, only: Collection[str]) -> Iterator[Figure]:
     x, y, names = items.distances[0], items.badness, items.metrics
-    found = [_correlation(statistic, names, x, y) for statistic in CORRELATIONS]
+    for statistic in CORRELATIONS:
+        yield _correlation(statistic, names, x, y)
     if not whole or not len(y):
-        return found
+        return
     if "impairment" in items.table:
-        found.append(_stress(items))
-    found += _within_reference(items)
-    found += _fitted(items)
-    found += _resolution(items)
+        yield _stress(items)
+    for make, there in (
+        (_within_reference, OF_REFERENCES), (_fitted, OF_FITS), (_resolution, OF_PAIRS),
+    ):  # fmt: skip
+        if not only or not there.isdisjoint(only):
+            yield from make(items)
     if items.observers is not None and items.observers.shape[1] > 1:
         statistics = [*CORRELATIONS, "stress"] if "impairment" in items.table else CORRELATIONS
-        found += [_one_against_others(statistic, items) for statistic in statistics]
-    return found
+        for statistic in statistics:
+            yield _one_against_others(statistic, items)
 
 
 def _correlation(statistic: str, names: Sequence[str], x: Array, y: Array) -> Figure:
@@ -363,18 +374,18 @@ def _within_reference(items: Items) -> list[Figure]:
     return found
 
 
-def _fitted(items: Items) -> list[Figure]:
+def _fitted(items: Items) -> Iterator[Figure]:
     """What is left after a logistic: correlations, error and outliers; the curve stays fixed."""
     x, y, m = items.distances[0], in_range(items.badness), len(items.metrics)
-    found = []
     for parameters in (4, 5):
-        curves = [rating.fit_logistic(x[:, i], y, parameters) for i in range(m)]
+        with ThreadPoolExecutor(THREADS) as pool:
+            curves = list(pool.map(rating.fit_logistic, x.T, repeat(y, m), repeat(parameters, m)))
         plain = np.stack([x[:, i] if c is None else c for i, c in enumerate(curves)], 1) if m else x
         figure = _correlation("plcc", items.metrics, plain, y)
         fitted, given = np.array([c is not None for c in curves]), ~np.isnan(figure.value)
         notes = tuple(np.select([fitted & given, fitted, given], ["", FLAT, RAW], figure.undefined))
         name = f"plcc_logistic{parameters}"
-        found.append(replace(figure, statistic=name, notes=notes, undefined=""))
+        yield replace(figure, statistic=name, notes=notes, undefined="")
         if parameters == 4:
             lines = tuple("" if c is not None else LINE for c in curves)
             predicted = [
@@ -388,7 +399,7 @@ def _fitted(items: Items) -> list[Figure]:
     def root(sums: Array) -> Array:
         return unit * np.sqrt(sums[:, :-1] / sums[:, -1:])
 
-    found.append(_of_sums("rmse", items.metrics, features, root, len(y), lines))
+    yield _of_sums("rmse", items.metrics, features, root, len(y), lines)
     if items.deviations is not None:
         std, raters = items.deviations
         missed = [rating.outliers(unit * c, items.badness, std, raters) for c in predicted4.T]
@@ -396,8 +407,7 @@ def _fitted(items: Items) -> list[Figure]:
             figure = _means("outlier_ratio", items.metrics, np.stack(missed, axis=1))
             how = "" if raters is not None else "raters are not known: beyond twice the deviation"
             notes = tuple("; ".join(filter(None, (how, line))) for line in lines)
-            found.append(replace(figure, notes=notes))
-    return found
+            yield replace(figure, notes=notes)
 
 
 @dataclass(frozen=True)

@@ -103,5 +103,5 @@ def _path(key: Any, record: dict[str, Any], dataset: str) -> str:
     """Where the image is; its key where it is computed."""
     if key != key:
         return ""
-    folder = record["datasets"].get(dataset, {}).get("folder")
+    folder = record.get("datasets", {}).get(dataset, {}).get("folder")
     return str(Path(folder) / key) if folder else str(key)

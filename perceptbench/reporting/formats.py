@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from tqdm import tqdm
+
 from perceptbench.errors import DataError, UsageError, first_line, nearest
 from perceptbench.reporting.run_folder import Run, save
 from perceptbench.writing import together
@@ -68,7 +70,7 @@ def render(run: Run, names: Iterable[str] = ()) -> tuple[dict[str, bytes], list[
             raise UsageError(f"there is no report format {name!r}{hint}; known: {', '.join(known)}")
     files: dict[str, bytes] = {}
     broken = []
-    for name in chosen:
+    for name in tqdm(chosen, desc="report", unit=" formats", leave=False, disable=None, delay=2):
         point = known[name]
         try:
             made = point.load()(run)

@@ -95,5 +95,5 @@ def test_weights_that_cannot_be_had_are_named_once(cli, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
     options = ["--weights-dir", tmp_path, "--dataset", "macadam-osa"]
     code, _, err = cli("sweep", "squeezenet1_1", *options)
-    assert code == 1 and "squeezenet1_1:features.1:l1 and 69 more: " in err
+    assert code == 1 and "squeezenet1_1:depth:cosine and 69 more: " in err
     assert err.count("is in no weights folder") == 1

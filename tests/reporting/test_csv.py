@@ -16,7 +16,7 @@ def test_the_tidy_and_the_wide_table(run):
     good = tidy[(tidy.dataset == "choices") & (tidy.metric == "good") & (tidy.statistic == "2afc")]
     assert good["value"].item() == pytest.approx(0.825) and good["n"].item() == 24
     pairs = files["comparisons.csv"].set_index(["dataset", "a", "b"])
-    apart = pairs.loc[("choices", "good", "bad")]
+    apart = pairs.loc[[("choices", "good", "bad")]].iloc[0]
     assert apart["difference"] == pytest.approx(0.65) and apart["p_holm"] < 0.05
     wide = files["leaderboard.csv"].set_index("metric")
     assert wide.loc["good", "choices 2afc"] == pytest.approx(0.825)
