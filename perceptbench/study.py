@@ -41,6 +41,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError
 from scipy.special import stdtrit
 
 from perceptbench import toml
+from perceptbench.agreement.evaluate import NO_ITEM
 from perceptbench.agreement.ranking import SIGNIFICANT, SMALLER_IS_BETTER, Key, holm
 from perceptbench.errors import UsageError, unknown
 from perceptbench.metrics.registry import (
@@ -51,7 +52,7 @@ from perceptbench.metrics.registry import (
     select,
 )
 from perceptbench.reporting import notes
-from perceptbench.reporting.leaderboard import Column, format_table
+from perceptbench.reporting.leaderboard import Column, estimate, format_table
 from perceptbench.reporting.markdown import code, escape
 from perceptbench.reporting.run_folder import Run
 
@@ -391,12 +392,10 @@ def _figures(claim: Claim, run: Run, rows: pd.DataFrame) -> str:
             _number(row[f"{side} value"]) + ("†" if (row["dataset"], name) in seen else "")
             for side, name in (("better", claim.better), ("worse", claim.worse))
         ]
-        interval = " [{}, {}]".format(*(_number(row[end], "+") for end in ("low", "high")))
-        apart = _number(row["difference"], "+")
+        apart = estimate(row["difference"], row["low"], row["high"], places=3, sign="+")
         body.append(
             [escape(_title(row)), *values,
-             apart if apart == "-" else apart + interval,
-             _p(row["p"]), _p(row["p_holm"]), str(int(row["n"])), str(row["verdict"])]
+             apart, _p(row["p"]), _p(row["p_holm"]), str(int(row["n"])), str(row["verdict"])]
         )  # fmt: skip
     header = [
         "figure",
@@ -408,11 +407,26 @@ def _figures(claim: Claim, run: Run, rows: pd.DataFrame) -> str:
         "verdict",
     ]
     text = format_table(header, body)
-    return text + ("\n†: trained on this dataset.\n" if "†" in text else "")
+    text += "\n†: trained on this dataset.\n" if "†" in text else ""
+    reasons = _reasons(claim, run, rows[rows["verdict"] == UNDEFINED])
+    return text + (f"\n{reasons}" if reasons else "")
 
 
-def _number(value: float, sign: str = "") -> str:
-    return "-" if value != value else f"{value:{sign}.3f}"
+def _reasons(claim: Claim, run: Run, rows: pd.DataFrame) -> str:
+    """Why each of these figures is undefined, as a list."""
+    figures = _rows_by(run.agreement, "metric")
+    found = []
+    for row in rows.to_dict("records"):
+        for metric in (claim.better, claim.worse):
+            key = (row["dataset"], row["slice"], row["statistic"], metric)
+            note = figures.get(key, {"note": NO_ITEM, "value": np.nan})
+            if note["value"] != note["value"]:
+                found.append(f"- {_title(row)} of {metric} is undefined: {escape(note['note'])}.\n")
+    return "".join(found)
+
+
+def _number(value: float) -> str:
+    return "-" if value != value else f"{value:.3f}"
 
 
 def _p(value: float) -> str:

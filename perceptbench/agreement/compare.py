@@ -36,7 +36,7 @@ Array = NDArray[np.float64]
 
 COLUMNS = (
     "dataset", "slice", "statistic", "a", "b", "difference", "low", "high", "p", "p_holm",
-    "p_delong", "n", "units",
+    "p_delong", "n", "units", "note",
 )  # fmt: skip
 #: Krasula's areas are compared too where the spread of the ratings is known.
 AREAS = ("auc_ds", "auc_bw", "cc_0")
@@ -105,12 +105,14 @@ def _slices(part: Judgements, items: Items) -> Iterator[tuple[str, Items]]:
 
 
 def _row(figure: Figure, items: Items, a: str, b: str) -> tuple[Any, ...]:
-    """Values, difference, interval, p, DeLong's p, n, units."""
+    """Values, difference, interval, p, DeLong's p, n, units, why it is undefined."""
     place = [figure.metrics.index(name) for name in (a, b)]
     x, y = (float(figure.value[i]) for i in place)
     resampler = figure.by or items.resampler
     low = high = p = delong = np.nan
-    if figure.resampled is None or np.isnan(x - y):
+    lost = [i for i in place if np.isnan(figure.value[i])]
+    reasons = [f"{figure.metrics[i]}: {figure.notes[i]}" for i in lost]
+    if figure.resampled is None or np.isnan(x - y) or resampler.units < 2:
         pass
     elif figure.dear:
         left = figure.resampled(resampler.jackknife(GROUPS))
@@ -123,7 +125,8 @@ def _row(figure: Figure, items: Items, a: str, b: str) -> tuple[Any, ...]:
         drawn = figure.resampled(resampler)
         one, two = (drawn[:, [i]] for i in place)
         low, high, p = (float(v[0]) for v in difference(one, two, [x - y], resampler.units))
-    return x, y, x - y, low, high, p, delong, figure.n, resampler.units
+    note = "; ".join(reasons)
+    return x, y, x - y, low, high, p, delong, figure.n, resampler.units, note
 
 
 def _delong(statistic: str, items: Items, place: Sequence[int]) -> float:
@@ -142,7 +145,8 @@ def _disputed(items: Items, a: str, b: str) -> pd.DataFrame:
     kept = np.flatnonzero(whole)
     x, table = items.distances[:, kept][:, :, place], items.table.iloc[kept]
     if items.protocol == "2afc":
-        margin = x[0] - x[1]
+        with np.errstate(over="ignore"):  # infinite still has a sign and a rank
+            margin = x[0] - x[1]
         said = np.sign(margin) * _percentiles(np.abs(margin))
         people = 2 * table["p_b"].to_numpy(float) - 1
     else:
@@ -181,7 +185,7 @@ def in_words(
     for row in rows:
         where = row["dataset"] if row["slice"] == "all" else f"{row['dataset']} ({row['slice']})"
         if np.isnan(row["difference"]):
-            sentences.append(f"On {where}, {row['statistic']} is undefined for one of them.")
+            sentences.append(f"On {where}, {row['statistic']} is undefined ({row['note']}).")
             continue
         winner = _winner(row, a, b)
         better[winner] += 1
@@ -190,8 +194,7 @@ def in_words(
             said = f"{winner} agrees better with people than {b if winner == a else a}"
         sentences.append(
             f"On {where}, {said}: {row['statistic']} {row['a']:.3f} against {row['b']:.3f}, a "
-            f"difference of {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}], "
-            f"p {_digits(row['p'])}, {_digits(row['p_holm'])} after correction ({row['n']} items, "
+            f"difference of {row['difference']:+.3f} {_spread(row)} ({row['n']} items, "
             f"{row['units']} units).{_trained(row['dataset'], (a, b), in_domain)}"
         )
     total = sum(better.values())
@@ -207,6 +210,13 @@ def _winner(row: Mapping[str, Any], a: str, b: str) -> str:
     if not row["p_holm"] < SIGNIFICANT:
         return ""
     return a if (row["difference"] > 0) != (row["statistic"] in SMALLER_IS_BETTER) else b
+
+
+def _spread(row: Mapping[str, Any]) -> str:
+    if np.isnan(row["low"]):
+        return "without an interval"
+    interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
+    return f"{interval}, p {_digits(row['p'])}, {_digits(row['p_holm'])} after correction"
 
 
 def _digits(p: float) -> str:

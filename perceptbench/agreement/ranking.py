@@ -95,7 +95,7 @@ def difference(
     with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # what has no resample has no spread
         p = student_p(value, np.nanstd(apart, axis=0, ddof=1), units, signs)
-    lost = np.isnan(low) | np.isnan(value)
+    lost = np.isnan(low) | np.isnan(value) | (units < 2)  # one unit alone tells nothing
     return tuple(np.where(lost, np.nan, each) for each in (low, high, p))  # type: ignore[return-value]
 
 

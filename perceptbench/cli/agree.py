@@ -107,13 +107,14 @@ def agree(
 def _printed(table: "pd.DataFrame", interval: str, resamples: int) -> str:
     """The main figures as a Markdown table, best first, and what is undefined."""
     from perceptbench.agreement.ranking import PEOPLE
-    from perceptbench.reporting.leaderboard import format_table
+    from perceptbench.reporting.leaderboard import estimate, format_table
 
     whole = table[table["slice"] == "all"]
     shown = [s for s in SHOWN if s in set(whole["statistic"])]
     cells = {
-        (row["metric"], row["statistic"]): f"{row['value']:.4f} [{row['low']:.4f}, "
-        f"{row['high']:.4f}] {row['tier']}"
+        (row["metric"], row["statistic"]): " ".join(
+            filter(None, (estimate(row["value"], row["low"], row["high"]), row["tier"]))
+        )
         for row in whole.dropna(subset="value").to_dict("records")
     }
     first = whole[whole["statistic"] == shown[0]].assign(

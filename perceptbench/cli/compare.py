@@ -33,7 +33,7 @@ def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], top: int) -> N
     from perceptbench.agreement.compare import compare, in_words
     from perceptbench.errors import UsageError, absent
     from perceptbench.reporting import run_folder
-    from perceptbench.reporting.leaderboard import format_table
+    from perceptbench.reporting.leaderboard import estimate, format_table
 
     result = run_folder.read(run)
     metrics = [str(c) for c in result.scores if c not in ("dataset", "reference", "distorted")]
@@ -69,12 +69,16 @@ def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], top: int) -> N
     rows = [
         [
             *(r[c] for c in ("dataset", "slice", "statistic")), _number(r["a"]), _number(r["b"]),
-            "{} [{}, {}]".format(*(_number(r[c], "+") for c in ("difference", "low", "high"))),
+            estimate(r["difference"], r["low"], r["high"], sign="+"),
             *(_p(r[c]) for c in ("p", "p_holm")), str(r["n"]),
         ]
         for r in figures
     ]  # fmt: skip
     click.echo("\n" + format_table(header, rows))
+    for r in figures:
+        if r["note"] and titles.isdisjoint({(r["dataset"], r["slice"])}):
+            where = f"{r['dataset']} {r['slice']} {r['statistic']}"
+            click.echo(f"- {where} is undefined ({r['note']}).")
     click.echo(
         "Where they disagree most (percentiles of distance; of two images, of the margin, from "
         "-1, a is closer, to 1, b is):\n"
@@ -91,8 +95,8 @@ def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], top: int) -> N
     click.echo(format_table(["dataset", *images, "people", a, b, "nearer to people"], rows))
 
 
-def _number(value: float, sign: str = "") -> str:
-    return "-" if value != value else f"{value:{sign}.4f}"
+def _number(value: float) -> str:
+    return "-" if value != value else f"{value:.4f}"
 
 
 def _p(value: float) -> str:

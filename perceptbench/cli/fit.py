@@ -187,7 +187,7 @@ def _load(text: str, data_dir: Path | str | None, cache: Path, allow_missing: bo
 def _figures(evaluation: "Evaluation") -> list[str]:
     from perceptbench.agreement.ranking import PEOPLE
     from perceptbench.fitting import FITTED
-    from perceptbench.reporting.leaderboard import format_table
+    from perceptbench.reporting.leaderboard import estimate, format_table
 
     table, pairs = evaluation.table, evaluation.comparisons
     rows = []
@@ -201,8 +201,10 @@ def _figures(evaluation: "Evaluation") -> list[str]:
                 ends = [pair["difference"], pair["low"], pair["high"]]
                 if pair["a"] != FITTED:
                     ends = [-ends[0], -ends[2], -ends[1]]
-                apart = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*ends)
-        value = f"{row['value']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
+                apart = estimate(*ends, sign="+")
+        value = estimate(row["value"], row["low"], row["high"])
         rows.append([row["slice"], row["statistic"], row["metric"], value, apart, str(row["n"])])
     header = ["slice", "figure", "loss", "value [95 %]", "fitted minus it [95 %]", "n"]
-    return format_table(header, rows).splitlines()
+    said = table[table["note"] != ""].groupby("note", sort=False)["metric"]
+    reasons = [f"- {', '.join(dict.fromkeys(names))}: {note}." for note, names in said]
+    return format_table(header, rows).splitlines() + reasons

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from perceptbench.agreement import rating, two_alternative
+from perceptbench.agreement.magnitude import in_range
 from perceptbench.reporting.items import Items, answer, judged
 from perceptbench.reporting.run_folder import CURVE, Run
 
@@ -37,7 +38,9 @@ def curves(run: Run) -> pd.DataFrame:
 def _curves(items: Items) -> Iterator[tuple[str, Array]]:
     fit = {"2afc": _psychometric, "rating": _logistic}.get(items.part.protocol)
     for metric, signal in zip(items.metrics, items.signal.T, strict=True):
-        if fit and len(signal) > 1 and np.isfinite(signal).all() and np.ptp(signal) > 0:
+        # Of numbers beyond all measure no curve is drawn.
+        sound = len(signal) > 1 and np.isfinite(signal).all() and (signal == in_range(signal)).all()
+        if fit and sound and np.ptp(signal) > 0:
             points = fit(signal, items)
             if points is not None:
                 yield metric, points

@@ -58,7 +58,8 @@ def _judged(part: Judgements, scores: pd.DataFrame, metrics: list[str]) -> Items
     here = scores.loc[scores["dataset"] == part.dataset].drop(columns="dataset")
     found = collect(part, here, metrics, 1, (0,), {})
     afc = part.protocol == "2afc"
-    signal = found.distances[0] - found.distances[1] if afc else found.distances[0]
+    with np.errstate(over="ignore"):  # infinite is still a side
+        signal = found.distances[0] - found.distances[1] if afc else found.distances[0]
     order = ["a", "reference", "b"] if afc else list(PROTOCOLS[part.protocol][1])
     images = found.table[order].reset_index(drop=True)
     return Items(part, metrics, images, found.table[answer(part)].to_numpy(float), signal)

@@ -57,23 +57,23 @@ def leaderboard(
     """
     metrics = list(dict.fromkeys(agreement["metric"]))
     ranked = [m for m in metrics if m not in PEOPLE]
-    table = pd.DataFrame(index=pd.Index(metrics, name="metric"))
+    cells: dict[str, pd.Series] = {}
     values, trained = {}, {}
     units: dict[str, int] = {}
     for column in columns:
         rows = column.rows(agreement).set_index("metric")
-        table[column.title] = rows["value"].reindex(metrics)
+        cells[column.title] = rows["value"].reindex(metrics)
         for what in ("low", "high", "n"):
-            table[f"{column.title} {what}"] = rows[what].reindex(metrics)
-        table[f"{column.title} tier"] = rows.get("tier", pd.Series(dtype=str)).reindex(metrics)
-        values[column.key] = table.loc[ranked, column.title]
+            cells[f"{column.title} {what}"] = rows[what].reindex(metrics)
+        cells[f"{column.title} tier"] = rows.get("tier", pd.Series(dtype=str)).reindex(metrics)
+        values[column.key] = cells[column.title][ranked]
         if "in_domain" in rows:
             trained[column.dataset] = set(rows.index[rows["in_domain"].astype(bool)])
         if len(rows) and "units" in rows:
             units[column.dataset] = max(units.get(column.dataset, 0), int(rows["units"].max()))
     places = standing(values, samples or {}, trained, sum(units.values()) or None)
     places = places.reindex(metrics)
-    table = pd.concat([places, table], axis=1)
+    table = pd.concat([places, pd.DataFrame(cells, index=pd.Index(metrics, name="metric"))], axis=1)
     last = table.index.isin(PEOPLE)
     table = table.assign(_people=last).sort_values(
         ["_people", "mean_rank"], kind="stable", na_position="last"
@@ -83,6 +83,18 @@ def leaderboard(
     table[words] = table[words].fillna("")
     table.insert(0, "rank", table["mean_rank"].rank(method="min").astype("Int64"))
     return table.reset_index()[["rank", "metric", *table.columns[1:]]]
+
+
+def estimate(value: float, low: float, high: float, *, places: int = 4, sign: str = "") -> str:
+    """A figure with its interval as text.
+
+    >>> estimate(0.5, 0.25, 0.75, places=2), estimate(0.5, float("nan"), float("nan"), sign="+")
+    ('0.50 [0.25, 0.75]', '+0.5000 [no interval]')
+    """
+    if value != value:
+        return "-"
+    shown, *ends = (f"{v:{sign}.{places}f}" for v in (value, low, high))
+    return f"{shown} [{'no interval' if low != low else ', '.join(ends)}]"
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -76,6 +76,10 @@ def missing(run: Run) -> list[tuple[str, str]]:
         rows = column.rows(run.agreement)
         for row in rows[rows["value"].isna()].itertuples():
             notes.append(("undefined", f"{row.metric} on {column.title}: {row.note}."))
+        bare = rows[rows["value"].notna() & rows["low"].isna() & (rows["note"] != "")]
+        for note, here in bare.groupby("note", sort=False)["metric"]:
+            why = str(note).split("no interval: ")[-1]
+            notes.append(("no interval", f"{', '.join(here)} on {column.title}: {why}."))
         there = {*rows["metric"], *PEOPLE}
         absent = [metric for metric in run.board["metric"] if metric not in there]
         if absent:  # of another run put together with this one

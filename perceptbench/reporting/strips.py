@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from perceptbench.reporting.items import Items, answer, disputed, ranks
+from perceptbench.reporting.leaderboard import estimate
 from perceptbench.reporting.run_folder import Run
 
 #: Disputed items shown of each judgement table.
@@ -113,8 +114,8 @@ def _told(run: Run, items: Items, metric: str) -> str:
         rows = column.rows(run.agreement)
         row = rows[rows["metric"] == metric]
         if len(row) and row["value"].notna().item():
-            low, high = row["low"].item(), row["high"].item()
-            said.append(f"{column.statistic} {row['value'].item():.3f} [{low:.3f}, {high:.3f}]")
+            figure = estimate(*(row[c].item() for c in ("value", "low", "high")), places=3)
+            said.append(f"{column.statistic} {figure}")
     return ", ".join(said)
 
 

@@ -63,7 +63,7 @@ def judged(protocol, n):
         return
     sorts = {
         "ranks": ranks, "all equal": np.full(n, 3.0), "zero": np.zeros(n), "negative": -ranks - 1,
-        "huge": (ranks + 1) * 9e98, "denormal": ranks * 5e-324, "crowded": 1 + ranks * 2.3e-16,
+        "huge": (ranks + 1) * 9e99 / n, "denormal": ranks * 5e-324, "crowded": 1 + ranks * 2.3e-16,
     }  # fmt: skip
     for answer in ("quality", "impairment"):
         for name, values in sorts.items():
