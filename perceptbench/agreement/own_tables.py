@@ -18,6 +18,7 @@ from perceptbench.agreement.evaluate import Evaluation, evaluate
 from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.datasets.judgements import (
     Judgements,
+    as_text,
     default_resample,
     protocol_of,
     read_table,
@@ -110,7 +111,8 @@ def read_scores(path: Path, metrics: Sequence[str] = ()) -> tuple[pd.DataFrame, 
     names = sorted(set(metrics or numbers))
     if not names:
         raise DataError(f"{path}: no column of numbers beside {', '.join(KEY)}")
-    table = table[[*KEY, *names]].astype({column: str for column in KEY}).drop_duplicates()
+    keys = {column: as_text(table[column], str(path)) for column in KEY}
+    table = table[[*KEY, *names]].assign(**keys).drop_duplicates()
     twice = table.duplicated(KEY)
     if twice.any():
         x, y = table.loc[twice, KEY].iloc[0]

@@ -104,18 +104,27 @@ def validate(table: pd.DataFrame, source: str) -> pd.DataFrame:
         raise DataError(f"{source}: the table has no rows")
     table = table.reset_index(drop=True).copy()
     for column in PROTOCOLS[protocol][1]:
-        empty = table[column].isna() | (table[column].astype(str).str.strip() == "")
+        names = as_text(table[column], source)
+        empty = table[column].isna() | (names.str.strip() == "")
         if empty.any():
             row = int(empty.to_numpy().argmax())
             raise DataError(f"{source}: row {row + 1} has no image in column `{column}`")
-        table[column] = table[column].astype(str)
-        _check_names(table[column], source)
+        table[column] = names
+        _check_names(names, source)
     if protocol == "rating" and {"quality", "impairment"}.issubset(table.columns):
         raise DataError(f"{source}: has both `quality` and `impairment`; keep the one to use")
     value = value_column(table)
     upper = None if protocol == "rating" else 1.0
     table[value] = numbers(table[value], source, upper)
     return table
+
+
+def as_text(column: pd.Series, source: str) -> pd.Series:
+    """A column of names as text; raises DataError where it cannot be: names source and column."""
+    try:
+        return column.astype(str)
+    except (ValueError, TypeError, NotImplementedError):  # bytes that are no UTF-8, say
+        raise DataError(f"{source}: column `{column.name}` holds no text") from None
 
 
 def _check_names(names: pd.Series, source: str) -> None:

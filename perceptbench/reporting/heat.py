@@ -87,7 +87,11 @@ def _slice_map(title: str, rows: pd.DataFrame, statistic: str, metrics: Sequence
 def layer_maps(run: Run, metrics: Sequence[str]) -> list[HeatMap]:
     """One map a figure and backbone that was read one layer at a time with several distances."""
     taps = pd.DataFrame(
-        [(m, *tap) for m in metrics if (tap := single_tap(run.provenance["metrics"].get(m, {})))],
+        [
+            (m, *tap)
+            for m in metrics
+            if (tap := single_tap(run.provenance.get("metrics", {}).get(m, {})))
+        ],
         columns=["metric", "backbone", "layer", "distance"],
     )
     maps = []

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from math import floor, isnan, log10
+from math import floor, isnan, log10, nan
 from pathlib import Path
 from typing import Any
 
@@ -331,10 +331,13 @@ def _paired(comparisons: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]
     figures = {pair: tuple(row) for pair, *row in stored.itertuples()}
     found = []
     for a, b in combinations(names, 2):
-        difference, low, high, p = figures.get((a, b)) or _turned(*figures[b, a])
+        nothing = (nan,) * 4  # of a folder that has been edited
+        difference, low, high, p = figures.get((a, b)) or _turned(*figures.get((b, a), nothing))
         found.append([_short(v) for v in (difference, low, high, p)])
+    if not found:
+        return None
     columns = dict(zip(("value", "low", "high", "p"), zip(*found, strict=True), strict=True))
-    return {"of": [metrics.index(name) for name in names], **columns} if found else None
+    return {"of": [metrics.index(name) for name in names], **columns}
 
 
 def _turned(difference: float, low: float, high: float, p: float) -> tuple[float, ...]:

@@ -103,7 +103,7 @@ def provenance(run: Run) -> list[str]:
     versions = record.get("versions", {})
     if versions:
         lines.append(f"Versions: {', '.join(f'{p} {v}' for p, v in versions.items())}.")
-    prints = {name: d["fingerprint"][:12] for name, d in record.get("datasets", {}).items()}
+    prints = {name: d.get("fingerprint", "")[:12] for name, d in record.get("datasets", {}).items()}
     if prints:
         lines.append(f"Data (sha256): {', '.join(f'{n} {p}' for n, p in prints.items())}.")
     weights = record.get("weights_sha256", {})

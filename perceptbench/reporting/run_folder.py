@@ -22,9 +22,16 @@ from urllib.parse import quote
 import pandas as pd
 
 from perceptbench.agreement.evaluate import COMPARISON
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements import Judgements, protocol_of, validate
+from perceptbench.datasets.records import read_json
 from perceptbench.errors import DataError, UsageError, first_line
 from perceptbench.reporting.leaderboard import Column
+from perceptbench.reporting.run_check import (
+    check_observers,
+    check_protocol,
+    check_record,
+    check_tables,
+)
 from perceptbench.spreadsheet import restored, to_csv
 from perceptbench.writing import together
 
@@ -188,21 +195,17 @@ def read(folder: Path) -> Run:
     path = folder / "run.json"
     if not path.is_file():
         raise UsageError(f"{folder} is no run folder: it has no run.json")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        parts = record.pop("judgements")
-        failures = pd.DataFrame(record.pop("failures"), columns=list(FAILURE))
-        skipped, broken, assumed = (record.pop(key) for key in ("skipped", "broken", "assumed"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({first_line(error)})") from None
-    except KeyError as error:
-        raise DataError(f"{path}: has no {error}; make the run again with this version") from None
+    record = read_json(path)
+    check_record(record, path)
+    parts = record.pop("judgements")
+    failures = pd.DataFrame(record.pop("failures"), columns=list(FAILURE))
+    skipped, broken, assumed = (record.pop(key) for key in ("skipped", "broken", "assumed"))
     optional = {
         name: _read(path, pd.read_parquet)
         for name in OPTIONAL
         if (path := folder / f"{name}.parquet").is_file()
     }
-    return Run(
+    run = Run(
         _read(folder / "scores.parquet", pd.read_parquet),
         _read(folder / "agreement.csv", _read_csv),
         _read(folder / "leaderboard.csv", _read_csv),
@@ -215,13 +218,21 @@ def read(folder: Path) -> Run:
         record,
         **optional,
     )
+    check_tables(run, folder)
+    return run
 
 
 def _read_judgements(record: dict[str, Any], folder: Path) -> Judgements:
-    observers = record["observers"] and _read(folder / record["observers"], pd.read_parquet)
+    path, observers = folder / record["file"], None
+    table = validate(_read(path, pd.read_parquet), str(path))
+    check_protocol(protocol_of(table, str(path)), record["protocol"], path)
+    if record["observers"]:
+        beside = folder / record["observers"]
+        observers = _read(beside, pd.read_parquet)
+        check_observers(observers, len(table), beside)
     return Judgements(
         record["dataset"],
-        _read(folder / record["file"], pd.read_parquet),
+        table,
         slice=record["slice"],
         resample=tuple(record["resample"]),
         statistics=tuple(record["statistics"]),

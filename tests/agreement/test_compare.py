@@ -112,6 +112,7 @@ def folder(tmp_path):
         columns=list(run_folder.FAILURE)), found.comparisons)  # fmt: skip
     run.board = leaderboard(found.table, run.columns, found.samples)
     run.provenance = {
+        "device": "cpu", "precision": "fp32",
         "resamples": 200, "seed": 0, "metrics": {"good": {}, "poor": {}},
         "datasets": {"toy": {"folder": "pictures"}, "picks": {"folder": None}},
     }  # fmt: skip
