@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from perceptbench.errors import DataError, first_line
+from perceptbench.errors import DataError
 
 UNFINISHED = ".perceptbench-unfinished"
 #: Moved into place after all others: whoever finds it finds the others, too.
@@ -42,7 +42,7 @@ def together(folder: Path) -> Iterator[Path]:
     ['a.txt']
     """
     draft = folder / UNFINISHED
-    with writable(folder):
+    with writable(folder, "-o"):
         folder.mkdir(parents=True, exist_ok=True)
         with _turn(folder):
             shutil.rmtree(draft, ignore_errors=True)
@@ -56,12 +56,12 @@ def together(folder: Path) -> Iterator[Path]:
 
 def is_empty(folder: Path) -> bool:
     """Whether there is no such folder, or nothing in it but what a killed process left."""
-    return not folder.exists() or all(path.name == UNFINISHED for path in folder.iterdir())
+    return not folder.is_dir() or all(path.name == UNFINISHED for path in folder.iterdir())
 
 
 @contextmanager
 def writable(folder: Path, option: str = "") -> Iterator[None]:
-    """Turns the system's refusal to write to `folder` into a sentence.
+    """Turns the system's refusal to write to `folder` into a DataError.
 
     Parameters
     ----------
@@ -73,18 +73,10 @@ def writable(folder: Path, option: str = "") -> Iterator[None]:
     except OSError as error:
         if error.errno is None or not _concerns(error, folder):
             raise
-        raise DataError(refusal(folder, error, option)) from None
-
-
-def refusal(place: object, error: OSError, option: str = "") -> str:
-    """The sentence for an error of writing.
-
-    >>> refusal("data", OSError(errno.ENOSPC, "No space left on device"), "-o")
-    'data: cannot be written (No space left on device; free some or choose another folder with -o)'
-    """
-    why = error.strerror or first_line(error)
-    choice = f"choose another folder{option and f' with {option}'}"
-    return f"{place}: cannot be written ({why}; {'free some or ' * (error.errno in FULL)}{choice})"
+        # The system's own words: pyarrow has others.
+        why = f"{os.strerror(error.errno)}; {'free some or ' * (error.errno in FULL)}"
+        choice = f"choose another folder{option and f' with {option}'}"
+        raise DataError(f"{folder}: cannot be written ({why}{choice})") from None
 
 
 def _concerns(error: OSError, folder: Path) -> bool:

@@ -173,6 +173,12 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error(tmp_path):
     assert run_folder.create(tmp_path / "a" / "b").is_dir()
 
 
+def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len({run_folder.create(None) for _ in range(5)}) == 5
+    assert len(list((tmp_path / "runs").iterdir())) == 5
+
+
 def test_material_appearance_reproduces_the_reference_figures(shared, weights, tmp_path):
     manifest = find_manifest("material-appearance")
     dataset = load_dataset(manifest, shared, tmp_path)

@@ -57,6 +57,9 @@ def test_what_a_killed_process_left_goes_with_the_next(tmp_path):
 def test_errors_about_other_files_pass(tmp_path):
     with pytest.raises(FileNotFoundError), writable(tmp_path):
         (tmp_path.parent / "other").read_text()
+    full = r"No space left on device; free some or choose another folder with -o\)$"
+    with pytest.raises(DataError, match=full), writable(tmp_path, "-o"):
+        raise OSError(errno.ENOSPC, "other words")
     sentence = r"cannot be written \(No such file .*; choose another folder with -o"
     with pytest.raises(DataError, match=sentence), writable(tmp_path, "-o"):
         (tmp_path / "none" / "file").write_text("")

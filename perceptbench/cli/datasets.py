@@ -375,4 +375,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"data folder {folder}: cannot be made ({error.strerror})") from None
+        raise UsageError(
+            f"data folder {folder}: cannot be made ({error.strerror}; choose another "
+            "with --data-dir)"
+        ) from None

@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from contextlib import suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -82,6 +83,8 @@ class ProgramMetric:
             text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
         _running.add(process)
+        if _over.is_set():
+            _kill(process)
         try:
             output, errors = process.communicate(timeout=self.program.timeout)
         except BaseException as error:
@@ -113,6 +116,8 @@ class ProgramMetric:
 
 #: Programs at work; killed with this process, where it is not killed itself.
 _running: set[subprocess.Popen[str]] = set()
+#: Set when this process ends.
+_over = threading.Event()
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
@@ -122,6 +127,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 @atexit.register
 def _kill_all() -> None:
+    _over.set()
     for process in tuple(_running):
         _kill(process)
 

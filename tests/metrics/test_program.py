@@ -1,8 +1,11 @@
 """An external program as a metric: the real butteraugli, and small programs of our own."""
 
 import shutil
+import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -125,3 +128,35 @@ def test_the_real_butteraugli_on_the_example(shared):
     compare = build(catalogue().metrics["butteraugli"], None).at(None)
     got = compare(torch.stack([ref] * 3), torch.stack([p0, p1, ref]))
     torch.testing.assert_close(got, torch.tensor([20.138718, 33.704048, 0.0]), rtol=0, atol=2e-6)
+
+
+@pytest.mark.slow
+def test_ctrl_c_waits_for_no_program_and_leaves_none(tmp_path):
+    script = (
+        "import os, sys, time\n"
+        f"trial = not os.path.exists({str(tmp_path / 'tried')!r})\n"
+        f"open({str(tmp_path / 'tried')!r}, 'a').close()\n"
+        f"trial or open({str(tmp_path)!r} + '/%d.pid' % os.getpid(), 'w').close()\n"
+        "trial or time.sleep(300)\n"
+        "print(1)\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    command = f"{sys.executable} {tmp_path / 'script.py'} {{reference}} {{distorted}}"
+    toml = f"program = {{ command = {command!r}, pattern = '(.*)', timeout = 600 }}"
+    (tmp_path / "slow.toml").write_text(toml)
+    words = ["run", "macadam-osa", "-m", tmp_path / "slow.toml", "-o", tmp_path / "out"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "perceptbench", *words], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 100
+    while not (running := list(tmp_path.glob("*.pid"))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert running
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=100)[1]
+    assert process.returncode == 130 and errors.endswith("perceptbench: interrupted\n")
+    assert time.monotonic() - start < 60
+    for path in tmp_path.glob("*.pid"):
+        arguments = Path(f"/proc/{path.stem}/cmdline")  # of a dead one empty, until it is reaped
+        assert not arguments.exists() or not arguments.read_bytes()
