@@ -1,18 +1,14 @@
 """Whether a metric keeps the protocol, and how it behaves: what `perceptbench metrics check` shows.
 
 Hard properties fail a metric: its form, finite values, the same number in any batch and at any
-time, identity, sign, inputs and global state left alone, a sound gradient where it says it has
-one. The rest is reported: symmetry, the order along the distortion ladders of
-`perceptbench.distortions`, a shift by one pixel, speed and memory.
+time, identity, sign, inputs and global state left alone, no memory held from call to call, a sound
+gradient where it says it has one. The rest is reported: symmetry, the order along the distortion
+ladders of `perceptbench.distortions`, a shift by one pixel, speed and memory.
 """
 
-import ctypes
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +21,9 @@ from torch import Tensor
 
 from perceptbench.distortions import IMAGES, LEVELS, distort, natural_image
 from perceptbench.errors import DataError, first_line
+from perceptbench.metrics import memory
 from perceptbench.metrics.foreign import Foreign
+from perceptbench.metrics.program import ProgramMetric
 from perceptbench.metrics.registry import Metric
 
 LADDERS = ("noise", "blur", "jpeg", "shift")
@@ -74,6 +72,8 @@ def check(
         with torch.no_grad():
             cost = _cost(call, device, side)  # before other work has set a higher peak
             _measure(card, metric, call, bases, rng, device)
+            if not isinstance(call, ProgramMetric):  # its memory goes when it ends
+                _leak(card, call, max(64, metric.info.min_size), device)
     except Exception as error:  # a foreign metric may raise anything
         card.hard("answers", False, f"{type(error).__name__}: {first_line(error)}")
         return card
@@ -148,6 +148,15 @@ def _measure(
     )
 
 
+def _leak(card: Card, call: Callable[[Tensor, Tensor], Tensor], side: int, device: str) -> None:
+    """Whether it holds more memory with every call."""
+    rng = np.random.default_rng(0)
+    base = natural_image(side, rng)
+    x, y = (_tensor([image], device) for image in (base, distort(base, "noise", 1, rng)))
+    grown = memory.leak(call, x, y)
+    card.hard("no leak", not grown, grown and f"{grown} on the same images")
+
+
 def _rising(row: Sequence[float]) -> int:
     """How many steps of a ladder go up (or stay within rounding)."""
     top = max(abs(v) for v in row)
@@ -193,11 +202,10 @@ def _cost(
     x = _tensor([natural_image(side, np.random.default_rng(0))], device)
     y = (x + 0.05).clamp(0, 1)
     megapixels = side * side / 1e6
-    gpu = device.startswith("cuda")
     call(x, y)  # what is loaded or compiled once is no cost of a pair
-    before = _used(gpu, device)
+    before = memory.used(device)
     call(x, y)
-    grown = max(0, _peak(gpu, device) - before) / megapixels / 2**20
+    grown = max(0, memory.peak(device) - before) / megapixels / 2**20
     times = []
     for _ in range(2):
         began = time.perf_counter()
@@ -207,34 +215,6 @@ def _cost(
         ("speed", f"{min(times) / megapixels:.3g} s a megapixel, one pair on {device}"),
         ("memory", f"at least {grown:.0f} MiB a megapixel beyond the images, at its peak"),
     ]
-
-
-def _used(gpu: bool, device: str) -> int:
-    """Bytes in use; the peak that `_peak` reads is counted anew from here on."""
-    if gpu:
-        torch.cuda.reset_peak_memory_stats(device)
-        return torch.cuda.memory_allocated(device)
-    with suppress(OSError, AttributeError):  # glibc: what was freed is in use no more
-        ctypes.CDLL(None).malloc_trim(0)
-    with suppress(OSError):  # Linux: see proc(5)
-        Path("/proc/self/clear_refs").write_text("5")
-        return _of_status("VmRSS")
-    return _peak(gpu, device)
-
-
-def _peak(gpu: bool, device: str) -> int:
-    if gpu:
-        return torch.cuda.max_memory_allocated(device)
-    with suppress(OSError):
-        return _of_status("VmHWM")
-    # Kilobytes, but bytes on macOS; there the highest since the process began.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _of_status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:")) * 1024
 
 
 def read_folder(folder: Path) -> list[np.ndarray]:

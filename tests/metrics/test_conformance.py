@@ -1,5 +1,7 @@
 """`metrics check`: each hard property is broken by a metric made for it, which then fails."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -42,7 +44,26 @@ def mutating(x, y):
     return value
 
 
+def leaking(x, y):
+    leaking.kept = [*getattr(leaking, "kept", ()), x.mean()]
+    return rmse(x, y)
+
+
+def hoarding(x, y):  # what Python knows no tensor of
+    hoarding.kept = [*getattr(hoarding, "kept", ()), np.random.bytes(1 << 17)]
+    np.random.set_state(STATE)
+    return rmse(x, y)
+
+
+def caching(x, y):
+    """Keeps something of its last 100 calls."""
+    caching.kept = [*getattr(caching, "kept", ()), x.clone()][-100:]
+    return rmse(x, y)
+
+
+STATE = np.random.get_state()
 BROKEN = {
+    "no leak": leaking,
     "answers": lambda x, y: rmse(x, y)[:, None],
     "finite": lambda x, y: rmse(x, y).log().sqrt(),
     "identity": lambda x, y: rmse(x, y) + 1,
@@ -59,6 +80,13 @@ BROKEN = {
 def test_a_broken_property_fails(hard):
     failed = card(BROKEN[hard], differentiable=True).failed
     assert any(problem.startswith(f"{hard}:") for problem in failed), failed
+
+
+@pytest.mark.filterwarnings("ignore:metric made changes")
+def test_a_leak_of_bytes_fails_and_a_cache_does_not():
+    (failed,) = [p for p in card(hoarding).failed if "leak" in p]
+    assert re.fullmatch(r"no leak: 0\.\d+ MiB more after each call on the same images", failed)
+    assert card(caching).failed == []
 
 
 def test_an_asymmetric_metric_is_described():
