@@ -49,6 +49,7 @@ def free(device: str) -> int:
 
 def used(device: str) -> int:
     """Bytes in use; the peak that `peak` reads is counted anew from here on."""
+    gc.collect()
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
@@ -93,7 +94,6 @@ def leak(call: Callable[[Tensor, Tensor], Any], x: Tensor, y: Tensor) -> str:
     for _ in range(FIRST + ROUNDS):
         for _ in range(calls):
             call(x, y)
-        gc.collect()
         found.append((used(str(x.device)), _tensors()))
     in_bytes, tensors = np.diff(found[FIRST - 1 :], axis=0).T
     if (tensors >= calls).all():

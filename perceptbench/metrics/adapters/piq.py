@@ -74,7 +74,7 @@ def _compute(compare: Compare, reference: Tensor, distorted: Tensor) -> Tensor:
 
 def _uniform(images: Tensor) -> Tensor:
     """Which images (N, C, H, W) have a nearly uniform channel, (N,)."""
-    return images.flatten(2).std(2).amin(1) < UNIFORM
+    return images.flatten(2).std(2, correction=0).amin(1) < UNIFORM
 
 
 def _double(image: Tensor) -> Tensor:
