@@ -1,7 +1,10 @@
 """Images in the order they are needed, decoded in worker processes while the device computes."""
 
 import multiprocessing
+import os
 import pickle
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -83,9 +86,28 @@ def _loaded(keys: Sequence[str], load: Load, workers: int | None) -> Iterator[Te
         num_workers=workers,
         prefetch_factor=AHEAD,
         collate_fn=_as_it_is,
+        worker_init_fn=_end_with_parent,
     )
-    for image in loader:
-        yield image if isinstance(image, str) else torch.from_numpy(image)
+    try:
+        for image in loader:
+            yield image if isinstance(image, str) else torch.from_numpy(image)
+    except RuntimeError as error:  # `read` lets no other out
+        raise DataError(
+            f"a process that loads images was killed ({first_line(error)}); is memory short? "
+            "--workers 0 does without; what is scored is kept"
+        ) from None
+
+
+def _end_with_parent(worker: int) -> None:
+    """Ends a worker whose parent was killed; it would wait for ever to hand over its images."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _can_be_sent(load: Load) -> bool:
