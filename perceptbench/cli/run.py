@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perceptbench.cli import options
+from perceptbench.cli.ending import end
 from perceptbench.cli.options import FILE
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def run(
     from perceptbench.datasets.remote import local_copy
     from perceptbench.errors import unknown
     from perceptbench.metrics.registry import catalogue, select
-    from perceptbench.reporting import curves, formats, markdown, pictures, run_folder
+    from perceptbench.reporting import curves, markdown, pictures, run_folder
 
     infos = select(metrics, catalogue())
     brought = [pipeline.bring(path, higher_is_better) for path in score_files]
@@ -137,14 +138,5 @@ def run(
     result.curves = curves.curves(result)
     if with_pictures:
         result.pictures = pictures.pictures(result, loaded)
-    try:
-        run_folder.write(result, folder, formats.render(result, FORMATS)[0])
-    finally:  # where a full disk keeps no files, this is what there is
-        click.echo(markdown.page(result))
-    click.echo(f"Written to {folder}: leaderboard.html, .md, .csv, agreement, scores, run.json")
-    for where, why in result.broken.items():
-        click.echo(f"perceptbench: {where} {why}", err=True)
-    if len(result.failures):
-        click.echo(f"perceptbench: {len(result.failures)} pairs failed (named above)", err=True)
-    if not result.complete:
-        raise SystemExit(1)
+    written = "leaderboard.html, .md, .csv, agreement, scores, run.json"
+    end(result, folder, FORMATS, markdown.page(result), written)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perceptbench.cli import options
+from perceptbench.cli.ending import end
 
 if TYPE_CHECKING:
     from perceptbench.scoring.options import Options
@@ -54,7 +55,7 @@ def study(
     from perceptbench import run as pipeline
     from perceptbench.datasets.load import load_at_hand, load_named
     from perceptbench.metrics.registry import catalogue
-    from perceptbench.reporting import formats, run_folder
+    from perceptbench.reporting import run_folder
     from perceptbench.spreadsheet import to_csv
     from perceptbench.study import page, read_study, verdicts
 
@@ -79,12 +80,5 @@ def study(
     table = verdicts(asked, result)
     text = page(asked, result, table, left_out)
     verdict = {"verdict.csv": to_csv(table).encode(), "verdict.md": text.encode()}
-    try:
-        run_folder.write(result, folder, formats.render(result, FORMATS)[0] | verdict)
-    finally:  # where a full disk keeps no files, this is what there is
-        click.echo(text)
-    click.echo(f"Written to {folder}: verdict.md, .csv; leaderboard.html, .md, .csv, run.json")
-    for where, why in result.broken.items():
-        click.echo(f"perceptbench: {where} {why}", err=True)
-    if not result.complete:
-        raise SystemExit(1)
+    written = "verdict.md, .csv; leaderboard.html, .md, .csv, run.json"
+    end(result, folder, FORMATS, text, written, verdict)

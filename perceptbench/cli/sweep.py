@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perceptbench.cli import options
+from perceptbench.cli.ending import end
 from perceptbench.cli.options import FILE
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def sweep(
     from perceptbench.datasets.load import load_named
     from perceptbench.datasets.readers.table import judgement_file
     from perceptbench.metrics.sweep import sweep as losses
-    from perceptbench.reporting import formats, markdown, run_folder
+    from perceptbench.reporting import markdown, run_folder
 
     layers = [] if taps == "all" else _names(taps)
     base = str(Path(weights).resolve()) if weights not in ("imagenet", "random") else weights
@@ -97,15 +98,8 @@ def sweep(
         command=shlex.join(["perceptbench", *sys.argv[1:]]),
         ranked_only=True,
     )
-    try:
-        run_folder.write(result, folder, formats.render(result, FORMATS)[0])
-    finally:  # where a full disk keeps no files, this is what there is
-        click.echo(markdown.page(result))
-    click.echo(f"Written to {folder}: leaderboard.html, .md, .csv, figures/layers, run.json")
-    for where, why in result.broken.items():
-        click.echo(f"perceptbench: {where} {why}", err=True)
-    if not result.complete:
-        raise SystemExit(1)
+    written = "leaderboard.html, .md, .csv, figures/layers, run.json"
+    end(result, folder, FORMATS, markdown.page(result), written)
 
 
 def _names(text: str) -> list[str]:

@@ -1,0 +1,38 @@
+"""How a command that ran something ends: files, words, exit code."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from perceptbench.reporting.run_folder import Run
+
+
+def end(
+    result: "Run",
+    folder: Path,
+    formats: Sequence[str],
+    text: str,
+    written: str,
+    files: Mapping[str, bytes] | None = None,
+) -> None:
+    """Writes the run, reports in `formats` and further `files`; prints `text`; says what is broken.
+
+    Raises SystemExit(1) where a pair or a metric failed. `written` is what is said of the files.
+    """
+    from perceptbench.reporting import run_folder
+    from perceptbench.reporting.formats import render
+
+    try:
+        run_folder.write(result, folder, {**render(result, formats)[0], **(files or {})})
+    finally:  # where a full disk keeps no files, this is what there is
+        click.echo(text)
+    click.echo(f"Written to {folder}: {written}")
+    for where, why in result.broken.items():
+        click.echo(f"perceptbench: {where} {why}", err=True)
+    if len(result.failures):
+        click.echo(f"perceptbench: {len(result.failures)} pairs failed (named above)", err=True)
+    if not result.complete:
+        raise SystemExit(1)
