@@ -33,6 +33,8 @@ def end(
     for where, why in result.broken.items():
         click.echo(f"perceptbench: {where} {why}", err=True)
     if len(result.failures):
-        click.echo(f"perceptbench: {len(result.failures)} pairs failed (named above)", err=True)
+        click.echo(
+            f"perceptbench: {len(result.failures)} pairs failed; run.json names them", err=True
+        )
     if not result.complete:
         raise SystemExit(1)
