@@ -15,24 +15,10 @@ import numpy as np
 
 from perceptbench.errors import DataError, first_line
 
-#: Seconds and bytes that reading a file may take; label files have some hundred kB.
-PATIENCE, MEMORY = 60.0, 4 << 30
-_READ = f"""
-import io, json, sys
-try:
-    import resource
-    resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY}))
-except ImportError:
-    pass  # not on this system
-from scipy.io import loadmat
-def plain(value):
-    if isinstance(value, (str, bool, int, float)):
-        return value
-    return plain(value.item()) if getattr(value, "size", 0) == 1 else "no text or number"
-found = loadmat(io.BytesIO(sys.stdin.buffer.read()), squeeze_me=True)
-json.dump({{k: [plain(v) for v in v.ravel()] if hasattr(v, "ravel") else [plain(v)]
-           for k, v in found.items() if not k.startswith("__")}}, sys.stdout)
-"""
+#: Seconds that reading a file may take.
+PATIENCE = 60.0
+#: By its path and with -P: the modules beside it have names that others have, too.
+CHILD = [sys.executable, "-P", str(Path(__file__).with_name("matlab_child.py"))]
 
 
 def variable(path: Path, name: str) -> Any:
@@ -55,9 +41,7 @@ def variable(path: Path, name: str) -> Any:
 def _variables(content: bytes) -> dict[str, list[Any]]:
     """Every variable of a file; raises ValueError where it is none."""
     try:
-        child = subprocess.run(
-            [sys.executable, "-c", _READ], input=content, capture_output=True, timeout=PATIENCE
-        )
+        child = subprocess.run(CHILD, input=content, capture_output=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         raise ValueError(f"it takes more than {PATIENCE:g} s") from None
     if child.returncode < 0:
