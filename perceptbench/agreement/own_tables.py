@@ -24,11 +24,13 @@ from perceptbench.datasets.judgements import (
     read_table,
     validate,
 )
-from perceptbench.errors import DataError, UsageError, absent
+from perceptbench.errors import DataError, UsageError, absent, printable
 
 KEY = ["reference", "distorted"]
 #: What metrics are compared and ranked by, most important first.
 RANKED = {"2afc": ("2afc",), "rating": ("srcc", "krcc", "plcc"), "same_different": ("jnd_ap",)}
+#: Metrics of one file: every two of them are compared.
+MOST = 2000
 #: Statistics that have a sign to keep.
 SIGNED = ("srcc", "krcc", "plcc")
 
@@ -65,7 +67,7 @@ def agree(
     DataError : a file cannot be read, a pair is scored twice with different numbers, or no pair
         of the judgements is among the scores.
     """
-    name = judgements.stem
+    name = printable(judgements.stem)
     table = validate(read_table(judgements), str(judgements))
     protocol = protocol_of(table, str(judgements))
     found, names = read_scores(scores, metrics)
@@ -111,6 +113,11 @@ def read_scores(path: Path, metrics: Sequence[str] = ()) -> tuple[pd.DataFrame, 
     names = sorted(set(metrics or numbers))
     if not names:
         raise DataError(f"{path}: no column of numbers beside {', '.join(KEY)}")
+    if len(names) > MOST:
+        raise DataError(
+            f"{path}: has {len(names):,} columns of numbers; at most {MOST:,} metrics are compared "
+            "with each other: leave out those that are none"
+        )
     keys = {column: as_text(table[column], str(path)) for column in KEY}
     table = table[[*KEY, *names]].assign(**keys).drop_duplicates()
     twice = table.duplicated(KEY)

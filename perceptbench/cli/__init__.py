@@ -22,7 +22,7 @@ from perceptbench.cli.run import run
 from perceptbench.cli.store import store
 from perceptbench.cli.study import study
 from perceptbench.cli.sweep import sweep
-from perceptbench.errors import PerceptbenchError, first_line
+from perceptbench.errors import PerceptbenchError, first_line, printable
 
 #: As the shell has them: stopped by Ctrl-C, ended by another program.
 INTERRUPTED, TERMINATED = 130, 143
@@ -68,7 +68,8 @@ def main() -> None:
             raise
         _discard_output()
         where = f"{error.filename}: " if error.filename is not None else ""
-        click.echo(f"perceptbench: {where}{error.strerror or first_line(error)}", err=True)
+        said = printable(f"{where}{error.strerror or first_line(error)}")
+        click.echo(f"perceptbench: {said}", err=True)
         raise SystemExit(1) from None
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from perceptbench.datasets.judgements import is_writable
 from perceptbench.errors import DataError
 
 #: Leftovers of macOS in archives: ``._x.png`` is no image.
@@ -58,6 +59,16 @@ class Files:
             files in them are meant; otherwise those with the most equal folders.
         agreeing : how many parts of the name, from its end, must be equal at least.
         """
+        return self._named(self._candidates(name, agreeing))
+
+    def _named(self, paths: list[str]) -> list[str]:
+        """The same paths; raises DataError where a table could not hold one."""
+        for path in paths:
+            if not is_writable(path):
+                raise DataError(f"{self.folder / path}: its name is no UTF-8; rename it")
+        return paths
+
+    def _candidates(self, name: str, agreeing: int) -> list[str]:
         path = _fold(name)
         folder, _, base = path.rpartition("/")
         if folder and folder in self._folders:
@@ -89,13 +100,14 @@ class Files:
     def matching(self, pattern: str) -> list[str]:
         """Relative paths, sorted, whose last parts match a pattern such as ``labels/*.csv``."""
         parts = [_fold(part) for part in pattern.split("/")]
-        return sorted(
+        found = (
             path
             for name, paths in self._by_name.items()
             if fnmatchcase(name, parts[-1])
             for path in paths
             if _matches(path, parts)
         )
+        return self._named(sorted(found))
 
 
 def _fold(part: str) -> str:

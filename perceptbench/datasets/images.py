@@ -27,6 +27,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from perceptbench.errors import DataError, UsageError, first_line
+from perceptbench.kinds import really
 
 if TYPE_CHECKING:
     import torch
@@ -113,7 +114,7 @@ def read_image(path: Path, size: int | None = None, kernel: str = "bilinear") ->
     except Exception as error:  # Pillow raises a dozen kinds on damaged files
         # Its message has the buffer's address in it, where it does not know the format.
         unknown = isinstance(error, Image.UnidentifiedImageError)
-        reason = "no known format" if unknown else first_line(error)
+        reason = (really(path) or "no known format") if unknown else first_line(error)
         raise DataError(f"{path}: cannot be read as an image ({reason})") from None
     if size is not None:
         array = _resized(array, size, KERNELS[kernel])

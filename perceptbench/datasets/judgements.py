@@ -23,6 +23,7 @@ from pathlib import Path
 import pandas as pd
 
 from perceptbench.errors import DataError, first_line
+from perceptbench.kinds import line_of_bad_text, really
 from perceptbench.spreadsheet import restored
 
 #: protocol -> (columns it needs, columns that name images)
@@ -183,11 +184,16 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() in {".parquet", ".pq"}:
             return pd.read_parquet(path)
+        if what := really(path):  # some would be read as a table of one column
+            raise ValueError(what)
         return restored(pd.read_csv(path, encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
+    except UnicodeDecodeError:
+        line = line_of_bad_text(path)
+        raise DataError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
     except Exception as error:  # pandas and pyarrow raise a dozen kinds
-        reason = first_line(error)
+        reason = really(path, b"par1") or first_line(error)
         raise DataError(f"{path}: cannot be read as a table ({reason})") from None
 
 

@@ -206,12 +206,12 @@ def read_manifest(path: Path) -> Manifest:
 
 def find_manifest(name: str) -> Manifest:
     """The manifest of a name, or a UsageError with the nearest names."""
-    path = _folder() / f"{name}.toml"
-    if path.is_file():
-        return read_manifest(path)
+    own = {path.stem: path for path in _folder().glob("*.toml")}
+    if name in own:
+        return read_manifest(own[name])
     found, broken = plugins()
     if name in found:
         return found[name]
     if name in broken:
         raise UsageError(f"dataset plugin {name} cannot be used: {broken[name]}")
-    raise unknown("dataset", name, [*(p.stem for p in _folder().glob("*.toml")), *found])
+    raise unknown("dataset", name, [*own, *found])

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from perceptbench.datasets.judgements import is_writable
 from perceptbench.distortions import IMAGES, LEVELS, STEPS, distort
 from perceptbench.errors import DataError, UsageError, first_line, unknown
 from perceptbench.spreadsheet import to_csv
@@ -110,6 +111,10 @@ def _files(folder: Path) -> list[Path]:
         raise DataError(f"{folder}: holds no image ({', '.join(IMAGES)})")
     stems: dict[str, Path] = {}
     for path in files:
+        if not is_writable(path.name):
+            raise DataError(
+                f"{path}: its name is no UTF-8, and would stand in the table; rename it"
+            )
         if path.stem in stems:
             raise DataError(
                 f"{path} and {stems[path.stem].name} differ in their endings only; rename one"
@@ -124,5 +129,7 @@ def _read(path: Path) -> np.ndarray:
             if image.has_transparency_data:
                 raise DataError(f"{path}: is transparent; flatten it onto a background")
             return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises a dozen kinds
         raise DataError(f"{path}: cannot be read as an image ({first_line(error)})") from None

@@ -27,8 +27,10 @@ from torch.nn import functional as F
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from perceptbench.errors import DataError, PerceptbenchError, UsageError, first_line, nearest
+from perceptbench.kinds import really
 from perceptbench.losses.inputs import Input, default_input
 from perceptbench.losses.networks import Layout, architecture, swap_pooling
+from perceptbench.losses.weights import OWN
 
 #: The tap that is the image itself, in [0, 1].
 IMAGE = "image"
@@ -212,9 +214,8 @@ def _load(module: nn.Module, path: Path) -> frozenset[str]:
         module.load_state_dict(held, strict=False, assign=True)
     except Exception as error:  # torch raises many kinds for a file that is no state dict
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise DataError(
-            f"{path}: cannot be read as network weights ({lines[-1].strip()})"
-        ) from None
+        reason = really(path, *OWN) or lines[-1].strip()
+        raise DataError(f"{path}: cannot be read as network weights ({reason})") from None
     return frozenset(wanted) - frozenset(held)
 
 

@@ -15,11 +15,14 @@ from urllib.parse import urlsplit
 import torch
 
 from perceptbench.errors import DataError, Unavailable, UsageError, first_line
+from perceptbench.kinds import really
 from perceptbench.losses.networks import architecture
 from perceptbench.redirects import stay_encrypted
 
 #: Seconds a server is given to answer before its weights count as not to be had.
 PATIENCE = 5.0
+#: How files of torch begin: a zip, or a pickle of which nothing but tensors is loaded.
+OWN = (b"pk\x03\x04", b"\x80\x02")
 #: How a head's name begins -> version of LPIPS.
 LPIPS_VERSIONS = {"lpips": "v0.1", "lpips-v0.0": "v0.0"}
 
@@ -249,7 +252,7 @@ def _state(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such weights file") from None
     except Exception as error:  # torch raises many kinds for a file that is no state dict
-        reason = first_line(error)
+        reason = really(path, *OWN) or first_line(error)
         raise DataError(f"{path}: cannot be read as weights ({reason})") from None
 
 

@@ -232,7 +232,7 @@ def read_folder(folder: Path) -> list[np.ndarray]:
         try:
             with Image.open(path) as image:
                 pixels = np.asarray(image.convert("RGB"))
-        except (OSError, ValueError) as error:
+        except Exception as error:  # Pillow raises a dozen kinds
             raise DataError(f"{path}: cannot be read as an image ({first_line(error)})") from None
         top, left = (max(0, (side - 512) // 2) for side in pixels.shape[:2])
         images.append(pixels[top : top + 512, left : left + 512])

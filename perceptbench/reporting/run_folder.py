@@ -10,6 +10,7 @@ apostrophe before it (`perceptbench.spreadsheet`). Nothing else is needed to mak
 again: `read` restores what `write` stored, and writing that gives the same bytes.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -37,6 +38,8 @@ from perceptbench.writing import together
 
 #: Scale of a metric -> power that makes it proportional to the perceived difference.
 STRESS_POWER = {"linear": 1.0, "squared": 0.5, "ordinal": None}
+#: Bytes of the name of a table of judgements.
+LONGEST = 200
 FAILURE = ("dataset", "reference", "distorted", "reason")
 PICTURE = ("dataset", "image", "picture")
 CURVE = ("dataset", "slice", "protocol", "metric", "x", "y")
@@ -155,7 +158,7 @@ def _write_judgements(part: Judgements, folder: Path) -> dict[str, Any]:
     """Stores one judgement table; what ``run.json`` says of it."""
     names = (part.dataset, part.slice, part.protocol)
     # What is no letter, digit or one of "_.-~" is escaped: a slice may be called "a/b".
-    stem = "judgements/" + ".".join(quote(name, safe="") for name in names)
+    stem = "judgements/" + _short(".".join(quote(name, safe="") for name in names))
     table = part.table.assign(**{c: _words(part.table[c]) for c in _mixed(part.table)})
     table.to_parquet(folder / f"{stem}.parquet", index=False)
     observers = part.observers
@@ -173,6 +176,13 @@ def _write_judgements(part: Judgements, folder: Path) -> dict[str, Any]:
         "display": part.display,
         "pixels_per_degree": part.pixels_per_degree,
     }
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the endings of a file's: most systems end at 255 bytes."""
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[: LONGEST - 17]}.{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def _mixed(table: pd.DataFrame) -> list[str]:

@@ -484,7 +484,7 @@ def _datasets() -> dict[str, Target]:
         labels = {path: content.pop(path) for path in miniature.files}
         # A spreadsheet takes 20 ms to open, a MATLAB file 400: it is read in another process.
         slow = {Path(path).suffix for path in labels}
-        share = 0.003 if ".mat" in slow else 0.1 if ".xlsx" in slow else 0.3
+        share = 0.01 if ".mat" in slow else 0.1 if ".xlsx" in slow else 0.3
         found[f"{miniature.dataset}, {miniature.layout}"] = Target(
             share, labels, call(miniature.dataset), content
         )
@@ -495,10 +495,12 @@ def _datasets() -> dict[str, Target]:
 def inputs(
     chosen: dict[str, Target], count: int, start: int, worker: int, workers: int
 ) -> Iterator[tuple[str, int]]:
-    """(target, number) of every input of one of several workers; every target has one at least."""
+    """(target, number) of every input of one of several workers; most have one at least."""
     total = sum(target.share for target in chosen.values())
     for name, target in chosen.items():
-        for number in range(worker, ceil(count * target.share / total), workers):
+        part = count * target.share / total
+        # Those that take a second each come among many only.
+        for number in range(worker, round(part) if target.share <= 0.01 else ceil(part), workers):
             yield name, start + number
 
 

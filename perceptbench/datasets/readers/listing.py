@@ -18,6 +18,7 @@ from perceptbench.datasets.files import Files
 from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements import Judgements, default_resample
 from perceptbench.errors import DataError, UsageError, first_line
+from perceptbench.kinds import really
 
 #: Columns a rating table may have, in this order.
 COLUMNS = (
@@ -197,7 +198,8 @@ def read_text(files: Files, form: RatingTable) -> pd.DataFrame:
             parts.append(pd.read_csv(files.folder / path, **options))
         except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
             raise DataError(
-                f"{files.folder / path}: cannot be read as a table ({first_line(error)})"
+                f"{files.folder / path}: cannot be read as a table "
+                f"({really(files.folder / path) or first_line(error)})"
             ) from None
     table = pd.concat(parts, ignore_index=True).fillna("")
     table.columns = [str(name).strip() for name in table.columns]

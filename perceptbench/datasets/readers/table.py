@@ -9,6 +9,7 @@ from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements import (
     Judgements,
     default_resample,
+    is_writable,
     protocol_of,
     read_table,
     validate,
@@ -33,11 +34,17 @@ def judgement_file(path: Path, images: Path | None = None) -> Dataset:
     UsageError : the file or the folder does not exist.
     DataError : the table is not one of judgements.
     """
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # a name that is too long, say
+        raise UsageError(f"judgement file {path}: {error.strerror}") from None
+    if not there:
         raise UsageError(f"judgement file {path} does not exist")
     folder = images or path.parent
     if not folder.is_dir():
         raise UsageError(f"image folder {folder} does not exist")
+    if not is_writable(path.stem):
+        raise DataError(f"{path}: its name is no UTF-8, and becomes that of a dataset; rename it")
     table = validate(read_table(path), str(path))
     statistics = STATISTICS[protocol_of(table, str(path))]
     part = Judgements(
