@@ -189,11 +189,10 @@ def read_table(path: Path) -> pd.DataFrame:
         return restored(pd.read_csv(path, encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
-    except UnicodeDecodeError:
-        line = line_of_bad_text(path)
-        raise DataError(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
     except Exception as error:  # pandas and pyarrow raise a dozen kinds
         reason = really(path, b"par1") or first_line(error)
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"line {line_of_bad_text(path)} is not UTF-8: save the file as UTF-8"
         raise DataError(f"{path}: cannot be read as a table ({reason})") from None
 
 
