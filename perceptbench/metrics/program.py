@@ -12,12 +12,14 @@ folder. They have 8 bits a channel: contrasts below 1/255 are lost to it. ``high
 import atexit
 import os
 import re
+import selectors
 import shlex
 import shutil
 import signal
 import subprocess
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -31,6 +33,8 @@ from perceptbench.metrics.protocol import MetricInfo
 
 #: Side in pixels of the images of the trial run, where the program needs no larger ones.
 TRIAL = 64
+#: Bytes a program may say on one stream, and seconds between looks at whether it has ended.
+MOST, PATIENCE = 1 << 20, 0.2
 
 
 class ProgramMetric:
@@ -63,7 +67,9 @@ class ProgramMetric:
     def __call__(self, reference: Tensor, distorted: Tensor) -> Tensor:
         """Distances (N,); raises RuntimeError where the program fails, is late or says nothing."""
         with (
-            tempfile.TemporaryDirectory(prefix="perceptbench-") as folder,
+            tempfile.TemporaryDirectory(
+                prefix="perceptbench-", ignore_cleanup_errors=True
+            ) as folder,
             ThreadPool(self.workers) as pool,  # whose threads no Ctrl-C has to wait for
         ):
             x, y = _write(reference, Path(folder), "r"), _write(distorted, Path(folder), "d")
@@ -80,26 +86,28 @@ class ProgramMetric:
         # A session of its own, so that what it started dies with it.
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, errors="replace", start_new_session=True,
+            start_new_session=True,
         )  # fmt: skip
         _running.add(process)
         if _over.is_set():
             _kill(process)
         try:
-            output, errors = process.communicate(timeout=self.program.timeout)
-        except BaseException as error:
-            _kill(process)
-            process.communicate()
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
+            output, errors = _listened(process, self.program.timeout)
+        except subprocess.TimeoutExpired:
             raise RuntimeError(
                 f"`{command[0]}` gave no answer within {self.program.timeout:g} s"
             ) from None
+        except _TooMuch:
+            raise RuntimeError(f"`{command[0]}` says more than {MOST >> 20} MiB") from None
         finally:
-            _running.discard(process)
+            _kill(process)  # and what it leaves behind
+            with process:  # closes the pipes and waits
+                _running.discard(process)
         if process.returncode:
             said = (errors.strip() or output.strip()).splitlines() or ["it said nothing"]
-            raise RuntimeError(f"`{command[0]}` ended with code {process.returncode}: {said[-1]}")
+            raise RuntimeError(
+                f"`{command[0]}` ended with code {process.returncode}: {said[-1][:300]}"
+            )
         return self._number(output, errors)
 
     def _number(self, output: str, errors: str) -> float:
@@ -114,13 +122,48 @@ class ProgramMetric:
         )
 
 
+class _TooMuch(Exception):
+    """A program says more than anybody reads."""
+
+
+def _listened(process: subprocess.Popen[bytes], seconds: float) -> list[str]:
+    """What a program says on its two streams until it ends.
+
+    Raises
+    ------
+    subprocess.TimeoutExpired : it has not ended in time.
+    _TooMuch : it says more than MOST bytes.
+    """
+    end = time.monotonic() + seconds
+    assert process.stdout is not None and process.stderr is not None
+    said = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
+    with selectors.DefaultSelector() as streams:
+        for stream in said:
+            streams.register(stream, selectors.EVENT_READ)
+        while streams.get_map():
+            if time.monotonic() > end:
+                raise subprocess.TimeoutExpired(process.args, seconds)
+            ready = streams.select(PATIENCE)
+            if not ready and process.poll() is not None:
+                break  # it has ended, though a child of its holds the stream open
+            for key, _ in ready:
+                chunk = os.read(key.fd, 1 << 16)
+                said[key.fd] += chunk
+                if not chunk:
+                    streams.unregister(key.fd)
+                if len(said[key.fd]) > MOST:
+                    raise _TooMuch
+    process.wait(max(0, end - time.monotonic()))
+    return [text.decode(errors="replace") for text in said.values()]
+
+
 #: Programs at work; killed with this process, where it is not killed itself.
-_running: set[subprocess.Popen[str]] = set()
+_running: set[subprocess.Popen[bytes]] = set()
 #: Set when this process ends.
 _over = threading.Event()
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
+def _kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 

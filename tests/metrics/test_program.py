@@ -1,9 +1,11 @@
 """An external program as a metric: the real butteraugli, and small programs of our own."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -84,6 +86,56 @@ def test_a_program_that_hangs_is_killed_with_what_it_started(program):
     with pytest.raises(Unavailable, match=r"gave no answer within 0\.5 s"):
         program(child, timeout=0.5)
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("while True: print('x' * 65536)", "says more than 1 MiB"),
+        ("import sys\nwhile True: sys.stderr.write('x' * 65536)", "says more than 1 MiB"),
+        ("import signal, time\nsignal.signal(15, signal.SIG_IGN)\ntime.sleep(60)", "no answer"),
+        ("import os, time\nos.close(1)\nos.close(2)\ntime.sleep(60)", "no answer"),
+    ],
+)
+def test_a_program_that_floods_or_will_not_end_is_killed(program, script, reason):
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match=reason):
+        program(script, timeout=1 if "answer" in reason else 30)
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("session", [False, True])
+def test_nobody_waits_for_a_child_left_behind(program, pair, session, tmp_path):
+    child = f"import subprocess\np = subprocess.Popen(['sleep', '60'], start_new_session={session})"
+    note = f"open('{tmp_path}/pid', 'a').write(f'{{p.pid}} ')\nprint('difference: 1')"
+    began = time.monotonic()
+    assert program(f"{child}\n{note}")(*pair).tolist() == [1, 1, 1]
+    assert time.monotonic() - began < 20
+    for pid in map(int, (tmp_path / "pid").read_text().split()):
+        if session:  # out of reach; the test's own to end
+            os.kill(pid, signal.SIGKILL)
+        else:
+            state = Path(f"/proc/{pid}/stat")
+            assert not state.exists() or state.read_text().split()[2] in "ZX"
+
+
+def test_words_that_are_no_text_and_numbers_that_are_none(program, pair):
+    odd = program("import sys; sys.stdout.buffer.write(b'\\xff\\x00 difference: 2.5\\n')")
+    assert odd(*pair).tolist() == [2.5] * 3
+    for number in ("nan", "inf", "1e999"):
+        values = program(f"print('difference: {number}')", pattern=r"difference: (\S+)")(*pair)
+        assert not torch.isfinite(values).any()  # what the engine leaves out and names
+
+
+def test_what_a_program_does_in_its_folder_is_cleaned_up(program, pair):
+    script = (
+        "import os, sys\nfolder = os.path.dirname(sys.argv[1])\n"
+        "os.makedirs(f'{folder}/{os.getpid()}/more')\nos.chmod(sys.argv[1], 0)\n"
+        "open(f'{folder}/{os.getpid()}.tmp', 'w').write('x')\nprint('difference: 1')"
+    )
+    before = set(Path(tempfile.gettempdir()).glob("perceptbench-*"))
+    program(script)(*pair)
+    assert set(Path(tempfile.gettempdir()).glob("perceptbench-*")) <= before
 
 
 def test_programs_run_at_the_same_time(program, pair):
