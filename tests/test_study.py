@@ -206,6 +206,17 @@ def test_a_metric_that_cannot_be_had_is_not_run_with_its_reason():
     assert "0.600†" in text
 
 
+def test_names_of_a_study_are_no_markup():
+    nasty = "<img src=x onerror=alert(1)>[x](y)"
+    run = made([(0.1, 0.05, 0.001)], skipped={nasty: "no weights"})
+    for part in run.judgements:
+        object.__setattr__(part, "dataset", nasty)
+    run.agreement["dataset"] = run.comparisons["dataset"] = nasty
+    asked = study(("a", "b"), ("a", nasty))
+    text = page(asked, run, verdicts(asked, run), {nasty: nasty})
+    assert "&lt;img" in text and "<img" not in text and "[x](" not in text
+
+
 def test_a_study_of_which_nothing_could_be_run_says_so():
     run = made([(0.1, 0.05, 0.001)], skipped={"c": "no weights here"})
     asked = study(("a", "c"))

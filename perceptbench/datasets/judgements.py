@@ -160,7 +160,8 @@ def numbers(column: pd.Series, source: str, upper: float | None = None) -> pd.Se
     ------
     DataError : one is not; names the source, the row (from 1) and the column.
     """
-    found = pd.to_numeric(column.astype(object), errors="coerce").astype(float)
+    known = pd.api.types.is_numeric_dtype(column)
+    found = pd.to_numeric(column if known else column.astype(object), errors="coerce").astype(float)
     wrong = ~found.abs().lt(LARGEST)
     if upper is not None:
         wrong |= ~found.between(0.0, upper)
