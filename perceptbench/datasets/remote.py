@@ -1,7 +1,6 @@
 """Datasets that lie at a URL (``s3://``, ``gs://``, ``sftp://`` ...): copied once, then local."""
 
 import hashlib
-import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +23,7 @@ def local_copy(url: str, names: Iterable[str], cache_dir: Path) -> Path:
     DataError : a file cannot be read there.
     """
     import fsspec
+    from filelock import FileLock
     from tqdm import tqdm
 
     try:
@@ -34,18 +34,21 @@ def local_copy(url: str, names: Iterable[str], cache_dir: Path) -> Path:
     try:
         folders = [f"{root}/{name}" for name in names if fs.isdir(f"{root}/{name}")] or [root]
         found = {path: info for f in folders for path, info in fs.find(f, detail=True).items()}
-        missing = {
-            path: info for path, info in found.items() if not _held(target, root, path, info)
-        }
-        total = sum(int(info.get("size") or 0) for info in missing.values())
-        with tqdm(total=total, unit="B", unit_scale=True, desc=url, disable=None) as bar:
-            for path, info in missing.items():
-                local = _local(target, root, path)
-                local.parent.mkdir(parents=True, exist_ok=True)
-                part = local.with_name(f".{local.name}.{os.getpid()}")
-                fs.get_file(path, str(part))
-                part.replace(local)
-                bar.update(int(info.get("size") or 0))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_suffix(".lock")):  # who waits finds it there
+            missing = {
+                path: info for path, info in found.items() if not _held(target, root, path, info)
+            }
+            total = sum(int(info.get("size") or 0) for info in missing.values())
+            with tqdm(total=total, unit="B", unit_scale=True, desc=url, disable=None) as bar:
+                for path, info in missing.items():
+                    local = _local(target, root, path)
+                    local.parent.mkdir(parents=True, exist_ok=True)
+                    # One name, so that what a killed process left is written over.
+                    part = local.with_name(f".{local.name}.part")
+                    fs.get_file(path, str(part))
+                    part.replace(local)
+                    bar.update(int(info.get("size") or 0))
     except Exception as error:  # each file system raises its own kinds
         raise DataError(f"data at {url}: cannot be copied ({first_line(error)})") from None
     if not found:

@@ -1,5 +1,8 @@
 """Data at a URL: copied once, only what is asked for."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import fsspec
 import pytest
 
@@ -33,6 +36,24 @@ def test_only_the_datasets_asked_for_are_copied_and_only_once(bucket, tmp_path, 
     )
     assert local_copy("memory://data", ["one"], tmp_path) == folder
     assert copied == ["/data/one/a.png"] and (folder / "one/a.png").read_bytes() == b"longer"
+
+
+def test_processes_copy_once_and_what_a_killed_one_left_goes(bucket, tmp_path, monkeypatch):
+    folder = local_copy("memory://data/two", [], tmp_path)
+    (folder / "c.png").rename(folder / ".c.png.part")  # as a process killed before the end
+    copied = []
+    get_file = type(bucket).get_file
+
+    def slow(fs, path, to):
+        copied.append(path)
+        time.sleep(0.2)
+        get_file(fs, path, to)
+
+    monkeypatch.setattr(type(bucket), "get_file", slow)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(local_copy, "memory://data/two", [], tmp_path) for _ in range(2)]
+        assert [job.result(60) for job in both] == [folder, folder]
+    assert copied == ["/data/two/c.png"] and names(folder) == ["c.png"]
 
 
 def test_a_datasets_own_folder_is_copied_whole(bucket, tmp_path):
