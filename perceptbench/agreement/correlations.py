@@ -48,7 +48,7 @@ THREADS = 2
 UNITS, ENTRIES, CUBIC = 500, 10_000_000, 150
 #: Rank correlations of more items, or of more units, are taken to first order; what is beyond it
 #: matters where units are few (UNITS), and is taken from THINNED of the items.
-EXACT, MANY, THINNED = 50_000, 2000, 10_000
+EXACT, MANY, THINNED = 20_000, 2000, 5_000
 
 
 def correlations(statistic: str, distances: Array, badness: Array, resampler: Resampler) -> Array:
