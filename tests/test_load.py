@@ -45,13 +45,14 @@ def test_a_report_of_many_rows_stays_small(tmp_path):
 @pytest.mark.slow
 def test_memory_of_a_run_does_not_grow_with_the_pairs(tmp_path):
     peaks = []
-    for pairs in (200, 3000):
+    for pairs in (1000, 6000):
         judgements = BENCH["write_images"](pairs, tmp_path / str(pairs))
-        metrics = ("-m", "mse", "-m", "random-alex-l2", "-m", "pyramid-unit")
+        metrics = ("-m", "mse", "-m", "random-alex-l2", "--resamples", "200")
         places = ("-o", tmp_path / f"run{pairs}", "--store", tmp_path / f"store{pairs}")
         call = ("run", "--judgements", judgements, *metrics, *places, "--device", "cpu")
         peaks.append(BENCH["measured"](*call)[2])
-    assert peaks[1] - peaks[0] < 100
+    # Less than the pixels of the further images, let alone their activations.
+    assert peaks[1] - peaks[0] < 200
 
 
 @pytest.mark.slow

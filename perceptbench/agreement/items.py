@@ -47,6 +47,8 @@ class Items:
 
     def of(self, metrics: NDArray[np.bool_]) -> "Items":
         """The same items with some of the metrics."""
+        if metrics.all():
+            return self
         names = tuple(m for m, kept in zip(self.metrics, metrics, strict=True) if kept)
         return replace(self, distances=self.distances[:, :, metrics], metrics=names)
 
@@ -124,16 +126,15 @@ def collect(
         "rating": (("reference", "distorted"),),
         "same_different": (("a", "b"),),
     }[protocol]
-    known = scores.set_index(["reference", "distorted"])[list(metrics)]
-    known = known[~known.index.duplicated()]
     table = judgements.table
-    values = np.stack(
-        [
-            known.reindex(pd.MultiIndex.from_arrays([table[x], table[y]])).to_numpy(float)
-            for x, y in sides
-        ]
-    )
-    values = np.where(np.isfinite(values), values, np.nan)
+    values = np.full((len(sides), len(table), len(metrics)), np.nan)
+    known = scores.drop_duplicates(["reference", "distorted"])
+    index = pd.MultiIndex.from_frame(known[["reference", "distorted"]])
+    distances = known[list(metrics)].to_numpy(float)
+    for side, (x, y) in zip(values, sides, strict=True):
+        place = index.get_indexer(pd.MultiIndex.from_arrays([table[x], table[y]]))
+        side[place >= 0] = distances[place[place >= 0]]
+    values[~np.isfinite(values)] = np.nan
     rows = np.arange(len(table))
     if "item" in table:
         codes, _ = pd.factorize(table["item"])
@@ -151,7 +152,8 @@ def collect(
     by_reference = None
     if protocol == "rating":
         by_reference = bootstrap(table, ("reference",), resamples, seed)
-    values = values[:, scored]
+    if len(scored) < values.shape[1]:
+        values = values[:, scored]
     return Items(
         protocol, table, values, tuple(metrics), resampler, by_reference, observers, stress_power
     )

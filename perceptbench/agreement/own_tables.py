@@ -119,7 +119,9 @@ def read_scores(path: Path, metrics: Sequence[str] = ()) -> tuple[pd.DataFrame, 
             "with each other: leave out those that are none"
         )
     keys = {column: as_text(table[column], str(path)) for column in KEY}
-    table = table[[*KEY, *names]].assign(**keys).drop_duplicates()
+    table = table[[*KEY, *names]].assign(**keys)
+    if table.duplicated(KEY).any():  # of all columns only where need be: that takes memory
+        table = table.drop_duplicates()
     twice = table.duplicated(KEY)
     if twice.any():
         x, y = table.loc[twice, KEY].iloc[0]
