@@ -1,0 +1,129 @@
+"""Images at the edge: values and gradients stay finite, in float32 and under bfloat16 autocast.
+
+What a training run meets sooner or later: uniform images, an output equal to its target, black
+against white, a single pixel, values of the smallest and largest size.
+"""
+
+import warnings
+from importlib import resources
+
+import pytest
+import torch
+
+from perceptbench.errors import Unavailable
+from perceptbench.losses import (
+    NLPD,
+    Backbone,
+    Composite,
+    FeatureLoss,
+    PixelLoss,
+    Term,
+    load_network,
+    presets,
+)
+from perceptbench.losses.config import Networks, build_loss, read_loss
+from perceptbench.losses.distances import DISTANCES
+from perceptbench.losses.pixel import KINDS
+from perceptbench.metrics.registry import build, catalogue
+
+SIDE = 64
+PRESETS = sorted(p.name[:-5] for p in resources.files(presets).iterdir() if p.suffix == ".toml")  # type: ignore[attr-defined]
+
+
+def pairs(side=SIDE):
+    """Name -> (image, target), each (1, 3, side, side)."""
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.rand(1, 3, side, side, generator=rng)
+    black, white = torch.zeros_like(noise), torch.ones_like(noise)
+    grey = torch.full_like(noise, 0.5)
+    one = black.clone()
+    one[..., side // 2, side // 2] = 1.0
+    return {
+        "identical": (noise, noise.clone()), "identical black": (black, black.clone()),
+        "identical white": (white, white.clone()), "identical grey": (grey, grey.clone()),
+        "black to white": (black, white), "grey to noise": (grey, noise),
+        "noise to grey": (noise, grey), "one pixel": (one, black), "to one pixel": (black, one),
+        "denormal": (torch.full_like(noise, 1e-42), black), "faint": (noise * 1e-6, black),
+        "a step of 8 bits": (grey, grey + 1 / 255), "red": (white * torch.eye(3)[0][:, None, None],
+                                                            black),
+    }  # fmt: skip
+
+
+def check(loss, side=SIDE, size=None):
+    """That a loss and its gradient are finite for every pair."""
+    size = size or (side, side)
+    for name, (x, y) in pairs(side).items():
+        x, y = (t[..., : size[0], : size[1]].clone() for t in (x, y))
+        for bf16 in (False, True):
+            image = x.clone().requires_grad_(True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                value = loss(image, y)
+            assert torch.isfinite(value).all(), f"{name}, bf16 {bf16}: {value.tolist()}"
+            assert value.dtype in (torch.float32, torch.float64)
+            value.sum().backward()
+            assert torch.isfinite(image.grad).all(), f"{name}, bf16 {bf16}: gradient"
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return Networks(None)
+
+
+def random_loss(name, networks):
+    """A preset whose network has random weights."""
+    config, folder = read_loss(name)
+    if config.backbone is not None and config.backbone.name != "steerable-pyramid":
+        backbone = config.backbone.model_copy(update={"weights": "random"})
+        config = config.model_copy(update={"backbone": backbone})
+    try:
+        return build_loss(config, networks, folder, name)
+    except Unavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(p, marks=[pytest.mark.slow] * ("vgg" in p or p == "dists"))
+             for p in PRESETS],
+)  # fmt: skip
+def test_every_preset(name, networks):
+    check(random_loss(name, networks))
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+@pytest.mark.parametrize("network", ["squeezenet1_1", "steerable-pyramid"])
+def test_every_distance(name, network):
+    backbone = Backbone(load_network(network), TAPS[network])
+    taps = [Term(tap, name, p=2.5 if name == "lp" else None, head=HEAD.get(name))
+            for tap in TAPS[network]]  # fmt: skip
+    check(FeatureLoss(backbone, taps))
+
+
+TAPS = {"squeezenet1_1": ["features.1", "features.12"], "steerable-pyramid": ["octave1", "octave4"]}
+HEAD = {"unit_normalised": torch.ones(1)}
+
+
+@pytest.mark.parametrize("module", [
+    *(PixelLoss(kind) for kind in KINDS), NLPD(),
+    Composite({"l1": (1.0, PixelLoss("l1")), "l2": (0.0, PixelLoss("l2"))}),
+], ids=repr)  # fmt: skip
+def test_every_module(module):
+    check(module)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 64), (64, 2)])
+def test_pixel_losses_of_slivers(kind, size):
+    check(PixelLoss(kind), size=size)
+
+
+@pytest.mark.parametrize("name", ["mse", "mae", "psnr", "ssim", "ms-ssim", "gmsd", "fsim", "vif",
+                                  "ciede2000", "watson-ahumada"])  # fmt: skip
+def test_every_classical_metric(name):
+    info = catalogue().metrics[name]
+    metric = build(info, None).at(None)
+    side = max(SIDE, info.min_size)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for what, (x, y) in pairs(side).items():
+            value = metric(x, y)
+            assert torch.isfinite(value).all(), f"{what}: {value.tolist()}"
