@@ -25,6 +25,8 @@ from perceptbench.scoring.options import DEFAULT, Options
 if TYPE_CHECKING:
     from perceptbench.scoring.outlook import Outlook
 
+#: Dataset -> metric -> rank correlation with fp32; None where undefined.
+Correlations = dict[str, dict[str, float | None]]
 #: Packages whose versions can move a number.
 PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "piq", "lpips")
 #: What is recorded of a metric.
@@ -238,7 +240,9 @@ def score_all(
     metrics: Sequence[Metric],
     options: Options,
     weights_dir: Path | None,
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[tuple[str, str], str], dict[str, dict[str, float]]]:
+) -> tuple[
+    pd.DataFrame, pd.DataFrame, dict[tuple[str, str], str], dict[str, dict[str, float | None]]
+]:
     """Scores of all datasets, each image of a dataset and resolution encoded once.
 
     Returns

@@ -53,13 +53,14 @@ class Scores:
     table : ``reference, distorted`` and one float64 column a metric; NaN where it has no value.
     failures : ``reference, distorted, reason``: pairs no metric could score.
     notes : metric -> why some or all of its values are missing.
-    precision : metric -> rank correlation with its fp32 scores on a sample, below fp32 only.
+    precision : metric -> rank correlation with its fp32 scores on a sample, below fp32 only;
+        None where it is undefined.
     """
 
     table: pd.DataFrame
     failures: pd.DataFrame
     notes: dict[str, str] = field(default_factory=dict)
-    precision: dict[str, float] = field(default_factory=dict)
+    precision: dict[str, float | None] = field(default_factory=dict)
 
 
 def score(
@@ -342,12 +343,15 @@ def _precision(name: str) -> Iterator[None]:
 
 def _against_fp32(
     table: pd.DataFrame, load: Load, metrics: Mapping[str, Any], options: Options
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Rank correlation of each metric's scores with its fp32 scores, on a sample of the pairs."""
     step = max(1, len(table) // SAMPLE)
     sample = table.iloc[::step].head(SAMPLE).reset_index(drop=True)
     plain = replace(options, precision="fp32", store=None, engine="local")
     exact = score(sample[["reference", "distorted"]], load, metrics, plain, label="fp32 sample")
-    return {
-        name: float(sample[name].corr(exact.table[name], method="spearman")) for name in metrics
-    }
+    found = {}
+    for name in metrics:
+        pair = pd.DataFrame({"lower": sample[name], "exact": exact.table[name]}).dropna()
+        varied = len(pair) > 1 and (pair.nunique() > 1).all()
+        found[name] = float(pair["lower"].corr(pair["exact"], "spearman")) if varied else None
+    return found

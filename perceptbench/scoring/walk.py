@@ -335,7 +335,9 @@ class _Shard:
             for id_, value in values.items():
                 array = value.cpu().double().numpy()
                 if not np.isfinite(array).all():
-                    self.found.notes.setdefault(id_, "gave no finite value for some pairs")
+                    half = self.walk.precision in AUTOCAST  # what float32 holds may overflow
+                    how = f" in {self.walk.precision}" if half else ""
+                    self.found.notes.setdefault(id_, f"gave no finite value for some pairs{how}")
                 self.found.values[id_][group] = np.where(np.isfinite(array), array, np.nan)
         self.pending.clear()
 

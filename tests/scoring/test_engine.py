@@ -1,5 +1,6 @@
 """The one-pass engine: the same numbers as pair by pair, each image encoded once."""
 
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 from perceptbench.errors import DataError, UsageError
-from perceptbench.losses import Backbone, FeatureLoss, Term, load_network
+from perceptbench.losses import Backbone, FeatureLoss, Input, Term, load_network
+from perceptbench.losses.backbones import Network
 from perceptbench.metrics.pixel import mae, mse
 from perceptbench.scoring import engine, walk
 from perceptbench.scoring.engine import Options, score
@@ -257,6 +259,51 @@ def test_a_lower_precision_says_what_it_changes(losses):
     assert set(found.precision) == set(metrics)
     assert all(0.5 < rho <= 1 for rho in found.precision.values())
     assert score(all_pairs("ab"), images, metrics).precision == {}
+
+
+class Amplified(torch.nn.Module):
+    """Activations beyond what half precision holds, 65504."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Conv2d(3, 4, 3)
+        self.second = torch.nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        return self.second(self.first(x) * 1e6)
+
+
+@pytest.mark.parametrize(("precision", "fits"), [("fp32", True), ("bf16", True), ("fp16", False)])
+def test_activations_that_overflow_are_no_silent_number(precision, fits):
+    torch.manual_seed(0)
+    network = Network("made:amplified", Amplified(), "nchw", Input())
+    kinds = {"l2": None, "l1": None, "cosine": None, "gram": None, "mean_feature": None}
+    metrics = {k: FeatureLoss(Backbone(network, ["second"]), [Term("second", k)]) for k in kinds}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = score(
+            all_pairs("abcd"), Images({k: (24, 24) for k in "abcd"}), metrics,
+            Options("cpu", precision=precision),
+        )  # fmt: skip
+    if fits:
+        assert found.table.notna().all(axis=None) and not found.notes
+        return
+    for name in kinds:
+        assert not np.isinf(found.table[name]).any()
+        if found.table[name].isna().any():
+            assert found.notes[name] == "gave no finite value for some pairs in fp16"
+            assert found.precision[name] is None
+    assert set(found.notes) == set(kinds)
+
+
+def test_equal_scores_have_no_rank_correlation_and_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = score(
+            all_pairs("ab"), Images(dict.fromkeys("ab", (24, 24))),
+            {"same": lambda x, y: torch.ones(len(x))}, Options("cpu", precision="bf16"),
+        )  # fmt: skip
+    assert found.precision == {"same": None}
 
 
 def test_an_unknown_precision_is_refused():
