@@ -15,9 +15,10 @@ differences are paired. ``value`` is the figure on all items, by metric. People 
   letter display, Piepho 2004, doi:10.1198/1061860043515); the best metric has an ``a``.
 - ``p_first``: share of resamples in which a metric is best; ties share it.
 - *Mean rank*: over datasets, each with one vote, its columns sharing it. An undefined figure
-  counts as the last rank. A cell that is in-domain (the metric was trained on that dataset)
-  takes no part: the others are ranked without it, and the metric's mean is over its other
-  datasets. In a resample all datasets are resampled at once.
+  counts as the last rank; a column in which no metric that takes part has a figure ranks nobody.
+  A cell that is in-domain (the metric was trained on that dataset) takes no part: the others are
+  ranked without it, and the metric's mean is over its other datasets. In a resample all datasets
+  are resampled at once.
 - *Strength*: Bradley and Terry's log-odds of beating an average metric on a dataset, one vote a
   dataset for each pair; unlike the mean rank it knows who was met on the datasets that count.
   Half a win and half a loss against an average metric are added, which keeps it finite.
@@ -225,11 +226,16 @@ def standing(
     strength, strength low, strength high``. NaN for a metric whose datasets are all in-domain;
     no row where there is no figure.
     """
+    trained = in_domain or {}
+    value = {
+        key: figures
+        for key, figures in value.items()
+        if figures[~figures.index.isin(list(trained.get(key[0], ())))].notna().any()
+    }
     if not value:
         nothing = pd.DataFrame(index=pd.Index([], name="metric"), columns=STANDING, dtype=float)
         return nothing.astype({"tier": object})
     metrics = list(dict.fromkeys(m for figures in value.values() for m in figures.index))
-    trained = in_domain or {}
     sizes = [len(s) for s in samples.values() if len(s)]
     resamples = min(sizes, default=1)
     point, drawn = {}, {}

@@ -29,9 +29,12 @@ def reading(run: Run) -> list[str]:
         "human: mean p² + (1-p)², or one observer against the mean of the others; "
         "oracle: mean max(p, 1-p), the best any metric can do.",
     ]
-    if run.board["mean_rank low"].isna().all():
+    if run.board["mean_rank"].isna().all():
+        found.append("No metric has a mean rank: none has a figure to be ranked by.")
+    elif run.board["mean_rank low"].isna().all():
         found.append(
-            "The mean ranks have no interval and no letter: their resamples are not known."
+            "The mean ranks have no interval and no letter: there are no resamples to tell how "
+            "they would vary."
         )
     if (run.agreement["in_domain"].astype(bool) & run.agreement["value"].notna()).any():
         found.append(

@@ -107,3 +107,16 @@ def test_bradley_terry_of_two_is_the_log_odds():
     assert strengths[0] - strengths[1] == pytest.approx(np.log(3), abs=0.01)
     none = ranking.bradley_terry(np.zeros((1, 3, 3)))
     np.testing.assert_allclose(none, 0)
+
+
+def test_a_column_without_a_figure_ranks_nobody():
+    value = {
+        ("x", "all", "srcc"): pd.Series({"a": np.nan, "b": np.nan}),
+        ("y", "all", "2afc"): pd.Series({"a": 0.6, "b": 0.7}),
+    }
+    assert ranking.standing(value, {})["mean_rank"].to_dict() == {"b": 1, "a": 2}
+    del value["y", "all", "2afc"]
+    assert ranking.standing(value, {}).empty
+    # Nor one where only a metric that was trained there has a figure.
+    value["x", "all", "srcc"]["a"] = 0.5
+    assert ranking.standing(value, {}, {"x": {"a"}}).empty

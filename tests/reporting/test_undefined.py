@@ -49,10 +49,12 @@ def tables(n):
     }
 
 
-def hostile_run(n):
+def hostile_run(n, only=()):
     parts, scores = [], []
     statistics = {"2afc": ("2afc",), "same_different": ("jnd_ap",)}
     for name, columns in tables(n).items():
+        if only and name not in only:
+            continue
         table = pd.DataFrame(columns)
         part = Judgements(name, table, resample=("reference",) * ("reference" in table))
         ranked = statistics.get(part.protocol, ("srcc", "plcc", "krcc"))
@@ -146,3 +148,11 @@ def test_two_metrics_in_words(n):
         assert NO_NUMBER.search(text.replace("or none", "")) is None, text
         if n == 1:
             assert "better with people" not in text
+
+
+def test_where_nothing_is_defined_nobody_is_first():
+    run = hostile_run(3, only=["different", "same-quality"])
+    assert run.board["rank"].isna().all() and run.board["mean_rank"].isna().all()
+    files, _ = formats.render(run, ["md", "html"])
+    assert "No metric has a mean rank" in files["leaderboard.md"].decode()
+    assert "No metric is ranked" in files["leaderboard.html"].decode()
