@@ -22,7 +22,7 @@ Where rows are resampled one by one, or the clusters are many, ranks are taken r
 resample, and Kendall's inversions from blocks of about sqrt(n) items (`rating.krcc`); what sorts
 the items is the same in all resamples. Of more than EXACT items or MANY units SRCC and KRCC are
 taken to first order in the counts (`perceptbench.agreement.first_order`), which is a sum, too: the
-ends of an interval move by 2 % of its width or less, fewer than 2,000 resamples tell.
+ends of an interval move by a few per cent of its width, about what another 2,000 resamples would.
 """
 
 from collections.abc import Callable
