@@ -35,14 +35,22 @@ class Unavailable(PerceptbenchError):
     """A metric cannot be had on this machine (weights, package); a run lists it as skipped."""
 
 
-def printable(text: str) -> str:
-    r"""Text in one line, what cannot be printed as its code, endless words cut in the middle.
+def visible(text: str) -> str:
+    r"""Text in one line, what cannot be printed (or is no UTF-8) as its code.
 
-    >>> printable("a\n\x1b[31mb"), printable(1000 * "x")[98:104]
-    ('a\\n\\x1b[31mb', 'xx...x')
+    >>> visible("a\n\x1b[31mb")
+    'a\\n\\x1b[31mb'
     """
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return ENDLESS.sub(r"\1...\2", shown)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def printable(text: str) -> str:
+    r"""The same, endless words cut in the middle.
+
+    >>> printable(1000 * "x")[98:104]
+    'xx...x'
+    """
+    return ENDLESS.sub(r"\1...\2", visible(text))
 
 
 def unknown(kind: str, name: str, known: Iterable[str], command: str = "") -> UsageError:

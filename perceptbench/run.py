@@ -16,7 +16,7 @@ from perceptbench.agreement.own_tables import read_scores
 from perceptbench.agreement.ranking import in_domain
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.judgements import Judgements, pairs
-from perceptbench.errors import DataError, Unavailable, UsageError
+from perceptbench.errors import DataError, Unavailable, UsageError, visible
 from perceptbench.metrics.registry import Metric, MetricInfo, build
 from perceptbench.reporting.leaderboard import leaderboard
 from perceptbench.reporting.run_folder import STRESS_POWER, Run
@@ -179,7 +179,7 @@ def run(
     result.provenance["command"] = command
     for own in brought:
         result.provenance["metrics"] |= {
-            name: {"title": f"from {own.source}"} for name in own.metrics
+            name: {"title": f"from {visible(own.source)}"} for name in own.metrics
         }
     if cost:
         _record_cost(result, metrics, options.device)
@@ -329,7 +329,7 @@ def _provenance(
         "datasets": {
             d.name: {
                 "fingerprint": d.fingerprint(),
-                "folder": None if d.folder is None else str(d.folder),
+                "folder": None if d.folder is None else visible(str(d.folder)),
                 "left_out": list(d.left_out),
             }
             for d in datasets

@@ -107,6 +107,7 @@ def agree(
 def _printed(table: "pd.DataFrame", interval: str, resamples: int) -> str:
     """The main figures as a Markdown table, best first, and what is undefined."""
     from perceptbench.agreement.ranking import PEOPLE
+    from perceptbench.errors import printable
     from perceptbench.reporting.leaderboard import estimate, format_table
 
     whole = table[table["slice"] == "all"]
@@ -130,6 +131,6 @@ def _printed(table: "pd.DataFrame", interval: str, resamples: int) -> str:
     ]
     notes = whole[whole["statistic"].isin(shown) & (whole["note"] != "")]
     for note, group in notes.groupby("note", sort=False):
-        names = ", ".join(dict.fromkeys(group["metric"]))
+        names = printable(", ".join(dict.fromkeys(group["metric"])))
         lines.append(f"- {names}, {', '.join(dict.fromkeys(group['statistic']))}: {note}.")
     return "\n".join(lines)

@@ -1,7 +1,5 @@
 """`perceptbench fit`: the weights of a loss learned from judgements."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +123,7 @@ def fit(
             said += ["", f"{what}:", *_figures(evaluation)]
     said += ["", *found.notes] if found.notes else []
     click.echo("\n".join(said))
-    command = shlex.join(["perceptbench", *sys.argv[1:]])
+    command = options.command_line()
     title = f"{backbone}, {distance}, {'heads' if heads else 'tap weights'} fitted to {train}"
     with together(out.parent) as draft:
         text = fitting.loss_toml(found, title, form.scale, [command, "", *said])

@@ -1,11 +1,15 @@
 """Options that mean the same in every command."""
 
+import shlex
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
+
+from perceptbench.errors import visible
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(path_type=Path)
@@ -143,6 +147,11 @@ def store(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Where it lies. [default: store in the cache folder]",
     )  # fmt: skip
     return cache_dir(option(with_store))
+
+
+def command_line() -> str:
+    """What the user typed, for the record."""
+    return visible(shlex.join(["perceptbench", *sys.argv[1:]]))
 
 
 def user_cache() -> Path:

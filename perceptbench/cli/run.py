@@ -1,7 +1,5 @@
 """`perceptbench run`: the main job."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,7 +129,7 @@ def run(
         options=scoring,
         seed=seed,
         resamples=resamples,
-        command=shlex.join(["perceptbench", *sys.argv[1:]]),
+        command=options.command_line(),
         brought=brought,
         cost=True,
     )

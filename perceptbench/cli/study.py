@@ -1,7 +1,5 @@
 """`perceptbench study`: claims about metrics, held against what people judged."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,7 +72,7 @@ def study(
         options=scoring,
         seed=seed,
         resamples=resamples,
-        command=shlex.join(["perceptbench", *sys.argv[1:]]),
+        command=options.command_line(),
         ranked_only=True,
     )
     table = verdicts(asked, result)

@@ -1,7 +1,5 @@
 """`perceptbench sweep`: every layer of some networks with every distance, ranked."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +93,7 @@ def sweep(
         options=scoring,
         seed=seed,
         resamples=resamples,
-        command=shlex.join(["perceptbench", *sys.argv[1:]]),
+        command=options.command_line(),
         ranked_only=True,
     )
     written = "leaderboard.html, .md, .csv, figures/layers, run.json"

@@ -13,7 +13,6 @@ sequences as the map they are tokens of.
 import hashlib
 import importlib
 import inspect
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,7 +27,7 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 
 from perceptbench.errors import DataError, PerceptbenchError, UsageError, first_line, nearest
 from perceptbench.kinds import really
-from perceptbench.losses.inputs import Input, default_input
+from perceptbench.losses.inputs import SCALES, Input, default_input
 from perceptbench.losses.networks import Layout, architecture, swap_pooling
 from perceptbench.losses.weights import OWN
 
@@ -125,8 +124,11 @@ def split_scale(tap: str) -> tuple[str, float]:
         scale = float(text) if mark else 1.0
     except ValueError:
         scale = 0.0
-    if not (scale > 0 and math.isfinite(scale)):
-        raise UsageError(f"tap {tap!r}: after @ comes an input scale, a positive number like 0.5")
+    low, high = SCALES
+    if not low <= scale <= high:
+        raise UsageError(
+            f"tap {tap!r}: after @ comes an input scale like 0.5, from {low:g} to {high:g}"
+        )
     return name, scale
 
 

@@ -1,14 +1,14 @@
 """What happens to an image before a network sees it; part of a loss's configuration."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeFloat,
     PositiveFloat,
-    PositiveInt,
     model_validator,
 )
 from torch import Tensor
@@ -19,7 +19,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Triple = tuple[float, float, float]
 Positives = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
-Size = tuple[PositiveInt, PositiveInt]
+#: Pixels a side that an image is resized or cropped to at most, and the input scales there are:
+#: what is beyond is a slip of the pen that would fill the memory.
+LARGEST_SIDE, SCALES = 8192, (1 / 256, 16.0)
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+Scale = Annotated[float, Field(ge=SCALES[0], le=SCALES[1])]
+Size = tuple[Side, Side]
 
 
 class Input(BaseModel):
@@ -34,9 +39,9 @@ class Input(BaseModel):
     mean, std : per channel, subtracted and divided by, in `value_range`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    resize: Literal["none"] | PositiveInt | Size = "none"
+    resize: Literal["none"] | Side | Size = "none"
     kernel: Literal["bilinear", "bicubic"] = "bilinear"
     crop: Size | None = None
     value_range: tuple[float, float] = (0.0, 1.0)
@@ -100,7 +105,7 @@ class InputTable(Input):
     scale_weights : weight of each, default 1.
     """
 
-    scales: tuple[PositiveFloat, ...] = (1.0,)
+    scales: tuple[Scale, ...] = (1.0,)
     scale_weights: tuple[NonNegativeFloat, ...] | None = None
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
+from perceptbench.errors import visible
 from perceptbench.reporting.cells import Cell, counts, rows
 from perceptbench.reporting.run_folder import Run
 
@@ -98,4 +99,6 @@ def escape(text: str) -> str:
     >>> print(escape("50% of a_b"))
     50\% of a\_b
     """
-    return "".join(SPECIAL.get(character, character) for character in " ".join(text.split()))
+    return "".join(
+        SPECIAL.get(character, character) for character in visible(" ".join(text.split()))
+    )

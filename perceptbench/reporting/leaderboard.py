@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from perceptbench.agreement.ranking import PEOPLE, Key, standing
+from perceptbench.errors import printable
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def estimate(value: float, low: float, high: float, *, places: int = 4, sign: st
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table whose columns line up as plain text too."""
     head, *body = [
-        [" ".join(str(cell).replace("|", "\\|").split()) for cell in row] for row in [header, *rows]
+        [printable(" ".join(str(cell).replace("|", "\\|").split())) for cell in row]
+        for row in [header, *rows]
     ]
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
     lines = [head, ["-" * width for width in widths], *body]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
+from perceptbench.errors import printable, visible
 from perceptbench.reporting import notes
 from perceptbench.reporting.cells import Cell, Row, counts, rows
 from perceptbench.reporting.leaderboard import format_table
@@ -80,7 +81,7 @@ def escape(text: str) -> str:
     >>> print(escape("a*b <c> x_1"))
     a\*b &lt;c> x_1
     """
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    text = printable(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
     # An underscore inside a word marks nothing.
     return re.sub(r"([*`\[\]\\]|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
@@ -91,6 +92,7 @@ def code(text: str) -> str:
     >>> code("run `x`")
     '`` run `x` ``'
     """
+    text = visible(text)
     runs = [len(run) for run in re.findall("`+", text)]
     fence = "`" * (max(runs, default=0) + 1)
     pad = " " if runs else ""

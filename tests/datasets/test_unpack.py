@@ -306,6 +306,8 @@ def test_links_are_refused_in_rar_and_7z(archive, tmp_path):
 BOMBS = {
     "zip": lambda: zip_bytes(content={"zeros.bmp": bytes(3_000_000)}),
     "tar.gz": lambda: gzip.compress(tar_bytes(content={"zeros.bmp": bytes(3_000_000)})),
+    "tar.bz2": lambda: bz2.compress(tar_bytes(content={"zeros.bmp": bytes(3_000_000)})),
+    "tar.xz": lambda: lzma.compress(tar_bytes(content={"zeros.bmp": bytes(3_000_000)})),
     "tar.zst": lambda: zstd(tar_bytes(content={"zeros.bmp": bytes(3_000_000)})),
     "7z": lambda: seven_zip_bytes({"zeros.bmp": bytes(3_000_000)}),
 }

@@ -492,7 +492,9 @@ def test_errors_do_nothing_to_a_terminal(cli, tmp_path):
 
 def test_every_report_escapes_the_names_of_every_table(make_nasty_run):
     """Markup of HTML, Markdown and LaTeX in names of datasets, metrics, what is skipped, notes."""
-    run = make_nasty_run("<script>alert(1)</script>[x](javascript:a)`\\input{/etc/passwd}$&%")
+    run = make_nasty_run(
+        "<script>alert(1)</script>[x](javascript:a)`\\input{/etc/passwd}$&%\x1b[31m"
+    )
     page = html.render(run)["leaderboard.html"]
     assert "<script>alert" not in page
     text = markdown.render(run)["leaderboard.md"]
@@ -500,7 +502,28 @@ def test_every_report_escapes_the_names_of_every_table(make_nasty_run):
     assert "<script>" not in prose and "[x](" not in prose and command.startswith("`` <script>")
     table = latex.render(run)["leaderboard.tex"]
     assert "\\input{" not in table and "\\textbackslash{}input" in table
+    assert "\x1b" not in text + table  # a terminal would obey it
     assert all(csv.render(run).values())
+
+
+def test_a_run_from_folders_whose_names_are_no_utf8_is_kept_and_reported(cli, images, tmp_path):
+    import os
+
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + BAD))
+    folder.mkdir()
+    for name in ("ref", "a", "b"):
+        (images / f"{name}.png").rename(folder / f"{name}.png")
+    (tmp_path / "mine.csv").write_bytes(CSV.replace(b"r.png", b"ref.png"))
+    scores = folder / "scores.csv"
+    scores.write_text("reference,distorted,\x1b[31mm\nref.png,a.png,1\nref.png,b.png,2\n")
+    code, output, errors = cli(
+        "run", "--judgements", tmp_path / "mine.csv", "--images", folder, "-m", "mse",
+        "--scores", scores, "-o", "out",
+    )  # fmt: skip
+    assert code == 0 and "bad\\udcff" in output and "\x1b" not in output, errors
+    code, _, errors = cli("report", "out", "-o", "again")
+    assert code == 0, errors
+    assert "bad\\udcff" in Path("again", "leaderboard.html").read_text()
 
 
 @pytest.fixture
