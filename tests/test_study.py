@@ -190,9 +190,16 @@ def test_datasets_that_contradict_each_other_leave_a_claim_undecided():
 def test_a_figure_that_a_metric_does_not_have_is_undefined_there():
     run = made([(0.1, 0.05, 0.001), (0.1, 0.05, 0.001)])
     run.comparisons = run.comparisons[run.comparisons["dataset"] == "one"]
+    lost = (run.agreement["dataset"] == "two") & (run.agreement["metric"] == "b")
+    run.agreement = run.agreement.assign(
+        value=run.agreement["value"].mask(lost), note=np.where(lost, "all judgements are equal", "")
+    )
     table = verdicts(study(("a", "b")), run)
     assert list(table["verdict"]) == ["supported", "undefined"]
-    assert "one srcc" in page(study(("a", "b")), run, table, {})
+    text = page(study(("a", "b")), run, table, {})
+    assert "one srcc" in text
+    assert "- two srcc of b is undefined: all judgements are equal." in text
+    assert "of a is undefined" not in text and "nan" not in text
 
 
 def test_a_metric_that_cannot_be_had_is_not_run_with_its_reason():
