@@ -255,9 +255,11 @@ class Store:
 
     def _groups(self) -> list[str]:
         try:
-            return sorted(str(p).rpartition("/")[2] for p in self.fs.ls(self.root, detail=False))
+            found = self.fs.ls(self.root, detail=True)
         except OSError:
             return []
+        names = (str(e["name"]).rstrip("/") for e in found if e["type"] == "directory")
+        return sorted(name.rpartition("/")[2] for name in names)
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,7 @@ def test_a_store_that_cannot_be_written_to_is_said_once(tmp_path, said):
     store.write("group", "title", PAIRS, VALUES)
     store.write("group", "title", PAIRS, VALUES)
     assert len(said) == 1 and "cannot be written to" in said[0]
+    assert store.info() == [] and store.prune() == 0
 
 
 def _write(url, start):
