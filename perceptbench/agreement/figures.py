@@ -34,6 +34,8 @@ OF_PAIRS = {*krasula.STATISTICS, "resolving_power"}
 #: Pairs of items that Krasula's analysis and the resolving power look at, drawn by chance where
 #: there are more.
 PAIRS = 100_000
+#: Pairs of a same_different table beyond which a curve a resample takes too long.
+DEAR = 100_000
 CONSTANT, SAME = "all distances are equal", "all judgements are equal"
 SPLIT = "people are evenly split on every item"
 ALONE = "there is no other reference to predict from"
@@ -266,7 +268,10 @@ def _same_different(items: Items, whole: bool, only: Collection[str]) -> list[Fi
             return np.concatenate([precision(w) for w in resampler])
 
         value, where = precision(np.ones((1, len(p))))[0], "in a category " * (len(parts) > 1)
-        return Figure(statistic, metrics, value, resampled, len(p), undefined=f"{where}{NOBODY}")
+        return Figure(
+            statistic, metrics, value, resampled, len(p),
+            dear=len(p) > DEAR, bounds=(0, 1), undefined=f"{where}{NOBODY}",
+        )  # fmt: skip
 
     # The best order there is: what most people took for the same comes first.
     people = [("oracle", -p[:, None])] if len(p) else []

@@ -266,3 +266,21 @@ def test_a_metric_undecided_on_an_even_split_takes_no_majority_from_the_others()
     for metric, value in {"tied": 0.5, "orders": 0.5}.items():
         row = figure(frame, metric, "2afc_majority")
         assert (row["value"], row["n"]) == (value, 2)
+
+
+def test_many_same_different_pairs_have_the_interval_of_a_jackknife(monkeypatch):
+    rng = np.random.default_rng(0)
+    a, b = [f"a{i}" for i in range(400)], [f"b{i}" for i in range(400)]
+    true = rng.random(400)
+    table = pd.DataFrame({"a": a, "b": b, "p_same": rng.binomial(3, 1 - true) / 3})
+    scores = pd.DataFrame({"reference": a, "distorted": b, "m": true + rng.normal(0, 0.2, 400)})
+    part = Judgements("toy", table, statistics=("jnd_ap",))
+    rows = []
+    for dear in (1_000, 100):
+        monkeypatch.setattr("perceptbench.agreement.figures.DEAR", dear)
+        frame = agreement(part, scores, metrics=["m"], resamples=500)
+        rows.append(figure(frame, "m", "jnd_ap"))
+    assert [row.interval for row in rows] == ["percentile", "jackknife"]
+    assert rows[0]["value"] == rows[1]["value"] and rows[1].tier == ""
+    widths = [row.high - row.low for row in rows]
+    assert 0.6 < widths[1] / widths[0] < 1.6
