@@ -89,10 +89,6 @@ def targets() -> dict[str, Callable[[], dict[str, Target]]]:
     }  # fmt: skip
 
 
-def _csv(text: str, **files: str) -> dict[str, bytes]:
-    return {"x.csv": text.encode(), **{k: v.encode() for k, v in files.items()}}
-
-
 def _toml() -> dict[str, Target]:
     from perceptbench import study
     from perceptbench.datasets.load import parse_options
@@ -463,7 +459,7 @@ def _runs() -> dict[str, Target]:
 
 
 def _datasets() -> dict[str, Target]:
-    from perceptbench.datasets.load import check, read_dataset
+    from perceptbench.datasets.load import read_dataset
     from perceptbench.datasets.manifest import find_manifest
 
     def call(name: str) -> Callable[[Path], None]:
@@ -488,7 +484,6 @@ def _datasets() -> dict[str, Target]:
         found[f"{miniature.dataset}, {miniature.layout}"] = Target(
             share, labels, call(miniature.dataset), content
         )
-    assert check is not None
     return found
 
 
