@@ -125,8 +125,8 @@ def fit_items(tables: Sequence[Items], ridge: float = RIDGE, seed: int = 0) -> A
     parts = [(x, p) for x, p in (choices(items, seed) for items in tables) if len(p)]
     if not parts:
         raise DataError(
-            "there is nothing to fit weights to: no judgement has all its distances, or all ratings "
-            "are equal"
+            "there is nothing to fit weights to: no judgement has all its distances, or all "
+            "ratings are equal"
         )
     counts = np.concatenate([np.full(len(p), 1 / len(p)) for _, p in parts])
     x, p = (np.concatenate(column) for column in zip(*parts, strict=True))

@@ -49,6 +49,18 @@ def _set_streams(streams: tuple[Any, Any]) -> None:
     sys.stdout, sys.stderr = streams
 
 
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it has been removed
+        return ""
+
+
+def _go_to(folder: str) -> None:
+    if folder:
+        os.chdir(folder)
+
+
 CUDNN = ("enabled", "benchmark", "deterministic", "allow_tf32")
 #: Global setting -> (how it is read, how it is put back).
 SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
@@ -77,7 +89,7 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "numpy's random state": (np.random.get_state, np.random.set_state),
     "Python's random state": (random.getstate, random.setstate),
     "numpy's error handling": (np.geterr, lambda how: np.seterr(**how)),
-    "the working folder": (os.getcwd, os.chdir),
+    "the working folder": (_folder, _go_to),
     "the locale": (
         lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)
     ),

@@ -8,11 +8,10 @@ from pathlib import Path
 import torch
 
 from perceptbench.errors import UsageError, first_line
+from perceptbench.metrics.memory import free
 
 #: Share of the free memory that activations may take, where the user names no limit.
 SHARE = 0.5
-#: Where it cannot be told how much is free.
-FALLBACK = 4 << 30
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -61,16 +60,7 @@ def keep_freed_memory() -> None:
 
 def memory(device: torch.device) -> int:
     """Bytes of activations that fit beside everything else on the device."""
-    if device.type == "cuda":
-        return int(SHARE * torch.cuda.mem_get_info(device)[0])
-    free = FALLBACK
-    for line in _lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            free = int(line.split()[1]) << 10
-    limit, used = (_first_line(f"/sys/fs/cgroup/memory.{what}") for what in ("max", "current"))
-    if limit.isdigit() and used.isdigit():
-        free = min(free, max(0, int(limit) - int(used)))
-    return int(SHARE * free)
+    return int(SHARE * free(str(device)))
 
 
 def _lines(path: str) -> list[str]:

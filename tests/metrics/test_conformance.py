@@ -50,7 +50,7 @@ def leaking(x, y):
 
 
 def hoarding(x, y):  # what Python knows no tensor of
-    hoarding.kept = [*getattr(hoarding, "kept", ()), np.random.bytes(1 << 17)]
+    hoarding.kept = [*getattr(hoarding, "kept", ()), np.random.bytes(1 << 19)]
     np.random.set_state(STATE)
     return rmse(x, y)
 

@@ -151,6 +151,15 @@ def test_a_thread_of_its_own_keeps_the_default_device_and_autocast():
     assert torch.zeros(1).device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
 
+def test_a_working_folder_that_is_gone_is_no_matter(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    guard = Guard(mean, "mean", 10)
+    torch.testing.assert_close(guard(X, Y), mean(X, Y))
+    assert guard.offences == []
+
+
 def test_what_holds_ever_more_memory_is_given_up_before_the_machine_falls_over():
     kept = []
 
