@@ -124,10 +124,13 @@ def _printed(table: "pd.DataFrame", interval: str, resamples: int) -> str:
     ordered = first.sort_values(["people", "size"], kind="stable")["metric"]
     rows = [[m, *(cells.get((m, statistic), "-") for statistic in shown)] for m in ordered]
     n, units = first.iloc[0][["n", "units"]]
+    how = f"{interval} interval of {resamples:,} bootstrap resamples"
+    if (first["interval"] == "jackknife").any():
+        how = "jackknife interval"
     lines = [
         format_table(["metric", *shown], rows),
-        f"In brackets: 95 % {interval} interval of {resamples:,} bootstrap resamples over {units} "
-        f"units; n = {n}. Metrics that share a letter cannot be told apart.",
+        f"In brackets: 95 % {how} over {units} units; n = {n}. Metrics that share a letter cannot be "
+        "told apart.",
     ]
     notes = whole[whole["statistic"].isin(shown) & (whole["note"] != "")]
     for note, group in notes.groupby("note", sort=False):

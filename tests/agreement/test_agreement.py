@@ -284,3 +284,13 @@ def test_many_same_different_pairs_have_the_interval_of_a_jackknife(monkeypatch)
     assert rows[0]["value"] == rows[1]["value"] and rows[1].tier == ""
     widths = [row.high - row.low for row in rows]
     assert 0.6 < widths[1] / widths[0] < 1.6
+
+
+def test_the_kind_of_interval_is_the_one_that_is_printed(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("perceptbench.agreement.figures.DEAR", 3)
+    a, b = list("abcdefgh"), list("ABCDEFGH")
+    table = pd.DataFrame({"a": a, "b": b, "p_same": [1, 1, 0, 1, 0, 0.5, 0, 0]})
+    table.to_csv(tmp_path / "j.csv", index=False)
+    pd.DataFrame({"a": a, "b": b, "m": range(8)}).to_csv(tmp_path / "s.csv", index=False)
+    code, out, _ = cli("agree", "--judgements", tmp_path / "j.csv", "--scores", tmp_path / "s.csv")
+    assert code == 0 and "95 % jackknife interval over 8 units" in out
