@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -148,6 +150,24 @@ def test_interrupting_is_code_130(cli, monkeypatch):
 
     monkeypatch.setattr("perceptbench.run.run", stop)
     rejected(cli("run", "macadam-osa", "-m", "mse"), 130, "interrupted")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_within_a_destructor_is_not_lost(cli, monkeypatch, number, code):
+    class Dying:
+        def __del__(self):
+            signal.raise_signal(number)
+            time.sleep(0.001)  # here the handler raises
+
+    def stop(*args, **options):
+        Dying()
+        time.sleep(30)
+
+    monkeypatch.setattr("perceptbench.run.run", stop)
+    start = time.monotonic()
+    answer = cli("run", "macadam-osa", "-m", "mse")
+    rejected(answer, code, "perceptbench: ")
+    assert "Traceback" not in answer[2] and time.monotonic() - start < 20
 
 
 def test_a_machine_without_weights_answers_within_seconds(tmp_path):

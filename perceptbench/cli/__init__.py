@@ -6,6 +6,7 @@ Whatever is slow to import (torch above all) is imported inside a command.
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from types import FrameType
 
@@ -49,6 +50,7 @@ for command in (
 def main() -> None:
     """Entry point: errors of ours, and what the system refuses, become a sentence and a code."""
     signal.signal(signal.SIGTERM, _terminate)
+    before, sys.unraisablehook = sys.unraisablehook, _signal_again
     try:
         cli.main(standalone_mode=False)
     except PerceptbenchError as error:
@@ -71,6 +73,8 @@ def main() -> None:
         said = printable(f"{where}{error.strerror or first_line(error)}")
         click.echo(f"perceptbench: {said}", err=True)
         raise SystemExit(1) from None
+    finally:
+        sys.unraisablehook = before
 
 
 class _Terminated(BaseException):
@@ -79,6 +83,15 @@ class _Terminated(BaseException):
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise _Terminated
+
+
+def _signal_again(dropped: "sys.UnraisableHookArgs") -> None:
+    """Sends a signal again that came within a destructor, where Python drops what is raised."""
+    for kind, number in ((KeyboardInterrupt, signal.SIGINT), (_Terminated, signal.SIGTERM)):
+        if issubclass(dropped.exc_type, kind):
+            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+            return
+    sys.__unraisablehook__(dropped)
 
 
 def _discard_output() -> None:
