@@ -129,8 +129,8 @@ def _printed(table: "pd.DataFrame", interval: str, resamples: int) -> str:
         how = "jackknife interval"
     lines = [
         format_table(["metric", *shown], rows),
-        f"In brackets: 95 % {how} over {units} units; n = {n}. Metrics that share a letter cannot be "
-        "told apart.",
+        f"In brackets: 95 % {how} over {units} units; n = {n}. Metrics that share a letter cannot "
+        "be told apart.",
     ]
     notes = whole[whole["statistic"].isin(shown) & (whole["note"] != "")]
     for note, group in notes.groupby("note", sort=False):
