@@ -8,7 +8,7 @@ tensors are counted besides, which no noise of an allocator hides.
 
 import ctypes
 import gc
-import resource
+import mmap
 import sys
 import time
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def held(device: str) -> int:
     if device.startswith("cuda"):
         return torch.cuda.memory_allocated(device)
     with suppress(OSError):
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
     return 0
 
 
@@ -69,14 +69,18 @@ def used(device: str) -> int:
 
 
 def peak(device: str) -> int:
-    """The most bytes in use at a time since `used` was asked."""
+    """The most bytes in use at a time since `used` was asked; 0 where that cannot be told."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
     with suppress(OSError):
         return _of_status("VmHWM")
-    # Kilobytes, but bytes on macOS; there the highest since the process began.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    with suppress(ImportError):  # Windows
+        import resource
+
+        # Kilobytes, but bytes on macOS; there the highest since the process began.
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return 0
 
 
 def _of_status(key: str) -> int:
