@@ -41,6 +41,7 @@ SLOW, HANGS, GREEDY = 5.0, 60.0, 1 << 30
 #: Different failures shown.
 SHOWN = 20
 COUNT = 100_000
+MANIFESTS = Path(__file__).parents[2] / "datasets_manifest"
 WORK = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 
 
@@ -104,7 +105,7 @@ def _toml() -> dict[str, Target]:
     losses["all.toml"] = _EVERY_KEY.encode()
     losses["terms.toml"] = _TERMS.encode()
     studies = {p.name: p.read_bytes() for p in study.shipped().values()}
-    manifests = {p.name: p.read_bytes() for p in root.parent.glob("datasets_manifest/*.toml")}
+    manifests = {p.name: p.read_bytes() for p in MANIFESTS.glob("*.toml")}
     known, networks = catalogue(), config.Networks()
 
     def read_loss(folder: Path) -> None:
@@ -125,7 +126,7 @@ def _toml() -> dict[str, Target]:
         some = lambda *more: rng.choices([*mutations.WORDS, *more], k=rng.randrange(3))  # noqa: E731
         select(some("mse", "piq:ssim", "x.toml", "piq:"), known)
         sweep(some("small-cnn"), some("l1", "cosine"), some("relu1"), rng.choice(mutations.WORDS))
-        parse_options(some("a=b", "kernel=box"), [read_manifest(root.parent / _BAPPS)])
+        parse_options(some("a=b", "kernel=box"), [read_manifest(MANIFESTS / "bapps-val.toml")])
 
     def size(folder: Path) -> None:
         with contextlib.suppress(ValueError):  # the command line makes a sentence of it
@@ -149,7 +150,6 @@ def _toml() -> dict[str, Target]:
     }
 
 
-_BAPPS = "datasets_manifest/bapps-val.toml"
 _EVERY_KEY = """
 [backbone]
 name = "steerable-pyramid"
