@@ -179,6 +179,7 @@ def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch
     assert len(list((tmp_path / "runs").iterdir())) == 5
 
 
+@pytest.mark.slow
 def test_material_appearance_reproduces_the_reference_figures(shared, weights, tmp_path):
     manifest = find_manifest("material-appearance")
     dataset = load_dataset(manifest, shared, tmp_path)

@@ -105,10 +105,15 @@ def leak(call: Callable[[Tensor, Tensor], Any], x: Tensor, y: Tensor) -> str:
     took = min(times)
     calls = int(np.clip(SECONDS / took / (FIRST + ROUNDS), FEWEST, CALLS))
     found = []
-    for _ in range(FIRST + ROUNDS):
-        for _ in range(calls):
-            call(x, y)
-        found.append((used(str(x.device)), _tensors()))
+    gc.collect()
+    gc.freeze()  # what is there already is looked at no more
+    try:
+        for _ in range(FIRST + ROUNDS):
+            for _ in range(calls):
+                call(x, y)
+            found.append((used(str(x.device)), _tensors()))
+    finally:
+        gc.unfreeze()
     in_bytes, tensors = np.diff(found[FIRST - 1 :], axis=0).T
     if (tensors >= calls).all():
         return f"{tensors.mean() / calls:.3g} tensors more after each call"

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from perceptbench.agreement import ranking
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(hnp.arrays(float, 7, elements=st.floats(0, 1)))
 def test_holm_is_statsmodels(p):

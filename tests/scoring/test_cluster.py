@@ -60,6 +60,7 @@ PAIRS = pd.DataFrame(
 )
 
 
+@pytest.mark.slow
 def test_a_lost_workers_shard_is_done_by_another(address, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "SHARD_IMAGES", 4)
     metrics = made()[0]
