@@ -75,9 +75,12 @@ def assert_committed(found, folder, tolerance):
     committed = pd.read_csv(folder / "agreement.csv").set_index(keys)
     fresh = found.agreement.set_index(keys)
     assert set(fresh.index) <= set(committed.index)
-    # A fitted curve follows its start: the last digits of a distance move it more than others.
-    fitted = fresh.index.get_level_values("statistic").str.contains("logistic|rmse")
-    for rows, atol in ((fresh.index[~fitted], tolerance), (fresh.index[fitted], 2e-2)):
+    # The last digits of the distances choose between nearly equal minima of a fit, which the
+    # number of threads so moves, and with them the few items that a curve misses.
+    names = fresh.index.get_level_values("statistic")
+    fitted, missed = names.str.contains("logistic|rmse"), names == "outlier_ratio"
+    for some, atol in ((~fitted & ~missed, tolerance), (fitted, 2e-2), (missed, 1e-1)):
+        rows = fresh.index[some]
         pd.testing.assert_frame_equal(
             committed.loc[rows, COMPARED], fresh.loc[rows, COMPARED],
             rtol=0, atol=atol, check_dtype=False,
