@@ -187,6 +187,10 @@ def read_table(path: Path) -> pd.DataFrame:
             return pd.read_parquet(path)
         if what := really(path):  # some would be read as a table of one column
             raise ValueError(what)
+        content = path.read_bytes()
+        if (at := content.find(0)) >= 0:  # pandas 2 would silently cut the name there
+            line = content.count(b"\n", 0, at) + 1
+            raise ValueError(f"line {line} has a NUL byte: save the file as UTF-8")
         return restored(pd.read_csv(path, encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None

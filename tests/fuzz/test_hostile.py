@@ -87,7 +87,7 @@ def one_sentence(error: BaseException, *words: str) -> None:
             CSV.replace(b"b.png", b"\xe4.png"),
             "line 3 is not UTF-8: save the file as UTF-8",
         ),
-        ("x.csv", CSV.replace(b"b.png", b"b\0.png"), "row 2: `distorted` is 'b\\x00.png'"),
+        ("x.csv", CSV.replace(b"b.png", b"b\0.png"), "line 3 has a NUL byte"),
         ("x.csv", b"", "cannot be read as a table"),
         ("x.parquet", CSV, "cannot be read as a table"),
         ("x.parquet", LOGIN, "a web page"),
