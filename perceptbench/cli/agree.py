@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perceptbench.cli import options
 from perceptbench.cli.options import FILE
 
 if TYPE_CHECKING:
@@ -47,11 +48,8 @@ SHOWN = (
 @click.option(
     "--interval", type=click.Choice(["percentile", "bca"]), default="percentile", show_default=True
 )
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
-@click.option(
-    "--resamples", default=2000, show_default=True, type=click.IntRange(100),
-    help="Of the bootstrap.",
-)  # fmt: skip
+@options.seed
+@options.resamples
 @click.option(
     "-o", "--out", type=FILE, metavar="DIR",
     help="Write agreement.csv, comparisons.csv and leaderboard.csv there.",

@@ -52,10 +52,7 @@ if TYPE_CHECKING:
 @options.scoring
 @options.allow_missing
 @click.option("--seed", default=0, show_default=True, help="Of the folds and the bootstrap.")
-@click.option(
-    "--resamples", default=2000, show_default=True, type=click.IntRange(100),
-    help="Of the bootstrap.",
-)  # fmt: skip
+@options.resamples
 def fit(
     backbone: str,
     weights: str | None,
