@@ -86,7 +86,7 @@ def test_the_known_ceiling_is_the_root_of_the_reliability():
 
 
 def test_three_kinds_of_missing():
-    """A blind metric has chance; one that cannot be asked has no vote; a failed item is counted."""
+    """A blind metric has chance, one that cannot be asked no vote; what failed is counted."""
     part, scores = dataset("x", NOISE, blind=0.0, unasked=np.nan)
     scores.loc[:9, "fair"] = np.nan
     other, more = dataset("y", NOISE, 1)
@@ -118,7 +118,7 @@ def test_one_dataset_has_no_standing():
 
 
 def test_a_group_of_datasets_has_one_vote():
-    table, pairs, keys = found(dataset("x", NOISE), dataset("y", NOISE, 1), dataset("z", NOISE, 2))
+    table, _, keys = found(dataset("x", NOISE), dataset("y", NOISE, 1), dataset("z", NOISE, 2))
     grouped = attained(table, keys, {"x": "same", "y": "same"})
     assert set(grouped.group) == {"same", "z"}
     values = table.set_index(["dataset", "metric"]).value
@@ -138,7 +138,7 @@ def test_metrics_of_one_ordering_are_found_from_the_scores():
 def test_who_is_not_worse_than_the_best_and_who_would_be_first():
     close = {"good": 0.3, "near": 0.3001, "poor": 3.0}
     sets = [dataset(n, close, k, units=60) for k, n in enumerate("xyz")]
-    for part, scores in sets:
+    for _, scores in sets:
         scores["near"] = scores["good"] + 1e-4 * np.random.default_rng(9).normal(size=len(scores))
     table, pairs, keys = found(*sets)
     assert set(not_worse(table, pairs, keys, 0.01)) == {"good", "near"}
