@@ -95,13 +95,15 @@ def figures(items: Items, whole: bool = True, only: Collection[str] = ()) -> Ite
 
 
 def _figure(
-    items: Items, statistic: str, metrics: Sequence[str], value: ArrayLike, each: Array | Spread,
-    undefined: str = "", *, scale: str = "plain", n: int | None = None, notes: Sequence[str] = (),
-    by: Units | None = None,
+    items: Items, statistic: str, metrics: Sequence[str], value: ArrayLike,
+    each: Array | Spread | None, undefined: str = "", *, scale: str = "plain",
+    n: int | None = None, notes: Sequence[str] = (), by: Units | None = None,
 ) -> Figure:  # fmt: skip
     """A figure from influences (n, m) or a spread; `undefined` is why a value is NaN."""
     values = np.asarray(value, dtype=float)
-    spread = each if isinstance(each, Spread) else (by or items.units).spread(np.nan_to_num(each))
+    spread = each if each is None or isinstance(each, Spread) else None
+    if isinstance(each, np.ndarray):
+        spread = (by or items.units).spread(np.nan_to_num(each))
     said = [
         "; ".join(filter(None, (undefined if np.isnan(v) else "", note)))
         for note, v in zip(notes or [""] * len(metrics), values, strict=True)
@@ -323,9 +325,9 @@ def _attainable(items: Items, statistic: str) -> Iterator[Figure]:
     known = rating.reliability(items.badness, std, raters)
     if not np.isnan(known):
         note = f"a model: the root of the reliability of the mean opinions, {known:.3f}"
-        value, zero = np.array([np.sqrt(known)]), Spread((), items.units.count, 1.0)
+        value = np.array([np.sqrt(known)])
         yield _figure(
-            items, statistic, ("oracle",), value, zero, scale="correlation", notes=(note,)
+            items, statistic, ("oracle",), value, None, scale="correlation", notes=(note,)
         )
 
 
