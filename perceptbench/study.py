@@ -240,11 +240,13 @@ def verdicts(study: Study, run: Run) -> pd.DataFrame:
         if better == worse:
             here = _no_difference(pairs, better)
         rows.append({**start, "dataset": "", **_pooled(here, study.margin)})
-        for row in here.itertuples():
-            low, high, p = differences(row.value, row.error, row.freedom, int(row.units))
+        each: list[dict[str, Any]] = here.to_dict("records")  # type: ignore[assignment]
+        for row in each:
+            value, units = row["value"], row["units"]
+            low, high, p = differences(value, row["error"], row["freedom"], int(units))
             rows.append({
-                **start, "dataset": row.group, "difference": row.value, "low": float(low),
-                "high": float(high), "p": float(p), "units": row.units, "verdict": "",
+                **start, "dataset": row["group"], "difference": value, "low": float(low),
+                "high": float(high), "p": float(p), "units": units, "verdict": "",
             })  # fmt: skip
     table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
     numbers = ["difference", "low", "high", "p", "p_holm", "q_p", "i2"]
