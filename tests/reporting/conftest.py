@@ -10,8 +10,7 @@ from PIL import Image
 from perceptbench.agreement import evaluate
 from perceptbench.datasets.judgements import Judgements
 from perceptbench.reporting import curves
-from perceptbench.reporting.leaderboard import leaderboard
-from perceptbench.reporting.run_folder import FAILURE, PICTURE, Run
+from perceptbench.reporting.run_folder import FAILURE, PICTURE, Run, board
 
 #: What a name may hold and a report must not take for markup.
 NASTY = "<img src=x onerror=alert(1)>|*a*_`$%&\"'\\</script>"
@@ -72,8 +71,8 @@ def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", se
     found = evaluate(parts, scores, metrics=names, in_domain={second: ["fair"]})
     failures = pd.DataFrame([(first, "r0", worst, "no such image")], columns=list(FAILURE))
     run = Run(scores, found.table, pd.DataFrame(), parts, {skipped: "no weights"}, failures)
-    run.board = leaderboard(found.table, run.columns, found.samples)
     run.comparisons = found.comparisons
+    run.board = board(run)
     run.curves = curves.curves(run)
     run.assumed = ["good takes ratings to be seen from afar"]
     run.provenance = {
