@@ -5,6 +5,7 @@ A study is a TOML file:
 .. code-block:: toml
 
     title = "Does a trained network agree better with people than a random one?"
+    margin = 0.02             # optional: a difference within it is none, see below
 
     [[claim]]
     text = "Trained AlexNet features agree better than random ones"
@@ -384,7 +385,7 @@ def _forest(claim: Claim, run: Run, rows: pd.DataFrame) -> str:
             for name, side in zip((claim.better, claim.worse), sides, strict=True)
             if side["value"] != side["value"]
         ]
-        told.append(f"- {escape(column.title)}: {values}{escape(''.join(lost))}\n")
+        told.append(f"- {escape(f'{column.title}: {values}' + ''.join(lost))}\n")
     text += "\nThe figures, better against worse:\n\n" + "".join(told)
     return text + ("\n†: trained on this dataset; not counted.\n" if "†" in text else "")
 

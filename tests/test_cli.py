@@ -83,7 +83,7 @@ def test_without_an_out_folder_the_run_lands_below_runs(cli, tmp_path):
         (["run", "--weights-dir", "nowhere"], ["nowhere"]),
         (["run", "--judgements", "none.csv"], ["judgement file none.csv does not exist"]),
         (["run", "--device", "abacus", "macadam-osa"], ["device 'abacus' cannot be used"]),
-        (["run"], ["--resamples"]),
+        (["run", "--margin", "0"], ["--margin"]),
         (["run", "material-appearance"], ["--data-dir is needed", "github.com/mlagunas"]),
         (["rnu"], ["rnu"]),
     ],

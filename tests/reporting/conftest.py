@@ -24,7 +24,7 @@ def png(grey: float) -> bytes:
 
 def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", seed=0,
               command="perceptbench run `x` <y>") -> Run:  # fmt: skip
-    """Metrics good > fair > worst on 24 ratings and 24 triplets.
+    """Metrics good > fair > worst on 24 ratings and 24 triplets of 12 references.
 
     `worst` is undefined on the ratings, `fair` was trained on the triplets.
     """
@@ -33,7 +33,7 @@ def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", se
     truth = np.linspace(0.1, 2, 24)
     rated = pd.DataFrame(
         {
-            "reference": [f"r{i % 4}" for i in range(24)],
+            "reference": [f"r{i % 12}" for i in range(24)],
             "distorted": [f"d{i}" for i in range(24)],
             "impairment": truth,
             "distortion": ["blur", "noise"] * 12,
@@ -41,7 +41,7 @@ def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", se
     )
     p_b = np.tile([0.1, 0.9, 0.3, 0.8], 6)
     chosen = pd.DataFrame(
-        {"reference": [f"r{i % 4}" for i in range(24)], "a": [f"a{i}" for i in range(24)],
+        {"reference": [f"r{i % 12}" for i in range(24)], "a": [f"a{i}" for i in range(24)],
          "b": [f"b{i}" for i in range(24)], "p_b": p_b}
     )  # fmt: skip
     parts = [
