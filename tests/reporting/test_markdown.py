@@ -60,7 +60,7 @@ def test_what_a_metric_did_not_answer_is_shown_and_set_beside_the_others(make_ru
 
 def test_metrics_of_one_order_are_one_row_with_both_names(make_run):
     run = make_run()
-    run.scores["psnr"] = 2 * run.scores["good"] - 100
+    run.scores["psnr"] = 4 * run.scores["good"]
     found = evaluate(run.judgements, run.scores, metrics=run.metrics)
     run.agreement, run.comparisons = found.table, found.comparisons
     run.board = board(run)
