@@ -116,7 +116,9 @@ def evaluate(
             if ranked_only and statistic not in part.statistics:
                 continue
             if statistic in part.statistics:
-                rows = _with_places(rows, pairs[pairs["statistic"] == statistic], stands_for)
+                here = pairs[pairs["statistic"] == statistic]
+                trained = (in_domain or {}).get(part.dataset, ())
+                rows = _with_places(rows, here, stands_for, trained)
                 span = ends(statistic, items)
                 rows = rows.assign(
                     chance=span.chance, ceiling=span.ceiling, ceiling_known=span.known
@@ -321,10 +323,11 @@ def _compare(figure: Figure, items: Items, stands_for: Mapping[str, str]) -> pd.
 
 
 def _with_places(
-    rows: pd.DataFrame, pairs: pd.DataFrame, stands_for: Mapping[str, str]
-) -> pd.DataFrame:
-    """The rows of a column with the places each metric may have."""
-    defined = rows[~rows["metric"].isin(PEOPLE)].dropna(subset="value")
+    rows: pd.DataFrame, pairs: pd.DataFrame, stands_for: Mapping[str, str],
+    trained: Collection[str],
+) -> pd.DataFrame:  # fmt: skip
+    """The rows of a column with the places each metric may have; none of one trained there."""
+    defined = rows[~rows["metric"].isin([*PEOPLE, *trained])].dropna(subset="value")
     names = [m for m in defined["metric"] if m not in stands_for]
     smaller = rows["statistic"].iloc[0] in SMALLER_IS_BETTER
     # Without a p value nothing is known of places.

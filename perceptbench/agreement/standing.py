@@ -70,6 +70,9 @@ class Pooled:
 def random_effects(effects: ArrayLike, variances: ArrayLike) -> Pooled:
     """DerSimonian and Laird's mean with Hartung and Knapp's interval.
 
+    Where the datasets do not differ the error is at least that of the fixed effect (Jackson, Law,
+    Rucker and Schwarzer 2017, doi:10.1002/sim.7411).
+
     Parameters
     ----------
     effects, variances : (datasets,), two or more; variances may be 0.
@@ -84,10 +87,13 @@ def random_effects(effects: ArrayLike, variances: ArrayLike) -> Pooled:
     w = 1 / v
     mean = (w @ y) / w.sum()
     q = float(w @ (y - mean) ** 2)
-    tau2 = max((q - (k - 1)) / (w.sum() - (w @ w) / w.sum()), 0.0)
+    scale = 2 * float(np.triu(np.outer(w, w), 1).sum() / w.sum())
+    tau2 = max((q - (k - 1)) / scale, 0.0)
     w = 1 / (v + tau2)
     value = float((w @ y) / w.sum())
     error = float(np.sqrt((w @ (y - value) ** 2) / ((k - 1) * w.sum())))
+    if tau2 == 0:  # datasets that happen to agree are no surer than their own errors
+        error = max(error, float(1 / np.sqrt(w.sum())))
     freedom = k - 1
     t = float(stdtrit(freedom, 0.975))
     spread = t * np.sqrt(tau2 + error**2) if k > 2 else np.nan
@@ -117,7 +123,9 @@ def attained(
     rows = _of_columns(agreement, columns)
     rows = rows[~rows["metric"].isin(PEOPLE) & rows["value"].notna()]
     rows = rows[~rows["in_domain"].astype(bool) & rows["chance"].notna()]
-    reach = rows["ceiling"] - rows["chance"]
+    rows = rows.astype(dict.fromkeys(("value", "error", "chance", "ceiling"), float))
+    reach = (rows["ceiling"] - rows["chance"]).replace(0, np.nan)
+    rows = rows[reach.notna()]
     rows = rows.assign(
         share=(rows["value"] - rows["chance"]) / reach, wide=rows["error"] / reach.abs()
     )
@@ -142,7 +150,8 @@ def attained_pairs(
         for d, a, b in zip(rows["dataset"], rows["a"], rows["b"], strict=True)
     ]
     rows = rows[np.array(fair, dtype=bool)]
-    reach = rows["ceiling"] - rows["chance"]
+    rows = rows.astype(dict.fromkeys(("difference", "error", "chance", "ceiling"), float))
+    reach = (rows["ceiling"] - rows["chance"]).replace(0, np.nan)
     rows = rows.assign(value=rows["difference"] / reach, error=rows["error"] / reach.abs())
     return _by_group(rows, ["a", "b"], groups)
 
@@ -209,7 +218,10 @@ def standing(
     for metric, rows in each.groupby("metric", sort=False):
         if len(rows) < 2:
             continue
-        pooled = random_effects(rows["value"], np.nan_to_num(rows["error"]) ** 2)
+        errors = rows["error"].to_numpy(float)
+        # Where one is not known, all datasets weigh the same.
+        known = errors if not np.isnan(errors).any() else np.zeros(len(errors))
+        pooled = random_effects(rows["value"], known**2)
         found.loc[str(metric), STANDING[:5]] = [
             pooled.value, pooled.low, pooled.high, pooled.new_low, pooled.new_high,
         ]  # fmt: skip
@@ -278,7 +290,7 @@ def not_worse(
     """
     ends = _of_columns(agreement, columns).dropna(subset="chance")
     ends = ends.drop_duplicates(["dataset", "slice", "statistic"])
-    reach = (ends["ceiling"] - ends["chance"]).abs()
+    reach = (ends["ceiling"] - ends["chance"]).astype(float).abs().replace(0, np.nan)
     allowed = margin * float((1 / reach).groupby(ends["dataset"].to_numpy()).mean().mean())
     pairs = over_datasets(attained_pairs(agreement, comparisons, columns, groups))
     each = attained(agreement, columns, groups)

@@ -32,7 +32,7 @@ def reading(run: Run) -> list[str]:
             "may have on average over these very datasets; metrics of one ordering share a row."
         )
     elif run.board["of"].max() < 2:
-        found.append("There is one dataset, and so no standing over datasets.")
+        found.append("Fewer than two datasets have a vote: there is no standing over datasets.")
     else:
         found.append("No metric has a standing: none has figures on two datasets.")
     found.append(

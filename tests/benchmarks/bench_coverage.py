@@ -220,7 +220,7 @@ def complete_null(replications: int, metrics: int = 12, datasets: int = 3) -> tu
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--replications", type=int, default=400)
+    parser.add_argument("--replications", type=int, default=1000)
     parser.add_argument("--only", default="", help="designs whose name has this")
     options = parser.parse_args()
     print("| design | statistic | units | covers | must | rejects | must |  |")

@@ -153,5 +153,5 @@ def test_where_nothing_is_defined_nobody_is_first():
     run = hostile_run(3, only=["different", "same-quality"])
     assert run.board["rank"].isna().all() and run.board["attained"].isna().all()
     files, _ = formats.render(run, ["md", "html"])
-    assert "No metric has a standing" in files["leaderboard.md"].decode()
+    assert "there is no standing over datasets" in files["leaderboard.md"].decode()
     assert "No metric is ranked" in files["leaderboard.html"].decode()
