@@ -1,9 +1,9 @@
 """The main job: judgements -> scores -> agreement -> leaderboard."""
 
 import platform
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from perceptbench.agreement import evaluate
-from perceptbench.agreement.own_tables import read_scores
+from perceptbench.agreement.answers import directions, unanswered
+from perceptbench.agreement.own_tables import Scores
 from perceptbench.agreement.ranking import in_domain
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.judgements import Judgements, pairs
@@ -31,34 +32,6 @@ Correlations = dict[str, dict[str, float | None]]
 PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "piq", "lpips")
 #: What is recorded of a metric.
 RECORDED = {"title", "loss", "metric", "options", "scale", "citation", "trained_on"}
-
-
-@dataclass(frozen=True)
-class Brought:
-    """Scores computed elsewhere: ``reference, distorted`` and one column of distances a metric."""
-
-    source: str
-    table: pd.DataFrame
-    metrics: list[str]
-
-
-def bring(path: Path, higher_is_better: Collection[str] = ()) -> Brought:
-    """The scores in a CSV or Parquet file.
-
-    Parameters
-    ----------
-    path : columns ``reference, distorted``, and one of numbers a metric.
-    higher_is_better : the metrics that are larger for more alike images, of those it has.
-
-    Raises
-    ------
-    DataError : the file cannot be read, or lacks a column.
-    """
-    table, names = read_scores(path)
-    for name in names:
-        if name in higher_is_better:
-            table[name] = -table[name]
-    return Brought(str(path), table, names)
 
 
 def build_metrics(
@@ -91,7 +64,7 @@ def run(
     seed: int = 0,
     resamples: int = 2000,
     command: str = "",
-    brought: Sequence[Brought] = (),
+    brought: Sequence[Scores] = (),
     cost: bool = False,
     ranked_only: bool = False,
 ) -> Run:
@@ -169,7 +142,14 @@ def run(
         for (dataset, name), why in notes.items()
         if why.startswith("failed")
     }
-    result.assumed = [
+    result.failed = _failed(parts, scores, [m.info.name for m in metrics], failures, notes, brought)
+    result.assumed = [sentence for dataset in datasets for sentence in dataset.assumed]
+    for own in brought:
+        result.assumed += [f"{Path(own.source).name}: {sentence}" for sentence in own.assumed]
+        for part in parts:
+            result.assumed += directions(part, scores, own.metrics)
+            result.broken |= _no_numbers(own, part)
+    result.assumed += [
         f"{m.info.name} takes {dataset.name} to be seen at {m.info.pixels_per_degree:g} px/deg"
         for m in metrics
         for dataset in datasets
@@ -186,6 +166,42 @@ def run(
     if precision:
         result.provenance["rank_correlation_with_fp32"] = precision
     return result
+
+
+def _failed(
+    parts: Sequence[Judgements],
+    scores: pd.DataFrame,
+    metrics: Sequence[str],
+    failures: pd.DataFrame,
+    notes: Mapping[tuple[str, str], str],
+    brought: Sequence[Scores],
+) -> pd.DataFrame:
+    """What each metric did not answer of each table, and why: the rows of ``failed.csv``."""
+    found = []
+    for part in parts:
+        lost = failures[failures["dataset"] == part.dataset]
+        reasons = {
+            ("", x, y): str(why)
+            for x, y, why in zip(
+                *(lost[c] for c in ("reference", "distorted", "reason")), strict=True
+            )
+        }
+        reasons |= {(m, "", ""): why for (name, m), why in notes.items() if name == part.dataset}
+        found.append(unanswered(part, scores, metrics, reasons))
+        found += [own.failed(part) for own in brought]
+    return pd.concat(found, ignore_index=True)
+
+
+def _no_numbers(own: Scores, part: Judgements) -> dict[str, str]:
+    """``METRIC on DATASET`` -> how many cells of scores that were brought are no numbers."""
+    failed = own.failed(part)
+    keys = pd.MultiIndex.from_frame(failed[["metric", "reference", "distorted"]])
+    failed = failed[keys.isin(own.reasons)]
+    return {
+        f"{metric} on {part.dataset}": f"has no number for {len(rows):,} judged pairs of "
+        f"{own.source}, the first: {rows['reason'].iloc[0]}"
+        for metric, rows in failed.groupby("metric")
+    }
 
 
 def _few(names: Sequence[str]) -> str:

@@ -226,17 +226,19 @@ def conform(name: str, run: Path | None) -> None:
     perceptbench datasets conform tid2013 runs/first
     """
     from perceptbench.datasets.conformance import ABSENT, OUT, conformance
-    from perceptbench.datasets.judgements import read_table
+    from perceptbench.datasets.judgements import numbers
     from perceptbench.datasets.manifest import find_manifest
+    from perceptbench.datasets.tables import read_table
     from perceptbench.reporting.leaderboard import format_table
 
     manifest = find_manifest(name)
     path = run or _newest_run()
     path = path / "agreement.csv" if path.is_dir() else path
-    table = read_table(path)
+    table, _ = read_table(path)
     missing = {"dataset", "slice", "metric", "statistic", "value"}.difference(table)
     if missing:
         raise DataError(f"{path}: no column {', '.join(sorted(missing))}")
+    table["value"] = numbers(table["value"], str(path), blank=True)
     table = table[table["dataset"] == name]
     if table.empty:
         raise DataError(f"{path}: has no figures of dataset {name}")

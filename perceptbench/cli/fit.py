@@ -164,10 +164,11 @@ def _load(text: str, data_dir: Path | str | None, cache: Path, allow_missing: bo
     from perceptbench.datasets.manifest import find_manifest
     from perceptbench.datasets.readers.table import judgement_file
     from perceptbench.datasets.remote import local_copy
+    from perceptbench.datasets.tables import TABLES
     from perceptbench.fitting import of_split
 
     name, _, split = text.partition(":")
-    if Path(name).suffix.lower() in {".csv", ".parquet", ".pq"}:
+    if Path(name).suffix.lower() in TABLES:
         dataset = judgement_file(Path(name))
     else:
         manifest = find_manifest(name)

@@ -10,6 +10,7 @@ from perceptbench.cli.ending import end
 from perceptbench.cli.options import FILE
 
 if TYPE_CHECKING:
+    from perceptbench.datasets.votes import Mos
     from perceptbench.scoring.options import Options
 
 #: The reports a run leaves; `perceptbench report` makes the others.
@@ -20,9 +21,11 @@ FORMATS = ("md", "html")
 @click.argument("datasets", nargs=-1, metavar="[DATASET]...")
 @click.option(
     "--judgements", "files", multiple=True, type=FILE, metavar="FILE",
-    help="Your own judgements, CSV or Parquet: columns reference, a, b, p_b (2afc) or "
-    "reference, distorted and quality or impairment (rating). May repeat.",
+    help="Your own judgements, CSV, Excel or Parquet: columns reference, a, b, p_b (2afc) or "
+    "reference, distorted and quality or impairment (rating); or votes, one a row, with a column "
+    "rater. May repeat.",
 )  # fmt: skip
+@options.mos
 @options.images
 @click.option(
     "-m", "--metric", "metrics", multiple=True, metavar="NAME",
@@ -54,6 +57,7 @@ FORMATS = ("md", "html")
 def run(
     datasets: tuple[str, ...],
     files: tuple[Path, ...],
+    mos: "Mos",
     images: Path | None,
     metrics: tuple[str, ...],
     score_files: tuple[Path, ...],
@@ -80,16 +84,19 @@ def run(
     perceptbench run material-appearance --data-dir data --weights-dir weights
     """
     from perceptbench import run as pipeline
+    from perceptbench.agreement.own_tables import read_scores
     from perceptbench.datasets.load import load_dataset, parse_options
     from perceptbench.datasets.manifest import find_manifest, manifests
-    from perceptbench.datasets.readers.table import judgement_file
+    from perceptbench.datasets.readers.table import judgement_files
     from perceptbench.datasets.remote import local_copy
     from perceptbench.errors import unknown
     from perceptbench.metrics.registry import catalogue, select
     from perceptbench.reporting import curves, markdown, pictures, run_folder
 
     infos = select(metrics, catalogue())
-    brought = [pipeline.bring(path, higher_is_better) for path in score_files]
+    brought = [read_scores(path) for path in score_files]
+    for own in brought:
+        own.turn(higher_is_better)
     columns = [name for own in brought for name in own.metrics]
     if wrong := [name for name in higher_is_better if name not in columns]:
         raise unknown("column of scores", wrong[0], columns, "run -h")
@@ -114,8 +121,10 @@ def run(
     for dataset in loaded:
         for sentence in dataset.left_out:
             click.echo(f"perceptbench: dataset {dataset.name}: left out: {sentence}", err=True)
-    loaded += [judgement_file(path, images) for path in files]
+    loaded += judgement_files(files, images, mos)
     if dry_run:
+        for sentence in (s for dataset in loaded for s in dataset.assumed):
+            click.echo(f"perceptbench: {sentence}", err=True)
         for name, told in pipeline.outlooks(
             loaded, infos, weights_dir=weights_dir, options=scoring
         ):
@@ -137,4 +146,6 @@ def run(
     if with_pictures:
         result.pictures = pictures.pictures(result, loaded)
     written = "leaderboard.html, .md, .csv, agreement, scores, run.json"
+    for sentence in (s for dataset in loaded for s in dataset.assumed):
+        click.echo(f"perceptbench: {sentence}", err=True)
     end(result, folder, FORMATS, markdown.page(result), written)

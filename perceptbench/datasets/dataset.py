@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perceptbench.datasets.judgements import PROTOCOLS, Judgements
+from perceptbench.datasets.tables import spelled
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,7 @@ class Dataset:
     folder : where the keys are relative paths of image files; None for computed images.
     in_domain : metrics that were trained or tuned on it.
     left_out : what of the dataset is not in the tables because this copy lacks it, in sentences.
+    assumed : what was assumed to read it, in sentences.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Dataset:
     folder: Path | None = None
     in_domain: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
         """sha256 over the judgements and, where images are files, over their bytes.
@@ -53,6 +56,6 @@ class Dataset:
             for key in sorted(keys):
                 digest.update(f"{key}\n".encode())
                 with suppress(OSError):  # what cannot be read is named when it is scored
-                    content = (self.folder / key).read_bytes()
+                    content = spelled(self.folder, key).read_bytes()
                     digest.update(hashlib.sha256(content).digest())
         return digest.hexdigest()

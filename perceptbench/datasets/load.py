@@ -223,11 +223,8 @@ def _examine(manifest: Manifest, folder: Path | None, options: Mapping[str, str]
             table, names = resolve(table, PROTOCOLS[part.protocol][1], files)
             unresolved.update(dict.fromkeys(names))
             lost += before - len(table)
-        observers = part.observers
-        if observers is not None:
-            observers = observers.loc[table.index].reset_index(drop=True)
-        table = table.reset_index(drop=True)
-        parts.append(replace(part, table=table, observers=observers))
+        part = part.rows(table.index)
+        parts.append(replace(part, table=table.reset_index(drop=True)))
     if as_published:
         incomplete += [f"{key}: not in this copy" for key, e in expected.items() if not e.optional]
     dataset = replace(dataset, judgements=tuple(parts), in_domain=manifest.in_domain)

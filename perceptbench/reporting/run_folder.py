@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from perceptbench.agreement.answers import FAILED
 from perceptbench.agreement.evaluate import COMPARISON
 from perceptbench.datasets.judgements import Judgements, protocol_of, validate
 from perceptbench.datasets.records import read_json
@@ -72,6 +73,8 @@ class Run:
         is disputed, for reports; may be empty.
     curves : ``dataset, slice, protocol, metric, x, y``: points of the curve fitted to each
         metric (`perceptbench.reporting.curves`), for reports; may be empty.
+    failed : ``dataset, slice, metric, reference, distorted, reason``: the judged pairs that a
+        metric has no distance for, in full; written as ``failed.csv``, not read again.
     """
 
     scores: pd.DataFrame
@@ -86,6 +89,7 @@ class Run:
     provenance: dict[str, Any] = field(default_factory=dict)
     pictures: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PICTURE)))
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CURVE)))
+    failed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(FAILED)))
 
     @property
     def complete(self) -> bool:
@@ -127,7 +131,7 @@ def _write(result: Run, folder: Path) -> None:
     result.scores.to_parquet(folder / "scores.parquet", index=False)
     for name, table in {
         "agreement": result.agreement, "comparisons": result.comparisons,
-        "leaderboard": result.board,
+        "leaderboard": result.board, "failed": result.failed,
     }.items():  # fmt: skip
         save(folder / f"{name}.csv", to_csv(table).encode())
     for name in OPTIONAL:

@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from perceptbench.datasets.judgements import default_resample, pairs, read_table, validate
+from perceptbench.datasets.judgements import default_resample, pairs, validate
+from perceptbench.datasets.tables import read_table
 from perceptbench.errors import DataError
 
 TRIPLET = {"reference": ["r", "r"], "a": ["a", "b"], "b": ["b", "c"], "p_b": [0.25, 1]}
@@ -57,9 +58,10 @@ def test_csv_and_parquet_hold_the_same_table(tmp_path):
     table = pd.DataFrame(TRIPLET)
     table.to_csv(tmp_path / "t.csv", index=False, encoding="utf-8-sig")
     table.to_parquet(tmp_path / "t.parquet")
-    pd.testing.assert_frame_equal(
-        read_table(tmp_path / "t.csv"), read_table(tmp_path / "t.parquet")
-    )
+    again, assumed = read_table(tmp_path / "t.csv")
+    assert not assumed and again["p_b"].tolist() == ["0.25", "1.0"]  # text, until it is validated
+    whole = validate(read_table(tmp_path / "t.parquet")[0], "t.parquet")
+    pd.testing.assert_frame_equal(validate(again, "t.csv"), whole)
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
