@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 
 from perceptbench.datasets.judgements import (
     PROTOCOLS,
+    Judgements,
     numbers,
     protocol_of,
     validate,
@@ -128,3 +129,33 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     if len(x) < 3 or (x == x[0]).all() or (y == y[0]).all():
         return 0.0
     return float(spearmanr(x, y).statistic)
+
+
+def describe(part: Judgements) -> list[str]:
+    """Counts, units, votes and ranges of judgements, in sentences."""
+    table, column = part.table, value_column(part.table)
+    images = PROTOCOLS[part.protocol][1]
+    value = table[column]
+    shown = pd.unique(pd.concat([table[name] for name in images]))
+    items = table["item"].nunique() if "item" in table else len(table)
+    said = [f"{items:,} judgements in {len(table):,} rows, {len(shown):,} images"]
+    if "reference" in table:
+        said[0] += f", {table['reference'].nunique():,} references"
+    drawn = " and ".join(part.resample) or "the judgements themselves"
+    said.append(f"intervals resample {drawn}")
+    said.append(
+        f"`{column}`: {value.min():g} to {value.max():g}, mean {value.mean():g}, "
+        f"{value.nunique():,} distinct"
+    )
+    for name in ("raters", "votes"):
+        if name in table and part.votes is None:
+            said.append(f"`{name}`: {table[name].min():g} to {table[name].max():g} a judgement")
+    unknown = {"raters", "votes"}.isdisjoint(table.columns) or (
+        part.protocol == "rating" and "std" not in table
+    )
+    if unknown:
+        said.append("how many people are behind a judgement is not known: no ceiling can be told")
+    for name in ("distortion", "level", "category", "split"):
+        if name in table:
+            said.append(f"`{name}`: {table[name].nunique():,} values")
+    return said

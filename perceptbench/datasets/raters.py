@@ -87,8 +87,9 @@ def screening(value: Array, item: Integers, rater: Integers) -> pd.DataFrame:
         kurtosis = moments[1] / moments[0] ** 2
         std = np.sqrt(moments[0] * number / (number - 1))
     bound = np.where((kurtosis >= 2) & (kurtosis <= 4), 2.0, np.sqrt(20.0)) * std
-    above = np.bincount(rater, off >= bound[item])
-    below = np.bincount(rater, off <= -bound[item])
+    split = std[item] > 0  # where all say the same, nobody is beyond anything
+    above = np.bincount(rater, split & (off >= bound[item]))
+    below = np.bincount(rater, split & (off <= -bound[item]))
     outside = above + below
     lopsided = np.abs(above - below) / np.maximum(outside, 1)
     pairs = pd.DataFrame({"rater": rater, "x": value, "y": others}).dropna()
