@@ -88,7 +88,7 @@ def in_words(
     part: Judgements, scores: pd.DataFrame, metrics: Sequence[str], failed: pd.DataFrame
 ) -> list[str]:
     """A sentence for all metrics that left the same judgements unanswered: how many, the first."""
-    answered = np.isfinite(distances(part, scores, metrics)).all(axis=0)
+    answered: NDArray[np.bool_] = np.all(np.isfinite(distances(part, scores, metrics)), axis=0)
     alike: dict[bytes, list[int]] = {}
     for place in np.flatnonzero(~answered.all(axis=0)):
         alike.setdefault(answered[:, place].tobytes(), []).append(int(place))

@@ -60,18 +60,18 @@ def scale(part: Judgements, model: Model = "bradley-terry") -> tuple[pd.DataFram
     for reference, rows in table.groupby("reference", sort=False).indices.items():
         names = pd.unique(pd.concat([table["a"].iloc[rows], table["b"].iloc[rows]]))
         place = pd.Series(range(len(names)), index=names)
-        a, b = (place[table[side].iloc[rows]].to_numpy() for side in "ab")
+        a, b = (np.asarray(place[table[side].iloc[rows]], dtype=np.intp) for side in "ab")
         p = table["p_b"].to_numpy(float)[rows]
         groups, group = connected_components(coo_matrix((p + 1, (a, b)), (len(names),) * 2))
         if groups > 1:
             said.append(f"{reference}: its images fall into {groups} groups never compared")
         quality = fit(a, b, p, weight[rows], len(names), model)
         if votes is None:
-            item, value = np.arange(len(rows)), p
-            who, n = np.arange(len(rows)), weight[rows]
+            item = who = np.arange(len(rows), dtype=np.intp)
+            value, n = p, weight[rows]
         else:
             own = votes[votes["item"].isin(rows)]
-            item = pd.Series(range(len(rows)), index=rows)[own["item"]].to_numpy()
+            item = np.asarray(pd.Series(range(len(rows)), index=rows)[own["item"]], dtype=np.intp)
             value, n = own["value"].to_numpy(float), np.ones(len(own))
             who = pd.factorize(own["rater"])[0]
         cov = sandwich(quality, a[item], b[item], value, n, who, model)
@@ -169,7 +169,10 @@ def _derivatives(
 
 
 def _gathered(score: Array, a: NDArray[np.intp], b: NDArray[np.intp], images: int) -> Array:
-    return np.bincount(b, score, images) - np.bincount(a, score, images)
+    found = np.zeros(images)
+    np.add.at(found, b, score)
+    np.add.at(found, a, -score)
+    return found
 
 
 def _information(

@@ -70,7 +70,8 @@ def test_intervals_cover_where_people_differ():
             found, _ = scaling.scale(Judgements("x", table, votes=votes if known else None))
             ends = found.set_index("distorted").loc["d2"]
             covered[known].append(ends["low"] < 0 < ends["high"])
-    assert 0.9 <= np.mean(covered[True]) <= 0.99 and np.mean(covered[False]) < 0.9
+    # A standard error of these shares is .04.
+    assert np.mean(covered[True]) > 0.87 and np.mean(covered[False]) < 0.8
 
 
 def test_a_scale_ranks_as_a_rating_does_and_an_image_that_always_wins_is_finite():
