@@ -177,6 +177,8 @@ def _load(text: str, data_dir: Path | str | None, cache: Path, allow_missing: bo
         dataset = load_dataset(manifest, data_dir, cache, allow_missing=allow_missing)
     for sentence in dataset.left_out:
         click.echo(f"perceptbench: dataset {dataset.name}: left out: {sentence}", err=True)
+    for sentence in dataset.assumed:
+        click.echo(f"perceptbench: {sentence}", err=True)
     return of_split(dataset, split or None)
 
 
