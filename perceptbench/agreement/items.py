@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perceptbench.agreement.resampling import Resampler, bootstrap
+from perceptbench.agreement import people, two_alternative
+from perceptbench.agreement.answers import distances
+from perceptbench.agreement.units import Units, find
 from perceptbench.datasets.judgements import LARGEST, Judgements
 
 Array = NDArray[np.float64]
 
-#: Parts of a table (one distortion, say) get their intervals from fewer resamples.
-PART_RESAMPLES = 500
 #: Smaller parts of a table say nothing.
 MIN_PART = 5
 #: A column `level` of more distinct numbers than this is cut into three bands.
@@ -28,11 +28,14 @@ class Items:
     ----------
     protocol : of the judgements.
     table : one row an item.
-    distances : (sides, items, metrics): two sides in a 2afc table, else one.
+    distances : (sides, items, metrics): two sides in a 2afc table, else one; NaN where a metric
+        did not answer.
     metrics : their names.
-    resampler : over the items.
-    by_reference : over their references; None where there is no column of this name.
-    observers : ratings of single people, (items, observers), in the direction of the table.
+    units : of the items.
+    observers : ratings of single people, (items, observers), in the direction of the table; NaN
+        where one was not asked.
+    agree : the chance that two people agree, from their single votes, (items,); NaN where that
+        is not known, or an adaptive sampler asked. None where single votes are not known.
     stress_power : metric -> power its distance is raised to before STRESS.
     """
 
@@ -40,9 +43,9 @@ class Items:
     table: pd.DataFrame
     distances: Array
     metrics: tuple[str, ...]
-    resampler: Resampler
-    by_reference: Resampler | None
+    units: Units
     observers: Array | None
+    agree: Array | None
     stress_power: Mapping[str, float | None]
 
     def of(self, metrics: NDArray[np.bool_]) -> "Items":
@@ -54,15 +57,21 @@ class Items:
 
     def part(self, kept: NDArray[np.intp]) -> "Items":
         """Some of the items."""
-        observers = None if self.observers is None else self.observers[kept]
+        if len(kept) == len(self.table):
+            return self
+        observers, agree = (x if x is None else x[kept] for x in (self.observers, self.agree))
         return replace(
             self, table=self.table.iloc[kept], distances=self.distances[:, kept],
-            resampler=self.resampler.rows(kept), observers=observers,
+            units=self.units.part(kept), observers=observers, agree=agree,
         )  # fmt: skip
+
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Which items each metric has a distance for (on both sides), (items, metrics)."""
+        return ~np.isnan(self.distances).any(axis=0)
 
     def parts(self) -> Iterator[tuple[str, str, "Items"]]:
         """The items of each distortion, band of level and category: column, its value, items."""
-        few = replace(self, resampler=self.resampler.first(PART_RESAMPLES))
         for column in ("distortion", "level", "category"):
             if column not in self.table:
                 continue
@@ -71,7 +80,40 @@ class Items:
             for code, name in enumerate(names if len(names) > 1 else ()):
                 kept = np.flatnonzero(codes == code)
                 if len(kept) >= MIN_PART:
-                    yield column, str(name), few.part(kept)
+                    yield column, str(name), self.part(kept)
+
+    @property
+    def folds(self) -> NDArray[np.intp]:
+        """Which items are never predicted from each other: those of one reference, (items,)."""
+        if "reference" in self.table and self.table["reference"].nunique() > 1:
+            return pd.factorize(self.table["reference"])[0]
+        return np.arange(len(self.table))
+
+    @property
+    def votes(self) -> Array | None:
+        """How many people were asked of each item, (items,); None where that is not known."""
+        if "votes" not in self.table:
+            return None
+        votes = pd.to_numeric(self.table["votes"], errors="coerce").to_numpy(float)
+        known = bool(((votes >= 1) & (votes < LARGEST)).all()) and bool((votes > 1).any())
+        return votes if known else None
+
+    @property
+    def two_people(self) -> Array | None:
+        """The chance that two different people agree, (items,); None where votes are not known."""
+        if self.agree is not None:
+            return self.agree
+        if self.votes is None:
+            return None
+        known = two_alternative.two_people(self.table["p_b"].to_numpy(float), self.votes)
+        return np.where(self.adaptive, np.nan, known)
+
+    @property
+    def adaptive(self) -> NDArray[np.bool_]:
+        """Which items were asked because of earlier answers: no ceiling is taken from them."""
+        if "adaptive" not in self.table:
+            return np.zeros(len(self.table), dtype=bool)
+        return np.asarray(self.table["adaptive"].astype(bool))
 
     @property
     def badness(self) -> Array:
@@ -115,26 +157,11 @@ def collect(
     judgements: Judgements,
     scores: pd.DataFrame,
     metrics: Sequence[str],
-    resamples: int,
-    seed: Sequence[int],
     stress_power: Mapping[str, float | None],
 ) -> Items:
-    """The items of a judgement table that at least one metric could score, replicates averaged."""
-    protocol = judgements.protocol
-    sides = {
-        "2afc": (("reference", "a"), ("reference", "b")),
-        "rating": (("reference", "distorted"),),
-        "same_different": (("a", "b"),),
-    }[protocol]
+    """The items of a judgement table, replicates averaged; arguments as of `answers.distances`."""
     table = judgements.table
-    values = np.full((len(sides), len(table), len(metrics)), np.nan)
-    known = scores.drop_duplicates(["reference", "distorted"])
-    index = pd.MultiIndex.from_frame(known[["reference", "distorted"]])
-    distances = known[list(metrics)].to_numpy(float)
-    for side, (x, y) in zip(values, sides, strict=True):
-        place = index.get_indexer(pd.MultiIndex.from_arrays([table[x], table[y]]))
-        side[place >= 0] = distances[place[place >= 0]]
-    values[~np.isfinite(values)] = np.nan
+    values = distances(judgements, scores, metrics)
     rows = np.arange(len(table))
     if "item" in table:
         codes, _ = pd.factorize(table["item"])
@@ -143,17 +170,20 @@ def collect(
         totals = np.add.reduceat(values[:, order], starts, axis=1)
         values = totals / np.diff(starts, append=len(order))[None, :, None]
         rows = order[starts]
-    scored = np.flatnonzero(np.isfinite(values).all(axis=0).any(axis=-1))
-    observers = None
-    if judgements.observers is not None:
-        observers = judgements.observers.loc[table.index[rows[scored]]].to_numpy(float)
-    table = table.iloc[rows[scored]]
-    resampler = bootstrap(table, judgements.resample, resamples, seed)
-    by_reference = None
-    if protocol == "rating":
-        by_reference = bootstrap(table, ("reference",), resamples, seed)
-    if len(scored) < values.shape[1]:
-        values = values[:, scored]
+    observers, agree = _single_people(judgements, rows)
     return Items(
-        protocol, table, values, tuple(metrics), resampler, by_reference, observers, stress_power
-    )
+        judgements.protocol, table.iloc[rows], values, tuple(metrics), find(judgements), observers,
+        agree, stress_power,
+    )  # fmt: skip
+
+
+def _single_people(part: Judgements, rows: NDArray[np.intp]) -> tuple[Array | None, Array | None]:
+    """`Items.observers` and `Items.agree` of some rows."""
+    votes = part.votes
+    if part.observers is not None:
+        return part.observers.loc[part.table.index[rows]].to_numpy(float), None
+    if votes is None or part.protocol == "same_different":
+        return None, None
+    if part.protocol == "2afc":
+        return None, people.two_people(votes).reindex(rows).to_numpy(float)
+    return votes.groupby(["item", "rater"])["value"].mean().unstack().reindex(rows).to_numpy(), None

@@ -23,14 +23,13 @@ from perceptbench.datasets.judgements import (
     PROTOCOLS,
     Judgements,
     as_text,
-    default_resample,
     pairs,
     protocol_of,
 )
 from perceptbench.datasets.own_judgements import read_judgements
 from perceptbench.datasets.tables import IMAGES, NUMBERS, as_numbers, lacks, read_table
 from perceptbench.datasets.votes import Mos
-from perceptbench.errors import DataError, UsageError, absent, printable
+from perceptbench.errors import DataError, absent, printable
 
 #: What metrics are compared and ranked by, most important first.
 RANKED = {"2afc": ("2afc",), "rating": ("srcc", "krcc", "plcc"), "same_different": ("jnd_ap",)}
@@ -109,12 +108,10 @@ def read(
     for column in resample or ():
         if column not in table:
             raise absent(judgements, "column", column, [str(c) for c in table.columns])
-    if len(resample or ()) > 2:
-        raise UsageError(f"resample by one or two columns, not by {len(resample or ())}")
     part = Judgements(
         printable(judgements.stem),
         table,
-        resample=tuple(resample) if resample is not None else default_resample(table),
+        resample=tuple(resample or ()),
         statistics=RANKED[protocol_of(table, str(judgements))],
         votes=own.votes,
     )
@@ -142,9 +139,6 @@ def agree(
     higher_is_better: Collection[str] = (),
     resample: Sequence[str] | None = None,
     mos: Mos = "mean",
-    resamples: int = 2000,
-    seed: int = 0,
-    interval: str = "percentile",
 ) -> tuple[Judgements, Evaluation]:
     """How well the metrics of a score file agree with the people of a judgement file.
 
@@ -153,10 +147,9 @@ def agree(
     judgements, scores : CSV, Excel or Parquet files.
     metrics : columns of the scores; all of numbers where none is named.
     higher_is_better : those of them that are larger for more alike images.
-    resample : columns of the judgements whose values the bootstrap draws; by reference where
-        references repeat, else by item.
+    resample : columns of the judgements that hold further units, beside the images that items
+        share (`perceptbench.agreement.units`).
     mos : how the ratings of single people (a column `rater`) become one.
-    resamples, seed, interval : as of `evaluate`.
 
     Returns
     -------
@@ -177,14 +170,7 @@ def agree(
         mos=mos,
     )
     part, found = own.judgements, own.scores
-    return part, evaluate(
-        [part],
-        found.table,
-        metrics=found.metrics,
-        resamples=resamples,
-        seed=seed,
-        interval=interval,
-    )
+    return part, evaluate([part], found.table, metrics=found.metrics)
 
 
 def read_scores(path: Path, metrics: Sequence[str] = ()) -> Scores:

@@ -102,21 +102,6 @@ def icc(votes: pd.DataFrame, raters: float = 1) -> float:
     return items / whole if whole > 0 else float("nan")
 
 
-def reliability(mean: ArrayLike, std: ArrayLike, raters: ArrayLike) -> float:
-    """Share of the variance of mean opinion scores that is no noise: 1 - mean(s^2 / n) / var(MOS).
-
-    Parameters
-    ----------
-    mean, std, raters : (items,) each; ``std`` (ddof 1) and number of the votes behind each mean.
-        Items whose deviation is not known are left out. NaN for fewer than two.
-    """
-    m, s, n = (np.asarray(x, dtype=float) for x in (mean, std, raters))
-    known = np.isfinite(m) & np.isfinite(s) & (n > 0)
-    if known.sum() < 2 or not m[known].var() > 0:
-        return float("nan")
-    return float(1 - (s[known] ** 2 / n[known]).mean() / m[known].var(ddof=1))
-
-
 def mos_ceiling(single: float, raters: float) -> float:
     """Correlation of the mean of so many raters with that of infinitely many: no metric has more.
 
@@ -193,6 +178,8 @@ def two_way(value: ArrayLike, image: ArrayLike, rater: ArrayLike) -> tuple[float
     Gelbach, Miller 2011, doi:10.1198/jbes.2010.07136): the variance is that by image plus that by
     rater less that by both, and no less than the larger of the two. Student's t has one degree
     less than the fewer of the two. NaN bounds for a single image or rater.
+    No figure of a leaderboard is made like this: those vary over images only (`units`), and take
+    the people who were asked as given.
     """
     x = np.asarray(value, dtype=float)
     one, two = pd.factorize(np.asarray(image))[0], pd.factorize(np.asarray(rater))[0]

@@ -67,7 +67,8 @@ def check(tables: tuple[Path, ...], higher_is_better: tuple[str, ...]) -> None:
 def _read(path: Path, judged: "list[Judgements]", brought: "list[Scores]") -> tuple[str, list[str]]:
     """What kind of table a file is and what there is to say of it; it joins one of the lists."""
     from perceptbench.agreement.own_tables import RANKED, read_scores
-    from perceptbench.datasets.judgements import Judgements, default_resample, protocol_of
+    from perceptbench.agreement.units import find
+    from perceptbench.datasets.judgements import Judgements, protocol_of
     from perceptbench.datasets.own_judgements import describe, odd, read_judgements
     from perceptbench.datasets.tables import NUMBERS, read_table
     from perceptbench.errors import printable
@@ -86,9 +87,9 @@ def _read(path: Path, judged: "list[Judgements]", brought: "list[Scores]") -> tu
     found = read_judgements(path)
     protocol = protocol_of(found.table, str(path))
     part = Judgements(
-        printable(path.stem), found.table, resample=default_resample(found.table),
-        statistics=RANKED[protocol], votes=found.votes,
-    )  # fmt: skip
+        printable(path.stem), found.table, statistics=RANKED[protocol], votes=found.votes
+    )
     judged.append(part)
-    said = [*describe(part), *found.assumed, *odd(found.table, path.stem)]
+    resting = f"intervals rest on {find(part).count:,} things that vary"
+    said = [*describe(part), resting, *found.assumed, *odd(found.table, path.stem)]
     return f"judgements of the protocol {protocol}", said

@@ -59,7 +59,7 @@ def votes(table: Path, mos: "Mos", model: str | None, out: Path | None) -> None:
 
 def _people(part: "Judgements") -> list[str]:
     """How far people agree, and how many of them are enough, in sentences."""
-    from perceptbench.agreement import people
+    from perceptbench.agreement import people, rating
     from perceptbench.datasets.judgements import value_column
 
     given = part.votes
@@ -69,7 +69,7 @@ def _people(part: "Judgements") -> list[str]:
         mean, std = part.table[value_column(part.table)], part.table["std"]
         said = [
             f"ICC(2,1) {people.icc(given):.3f}, ICC(2,{size}) {people.icc(given, size):.3f}; "
-            f"reliability of the means {people.reliability(mean, std, part.table['raters']):.3f}"
+            f"reliability of the means {rating.reliability(mean, std, part.table['raters']):.3f}"
         ]
     else:
         agree = people.two_people(given)

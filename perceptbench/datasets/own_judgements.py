@@ -141,8 +141,6 @@ def describe(part: Judgements) -> list[str]:
     said = [f"{items:,} judgements in {len(table):,} rows, {len(shown):,} images"]
     if "reference" in table:
         said[0] += f", {table['reference'].nunique():,} references"
-    drawn = " and ".join(part.resample) or "the judgements themselves"
-    said.append(f"intervals resample {drawn}")
     said.append(
         f"`{column}`: {value.min():g} to {value.max():g}, mean {value.mean():g}, "
         f"{value.nunique():,} distinct"

@@ -3,9 +3,9 @@
 Conventions
 -----------
 ``scores.parquet agreement.csv comparisons.csv leaderboard.csv run.json``; for each judgement
-table, ``judgements/DATASET.SLICE.PROTOCOL.parquet`` (``... .observers.parquet`` beside it where
-single observers are known); ``curves.parquet`` and ``pictures.parquet`` where curves were fitted
-and small pictures kept. In CSV files, a name that a spreadsheet would run as a formula has an
+table, ``judgements/DATASET.SLICE.PROTOCOL.parquet`` (``... .observers.parquet`` and
+``... .votes.parquet`` beside it where single observers or votes are known); ``curves.parquet`` and
+``pictures.parquet`` where curves were fitted and small pictures kept. In CSV files, a name that a spreadsheet would run as a formula has an
 apostrophe before it (`perceptbench.spreadsheet`). Nothing else is needed to make every report
 again: `read` restores what `write` stored, and writing that gives the same bytes.
 """
@@ -24,15 +24,17 @@ import pandas as pd
 
 from perceptbench.agreement.answers import FAILED
 from perceptbench.agreement.evaluate import COMPARISON
+from perceptbench.agreement.orders import same_order
 from perceptbench.datasets.judgements import Judgements, protocol_of, validate
 from perceptbench.datasets.records import read_json
 from perceptbench.errors import DataError, UsageError, first_line
-from perceptbench.reporting.leaderboard import Column
+from perceptbench.reporting.leaderboard import Column, leaderboard
 from perceptbench.reporting.run_check import (
     check_observers,
     check_protocol,
     check_record,
     check_tables,
+    check_votes,
 )
 from perceptbench.spreadsheet import restored, to_csv
 from perceptbench.writing import together
@@ -48,7 +50,7 @@ CURVE = ("dataset", "slice", "protocol", "metric", "x", "y")
 OPTIONAL = ("pictures", "curves")
 #: Columns of the stored CSV files that hold words; an empty cell there is no missing number.
 WORDS = (
-    "dataset", "slice", "metric", "statistic", "interval", "tier", "display", "note", "a", "b",
+    "dataset", "slice", "metric", "also", "statistic", "display", "note", "a", "b",
 )  # fmt: skip
 
 
@@ -68,7 +70,8 @@ class Run:
     comparisons : paired differences of all metrics, by leaderboard column.
     assumed : what had to be assumed of how the images were seen, in sentences.
     provenance : what else goes into ``run.json``: versions, datasets (fingerprint, folder),
-        metrics (title, hash, trained_on, cost), device, seed, resamples.
+        metrics (title, hash, trained_on, cost), device, groups (dataset -> what it is counted
+        under in the standing).
     pictures : ``dataset, image, picture`` (bytes of a PNG or JPEG file): small images of what
         is disputed, for reports; may be empty.
     curves : ``dataset, slice, protocol, metric, x, y``: points of the curve fitted to each
@@ -109,6 +112,14 @@ class Run:
             for part in self.judgements
             for statistic in part.statistics
         ]
+
+
+def board(run: Run) -> pd.DataFrame:
+    """The leaderboard of a run's tables."""
+    return leaderboard(
+        run.agreement, run.comparisons, run.columns, same_order(run.scores, run.metrics),
+        run.provenance.get("groups", {}),
+    )  # fmt: skip
 
 
 def write(result: Run, folder: Path, reports: Mapping[str, bytes] | None = None) -> None:
@@ -168,6 +179,8 @@ def _write_judgements(part: Judgements, folder: Path) -> dict[str, Any]:
     observers = part.observers
     if observers is not None:
         observers.rename(columns=str).to_parquet(folder / f"{stem}.observers.parquet")
+    if part.votes is not None:
+        part.votes.to_parquet(folder / f"{stem}.votes.parquet", index=False)
     return {
         "dataset": part.dataset,
         "slice": part.slice,
@@ -175,6 +188,7 @@ def _write_judgements(part: Judgements, folder: Path) -> dict[str, Any]:
         "rows": len(part.table),
         "file": f"{stem}.parquet",
         "observers": None if observers is None else f"{stem}.observers.parquet",
+        "votes": None if part.votes is None else f"{stem}.votes.parquet",
         "resample": list(part.resample),
         "statistics": list(part.statistics),
         "display": part.display,
@@ -237,13 +251,17 @@ def read(folder: Path) -> Run:
 
 
 def _read_judgements(record: dict[str, Any], folder: Path) -> Judgements:
-    path, observers = folder / record["file"], None
+    path, observers, votes = folder / record["file"], None, None
     table = validate(_read(path, pd.read_parquet), str(path))
     check_protocol(protocol_of(table, str(path)), record["protocol"], path)
     if record["observers"]:
         beside = folder / record["observers"]
         observers = _read(beside, pd.read_parquet)
         check_observers(observers, len(table), beside)
+    if record.get("votes"):
+        beside = folder / record["votes"]
+        votes = _read(beside, pd.read_parquet)
+        check_votes(votes, len(table), beside)
     return Judgements(
         record["dataset"],
         table,
@@ -253,13 +271,14 @@ def _read_judgements(record: dict[str, Any], folder: Path) -> Judgements:
         display=record["display"],
         pixels_per_degree=record["pixels_per_degree"],
         observers=observers,
+        votes=votes,
     )
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
     """A CSV file as it was written: each number to its last digit, words as they are."""
     header = pd.read_csv(path, nrows=0).columns
-    words = [c for c in header if c in WORDS or c.endswith(" tier")]
+    words = [c for c in header if c in WORDS]
     table = pd.read_csv(
         path,
         float_precision="round_trip",

@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 
-from perceptbench.agreement import people, two_alternative
+from perceptbench.agreement import agreement, people, rating, two_alternative
+from perceptbench.datasets.judgements import Judgements
 from perceptbench.datasets.votes import aggregate
 
 
@@ -63,9 +65,9 @@ def test_two_people_is_the_formula_on_shares():
 
 def test_reliability_by_hand():
     # var(MOS) = 1; noise: mean(.04 / 4, .36 / 4, .16 / 4) = .14 / 3.
-    found = people.reliability([1, 2, 3], [0.2, 0.6, 0.4], [4, 4, 4])
+    found = rating.reliability([1, 2, 3], [0.2, 0.6, 0.4], [4, 4, 4])
     assert found == pytest.approx(1 - 0.14 / 3)
-    assert np.isnan(people.reliability([1, 1], [1, 1], [2, 2]))
+    assert np.isnan(rating.reliability([1, 1], [1, 1], [2, 2]))
 
 
 def test_how_many_raters_are_enough(shared):
@@ -101,3 +103,47 @@ def test_two_way_intervals_cover_new_images_and_new_people():
     both, images, raters = covered / 300
     assert 0.92 < both < 0.99 and images < 0.85 and raters < 0.9
     assert np.isnan(people.two_way([0, 1], [0, 0], [0, 1])[1])
+
+
+def test_the_human_row_of_triplets_is_that_of_single_votes_without_adaptive_questions():
+    choice = pd.DataFrame({"item": np.repeat(range(6), 4), "rater": [*"wxyz"] * 6,
+                           "value": [1, 1, 1, 0] * 3 + [1, 1, 0, 0] * 3})  # fmt: skip
+    choice["adaptive"] = choice["item"] >= 3
+    mean = choice.groupby("item")["value"].mean()
+    table = pd.DataFrame({"reference": [f"r{i}" for i in range(6)], "a": "a", "b": "b",
+                          "p_b": mean, "votes": 4, "adaptive": mean == 0.5})  # fmt: skip
+    scores = pd.DataFrame({"reference": np.repeat(table["reference"], 2), "distorted": [*"ab"] * 6,
+                           "m": range(12)})  # fmt: skip
+    for votes in (choice, None):  # the share alone tells as much, where every vote counts as one
+        part = Judgements("x", table, statistics=("2afc",), votes=votes)
+        rows = agreement(part, scores, metrics=["m"]).set_index(["statistic", "metric"])
+        assert rows.loc[("2afc", "human"), ["value", "n"]].tolist() == [0.5, 3]
+        assert rows.loc[("2afc", "oracle"), ["value", "n"]].tolist() == [0.75, 3]
+    part = Judgements("x", table.assign(adaptive=True), votes=choice.assign(adaptive=True))
+    rows = agreement(part, scores, metrics=["m"])
+    assert set(rows["metric"][rows["statistic"] == "2afc"]) == {"m"}
+
+
+def test_raters_of_pictures_are_held_against_the_others_where_each_saw_some():
+    rng = np.random.default_rng(0)
+    quality = np.arange(40.0)
+    asked = [(i, k) for i in range(40) for k in range(8) if (i + k) % 3]
+    seen = pd.DataFrame(
+        [(i, f"p{k}", quality[i] + rng.normal(0, 3)) for i, k in asked],
+        columns=["item", "rater", "value"],
+    )
+    by = seen.groupby("item")["value"]
+    table = pd.DataFrame({"reference": [f"r{i}" for i in range(40)], "distorted": "d",
+                          "quality": by.mean(), "std": by.std(), "raters": by.size()})  # fmt: skip
+    scores = table[["reference", "distorted"]].assign(m=-quality)
+    part = Judgements("x", table, statistics=("srcc",), votes=seen)
+    row = agreement(part, scores, metrics=["m"]).set_index(["statistic", "metric"])
+    wide = seen.pivot(index="item", columns="rater", values="value")
+    each = [
+        spearmanr(wide[k], wide.drop(columns=k).mean(axis=1), nan_policy="omit").statistic
+        for k in wide
+    ]
+    human = row.loc[("srcc", "human")]
+    assert human["value"] == pytest.approx(np.mean(each)) and "8 raters" in human["note"]
+    known = rating.reliability(table["quality"], table["std"], table["raters"])
+    assert row.loc[("srcc", "oracle"), "value"] == pytest.approx(np.sqrt(known))

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from perceptbench.datasets.judgements import default_resample, pairs, validate
+from perceptbench.datasets.judgements import pairs, validate
 from perceptbench.datasets.tables import read_table
 from perceptbench.errors import DataError
 
@@ -47,11 +47,6 @@ def test_each_pair_is_scored_once_and_references_stand_together():
     table = changed(TRIPLET, reference=["s", "r"], a=["x", "x"], b=["y", "x"])
     assert pairs(table).to_numpy().tolist() == [["r", "x"], ["s", "x"], ["s", "y"]]
     assert pairs(pd.DataFrame(RATING)).to_numpy().tolist() == [["r", "a"], ["s", "b"]]
-
-
-def test_the_bootstrap_draws_references_where_they_repeat_else_items():
-    assert default_resample(pd.DataFrame(TRIPLET)) == ("reference",)
-    assert default_resample(pd.DataFrame(RATING)) == ()
 
 
 def test_csv_and_parquet_hold_the_same_table(tmp_path):

@@ -10,7 +10,6 @@ from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements import (
     Judgements,
-    default_resample,
     is_writable,
     protocol_of,
 )
@@ -67,7 +66,6 @@ def judgement_file(path: Path, images: Path | None = None, mos: Mos = "mean") ->
     part = Judgements(
         path.stem,
         own.table,
-        resample=default_resample(own.table),
         statistics=STATISTICS[protocol_of(own.table, str(path))],
         pixels_per_degree=_resolution(own.table, str(path)),
         votes=own.votes,
