@@ -68,8 +68,10 @@ def leaderboard(
             cells[f"{column.title} {what}"] = rows[what].reindex(metrics)
         cells[f"{column.title} tier"] = rows.get("tier", pd.Series(dtype=str)).reindex(metrics)
         values[column.key] = cells[column.title][ranked]
+        # What was not run on a dataset takes no part there; what is undefined counts as last.
+        trained[column.dataset] = trained.get(column.dataset, set()) | {*ranked} - {*rows.index}
         if "in_domain" in rows:
-            trained[column.dataset] = set(rows.index[rows["in_domain"].astype(bool)])
+            trained[column.dataset] |= set(rows.index[rows["in_domain"].astype(bool)])
         if len(rows) and "units" in rows:
             units[column.dataset] = max(units.get(column.dataset, 0), int(rows["units"].max()))
     places = standing(values, samples or {}, trained, sum(units.values()) or None)

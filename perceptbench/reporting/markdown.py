@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
 from perceptbench.errors import printable, visible
-from perceptbench.reporting import notes
+from perceptbench.reporting import alignment, notes
 from perceptbench.reporting.cells import Cell, Row, counts, rows
 from perceptbench.reporting.leaderboard import format_table
 from perceptbench.reporting.run_folder import Run
@@ -23,6 +23,7 @@ def page(run: Run) -> str:
         *(f"{escape(sentence)}\n" for sentence in notes.reading(run)),
         "### The figures\n",
         _list(f"{title}: {text}" for title, text in notes.figures(run).items()),
+        *_alignment(run),
         *_missing(run),
         "### Where the numbers come from\n",
         "  \n".join(escape(line) for line in notes.provenance(run)) + "\n",
@@ -31,6 +32,14 @@ def page(run: Run) -> str:
     if command:
         parts.append(f"Made by {code(command)}.\n")
     return "\n".join(part for part in parts if part)
+
+
+def _alignment(run: Run) -> list[str]:
+    if run.alignment.empty:
+        return []
+    found = alignment.tables(run).items()
+    tables = [part for title, table in found for part in (f"{escape(title)}\n", table)]
+    return ["### When the images are changed a little\n", f"{escape(alignment.READING)}\n", *tables]
 
 
 def _missing(run: Run) -> list[str]:

@@ -14,7 +14,7 @@ from perceptbench.reporting.leaderboard import leaderboard
 from perceptbench.reporting.run_folder import Run
 
 #: What makes a metric the same metric; its cost may differ from machine to machine.
-IDENTITY = ("hash", "loss", "metric", "options")
+IDENTITY = ("hash", "loss", "metric", "options", "published")
 
 
 def read(folders: Sequence[Path]) -> Run:
@@ -44,6 +44,7 @@ def read(folders: Sequence[Path]) -> Run:
         provenance=_provenance(every),
         pictures=_stack(run.pictures for run in every),
         curves=_stack(run.curves for run in every),
+        alignment=_stack(run.alignment for run in every),
     )
     merged.board = leaderboard(merged.agreement, merged.columns, _samples(every))
     return merged

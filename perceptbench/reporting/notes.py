@@ -6,6 +6,8 @@ Every sentence is plain text; each format marks it up and escapes it in its own 
 from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.reporting.run_folder import Run
 
+#: The source of what a run computed.
+COMPUTED = "computed here"
 #: Failed pairs named in a report; ``run.json`` has them all.
 SHOWN_FAILURES = 20
 
@@ -99,10 +101,30 @@ def missing(run: Run) -> list[tuple[str, str]]:
     return notes
 
 
+def sources(run: Run) -> list[str]:
+    """Which metrics were computed here and which were not, and how far the two are apart."""
+    record = run.provenance
+    by_source: dict[str, list[str]] = {}
+    for metric in run.board["metric"]:
+        if metric in record.get("sources", {}):
+            by_source.setdefault(record["sources"][metric], []).append(metric)
+    found = []
+    if any(source != COMPUTED for source in by_source):
+        found = [f"{s[0].upper()}{s[1:]}: {', '.join(names)}." for s, names in by_source.items()]
+    for row in record.get("beside", ()):
+        told = f" ({row['handling']})" if row["handling"] else ""
+        found.append(
+            f"{row['published']}, published, and {row['computed']}, computed here, on {row['n']:,} "
+            f"pairs of {row['dataset']}: the largest difference is {row['largest']:.2g}{told}."
+        )
+    return found
+
+
 def provenance(run: Run) -> list[str]:
     """Where the numbers come from: device, versions, data, weights, command."""
     record = run.provenance
     lines = [f"Scored on {record['device']} in {record['precision']}, seed {record['seed']}."]
+    lines += sources(run)
     versions = record.get("versions", {})
     if versions:
         lines.append(f"Versions: {', '.join(f'{p} {v}' for p, v in versions.items())}.")

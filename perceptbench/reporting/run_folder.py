@@ -4,8 +4,8 @@ Conventions
 -----------
 ``scores.parquet agreement.csv comparisons.csv leaderboard.csv run.json``; for each judgement
 table, ``judgements/DATASET.SLICE.PROTOCOL.parquet`` (``... .observers.parquet`` beside it where
-single observers are known); ``curves.parquet`` and ``pictures.parquet`` where curves were fitted
-and small pictures kept. In CSV files, a name that a spreadsheet would run as a formula has an
+single observers are known); ``curves.parquet``, ``pictures.parquet`` and ``alignment.parquet`` where
+curves were fitted, small pictures kept and images changed. In CSV files, a name that a spreadsheet would run as a formula has an
 apostrophe before it (`perceptbench.spreadsheet`). Nothing else is needed to make every report
 again: `read` restores what `write` stored, and writing that gives the same bytes.
 """
@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from perceptbench.agreement.alignment import COLUMNS as ALIGNMENT
 from perceptbench.agreement.evaluate import COMPARISON
 from perceptbench.datasets.judgements import Judgements, protocol_of, validate
 from perceptbench.datasets.records import read_json
@@ -44,7 +45,7 @@ FAILURE = ("dataset", "reference", "distorted", "reason")
 PICTURE = ("dataset", "image", "picture")
 CURVE = ("dataset", "slice", "protocol", "metric", "x", "y")
 #: Tables of a run that are stored where they are not empty.
-OPTIONAL = ("pictures", "curves")
+OPTIONAL = ("pictures", "curves", "alignment")
 #: Columns of the stored CSV files that hold words; an empty cell there is no missing number.
 WORDS = (
     "dataset", "slice", "metric", "statistic", "interval", "tier", "display", "note", "a", "b",
@@ -72,6 +73,8 @@ class Run:
         is disputed, for reports; may be empty.
     curves : ``dataset, slice, protocol, metric, x, y``: points of the curve fitted to each
         metric (`perceptbench.reporting.curves`), for reports; may be empty.
+    alignment : how far each metric's agreement falls under changes of the images
+        (`perceptbench.agreement.alignment`); may be empty.
     """
 
     scores: pd.DataFrame
@@ -86,6 +89,7 @@ class Run:
     provenance: dict[str, Any] = field(default_factory=dict)
     pictures: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PICTURE)))
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CURVE)))
+    alignment: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(ALIGNMENT)))
 
     @property
     def complete(self) -> bool:
