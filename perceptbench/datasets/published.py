@@ -204,7 +204,7 @@ def read_scores(
         else:
             continue
         source = f"score set {score_set.name}, {dataset}"
-        known = [c for c in raw if c.partition("@")[0] in score_set.metric]
+        known = [c for c in map(str, raw) if c.partition("@")[0] in score_set.metric]
         kept = [c for c in known if variants or "@" not in c]
         if not kept:
             raise DataError(f"{source}: has none of its metrics")

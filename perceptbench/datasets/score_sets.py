@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from perceptbench import toml
 from perceptbench.datasets import manifest
@@ -85,7 +85,7 @@ class ScoreTable(Strict):
     header: tuple[str, ...] = ()
     columns: dict[str, str]
     minus_from: float | None = None
-    drop: dict[str, str] = {}
+    drop: dict[str, str] = Field(default_factory=dict)
     pattern: str = ""
     folders: tuple[str, ...] = ()
     partial: bool = False
@@ -130,8 +130,8 @@ class ScoreSet(Source):
 
     by: str
     metric: dict[str, ScoreMetric]
-    rename: dict[str, str] = {}
-    variant: dict[str, str] = {}
+    rename: dict[str, str] = Field(default_factory=dict)
+    variant: dict[str, str] = Field(default_factory=dict)
     table: tuple[ScoreTable, ...]
     listed: Listed | None = None
 

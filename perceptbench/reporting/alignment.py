@@ -9,13 +9,13 @@ from perceptbench.reporting.run_folder import Run
 
 READING = (
     "Agreement as it is, and after each change of the images; the last column is the fall under "
-    "the worst of them, with its 95 % interval from the same resamples (*: p below 5 % after Holm's "
-    "correction over all metrics and changes of the figure)."
+    "the worst of them, with its 95 % interval from the same resamples (*: p below 5 % after "
+    "Holm's correction over all metrics and changes of the figure)."
 )
 
 
 def tables(run: Run) -> dict[str, str]:
-    """Figure -> a Markdown table of all metrics, the one that keeps most in its worst case first."""
+    """Figure -> a Markdown table of all metrics, what keeps most in its worst case first."""
     found = {}
     key = ["dataset", "slice", "statistic"]
     for figure, rows in run.alignment.groupby(key, sort=False):

@@ -59,7 +59,8 @@ def leaderboard(
     metrics = list(dict.fromkeys(agreement["metric"]))
     ranked = [m for m in metrics if m not in PEOPLE]
     cells: dict[str, pd.Series] = {}
-    values, trained = {}, {}
+    values: dict[Key, pd.Series] = {}
+    trained: dict[str, set[str]] = {}
     units: dict[str, int] = {}
     for column in columns:
         rows = column.rows(agreement).set_index("metric")

@@ -4,10 +4,11 @@ Conventions
 -----------
 ``scores.parquet agreement.csv comparisons.csv leaderboard.csv run.json``; for each judgement
 table, ``judgements/DATASET.SLICE.PROTOCOL.parquet`` (``... .observers.parquet`` beside it where
-single observers are known); ``curves.parquet``, ``pictures.parquet`` and ``alignment.parquet`` where
-curves were fitted, small pictures kept and images changed. In CSV files, a name that a spreadsheet would run as a formula has an
-apostrophe before it (`perceptbench.spreadsheet`). Nothing else is needed to make every report
-again: `read` restores what `write` stored, and writing that gives the same bytes.
+single observers are known); ``curves.parquet``, ``pictures.parquet`` and ``alignment.parquet``
+where curves were fitted, small pictures kept and images changed. In CSV files, a name that a
+spreadsheet would run as a formula has an apostrophe before it (`perceptbench.spreadsheet`). Nothing
+else is needed to make every report again: `read` restores what `write` stored, and writing that
+gives the same bytes.
 """
 
 import hashlib
