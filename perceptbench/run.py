@@ -40,7 +40,7 @@ RECORDED = {"title", "loss", "metric", "options", "scale", "citation", "trained_
 
 
 #: The device of a run that computed nothing.
-NO_DEVICE = "none: no image was looked at"
+NO_DEVICE = "none"
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ class Brought:
     dataset: str = ""
     records: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     here: Mapping[str, Here] = field(default_factory=dict)
+
+    def only(self, names: Collection[str]) -> "Brought":
+        """The same with some of its columns."""
+        kept = [name for name in self.metrics if name in names]
+        return replace(self, table=self.table[["reference", "distorted", *kept]], metrics=kept)
 
 
 def bring(path: Path, higher_is_better: Collection[str] = ()) -> Brought:
@@ -296,7 +301,8 @@ def run(
         result.provenance["metrics"] |= {
             name: own.records.get(name, {"title": source}) for name in own.metrics
         }
-    if beside := [row for own in brought for row in _beside(own, scores)]:
+    computed = {m.info.name for m in metrics}
+    if beside := [row for own in brought for row in _beside(own, scores, computed)]:
         result.provenance["beside"] = beside
     if cost:
         _record_cost(result, metrics, options.device)
@@ -355,9 +361,8 @@ def _changes(
             metric: names
             for metric in sorted(m for m in found if "@" not in m)
             if (names := [
-                str(c).removeprefix(f"{metric}@") for c in scores
-                if str(c).startswith(f"{metric}@")
-                and scores.loc[scores["dataset"] == dataset, c].notna().any()
+                c.removeprefix(f"{metric}@") for c in map(str, scores)
+                if c.startswith(f"{metric}@") and scores[c][scores["dataset"] == dataset].notna().any()
             ])
         }
         for dataset, found in measured.items()
@@ -397,10 +402,12 @@ def _evaluated(
     )
 
 
-def _beside(own: Brought, scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _beside(
+    own: Brought, scores: pd.DataFrame, computed: Collection[str]
+) -> Iterator[dict[str, Any]]:
     """What the same metric, published and computed here, differs by."""
     for name, same in own.here.items():
-        if same.metric not in scores or name not in scores:
+        if same.metric not in computed or name not in scores:
             continue
         rows = scores[scores["dataset"] == own.dataset]
         # Similarities were turned into distances as they were read.

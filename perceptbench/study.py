@@ -91,6 +91,7 @@ class _File(BaseModel):
     title: str
     claim: tuple[Claim, ...]
     metric: dict[str, _Own] = {}
+    published: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,21 @@ class Study:
     ----------
     name, title : of the study.
     claims : in the order of the file.
-    metrics : every metric that a claim names, once.
+    metrics : every metric that a claim names, once; none where scores are published ones.
+    published : the datasets whose published scores it is about; its metrics are then theirs,
+        ``NAME@VARIANT`` under a change of the images.
     """
 
     name: str
     title: str
     claims: tuple[Claim, ...]
     metrics: list[MetricInfo]
+    published: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Every metric that a claim names, once."""
+        return list(dict.fromkeys(n for claim in self.claims for n in (claim.better, claim.worse)))
 
 
 def shipped() -> dict[str, Path]:
@@ -145,6 +154,10 @@ def read_study(name: str, found: Catalogue) -> Study:
     for claim in file.claim:
         if claim.better == claim.worse:
             raise UsageError(f"{path}: claim {claim.text!r} names {claim.better} twice")
+    if file.published:
+        if file.metric:
+            raise UsageError(f"{path}: metrics of one's own need images, not published scores")
+        return Study(path.stem, file.title, file.claim, [], file.published)
     infos = [own[n] if n in own else _named(n, found, path) for n in names]
     return Study(path.stem, file.title, file.claim, infos)
 
@@ -215,7 +228,7 @@ def verdicts(study: Study, run: Run) -> pd.DataFrame:
     pairs = _rows_by(run.comparisons, "a", "b")
     for number, claim in enumerate(study.claims, start=1):
         start = {"claim": number, "better": claim.better, "worse": claim.worse}
-        if {claim.better, claim.worse} & set(run.skipped):
+        if not {claim.better, claim.worse} <= set(run.metrics):
             rows.append({**start, "verdict": NOT_RUN})
             continue
         for column in run.columns:

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from perceptbench.agreement.evaluate import evaluate
-from perceptbench.agreement.ranking import SMALLER_IS_BETTER, holm
+from perceptbench.agreement.ranking import SMALLER_IS_BETTER, Key, holm
 from perceptbench.datasets.judgements import Judgements
 
+FIGURE = ("dataset", "slice", "statistic")
 COLUMNS = (
     "dataset", "slice", "statistic", "metric", "change", "aligned", "changed", "fall", "low",
     "high", "p", "p_holm", "n", "units",
@@ -46,14 +47,13 @@ def alignment(
     for metric, names in changes.items():
         columns = [metric, *(f"{metric}@{name}" for name in names)]
         found = evaluate(parts, scores, metrics=columns, ranked_only=True, **options)
-        key = ["dataset", "slice", "statistic"]
-        value = found.table.set_index([*key, "metric"])
-        both = found.comparisons.set_index([*key, "a", "b"]).sort_index()
+        values = _by(found.table, "metric")
+        both = _by(found.comparisons, "a", "b")
         for figure in found.samples:
             for name, column in zip(names, columns[1:], strict=True):
-                sides = [value.loc[(*figure, side)] for side in (metric, column)]
+                sides = [values[(*figure, side)] for side in (metric, column)]
                 row = {
-                    **dict(zip(key, figure, strict=True)),
+                    **dict(zip(FIGURE, figure, strict=True)),
                     "metric": metric,
                     "change": name,
                     "aligned": sides[0]["value"],
@@ -64,16 +64,24 @@ def alignment(
                 rows.append({**row, **_fall(both, figure, metric, column)})
     table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
     if len(table):
-        by = table.groupby(["dataset", "slice", "statistic"])["p"]
+        by = table.groupby(list(FIGURE))["p"]
         table["p_holm"] = by.transform(lambda p: holm(p.to_numpy(float)))
     return table
 
 
-def _fall(both: pd.DataFrame, figure: Any, metric: str, column: str) -> dict[str, float]:
+def _by(table: pd.DataFrame, *names: str) -> dict[tuple[str, ...], dict[str, Any]]:
+    """The rows of a table by figure and `names`."""
+    rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    return {tuple(row[column] for column in (*FIGURE, *names)): row for row in rows}
+
+
+def _fall(
+    both: Mapping[tuple[str, ...], Mapping[str, Any]], figure: Key, metric: str, column: str
+) -> dict[str, float]:
     """Agreement of the metric minus that of the changed one, with interval and p."""
     for a, b, sign in ((metric, column, 1.0), (column, metric, -1.0)):
-        if (*figure, a, b) in both.index:
-            row = both.loc[(*figure, a, b)]
+        if (*figure, a, b) in both:
+            row = both[(*figure, a, b)]
             sign = -sign if figure[2] in SMALLER_IS_BETTER else sign
             low, high = sorted((sign * row["low"], sign * row["high"]))
             return {"fall": sign * row["difference"], "low": low, "high": high, "p": row["p"]}
@@ -84,7 +92,5 @@ def worst(table: pd.DataFrame) -> pd.DataFrame:
     """Of each figure and metric the change under which least agreement is left."""
     left = table["changed"] * np.where(table["statistic"].isin(SMALLER_IS_BETTER), -1, 1)
     known = table.assign(left=left).dropna(subset="left")
-    first = known.sort_values("left", kind="stable").drop_duplicates(
-        ["dataset", "slice", "statistic", "metric"]
-    )
+    first = known.sort_values("left", kind="stable").drop_duplicates([*FIGURE, "metric"])
     return first.drop(columns="left")

@@ -1,7 +1,7 @@
-"""Published scores in `perceptbench run`: which metrics and datasets, and the board of natural images
-that needs no download."""
+"""Published scores in `perceptbench run`: which they are, and the board that needs no download."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from perceptbench.datasets.dataset import Dataset
     from perceptbench.datasets.manifest import Manifest
     from perceptbench.datasets.published import Scores
+    from perceptbench.run import Brought
+    from perceptbench.study import Study
 
 #: Where the board of natural images lies in the folder of a run without arguments.
 FOLDER = "natural-images"
@@ -53,6 +55,26 @@ def load(
         click.echo(f"perceptbench: dataset {manifest.name}: {text}", err=True)
 
     return load_published(manifest, data_dir, cache, variants=variants, say=say, **reading)
+
+
+def for_study(
+    study: "Study", names: Sequence[str], data_dir: Path | str | None, cache: Path
+) -> tuple[list["Dataset"], list["Brought"]]:
+    """The datasets that a study of published scores is about, or those named, and their scores."""
+    from perceptbench.datasets.manifest import find_manifest
+    from perceptbench.datasets.remote import local_copy
+    from perceptbench.run import join
+
+    names = names or study.published
+    if isinstance(data_dir, str):
+        data_dir = local_copy(data_dir, names, cache)
+    changed = any("@" in metric for metric in study.names)
+    found = [load(find_manifest(name), data_dir, cache, changed, {}) for name in names]
+    datasets = [replace(dataset, at_hand=False) for dataset, _ in found]
+    scores = [each for _, published in found for each in published]
+    brought = join(scores, datasets, (), study.names)
+    exact = [each.only(study.names) for each in brought]
+    return datasets, [each for each in exact if each.metrics]
 
 
 def board(folder: Path, cache: Path, seed: int, resamples: int) -> None:

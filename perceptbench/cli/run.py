@@ -1,7 +1,7 @@
 """`perceptbench run`: the main job."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -129,7 +129,7 @@ def run(
     given = parse_options(dataset_options, chosen)
     loaded, found = [], []
     for manifest in chosen:
-        reading = {
+        reading: dict[str, Any] = {
             "options": {k: v for k, v in given.items() if k in manifest.option},
             "allow_missing": allow_missing,
         }

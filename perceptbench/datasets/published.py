@@ -12,6 +12,7 @@ Scores leave this module as distances: larger is less alike. ``NAME@VARIANT`` is
 change of the distorted image (`ScoreSet.variant`).
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -36,7 +37,7 @@ from perceptbench.datasets.judgements import (
 )
 from perceptbench.datasets.load import part_of, read_dataset
 from perceptbench.datasets.locate import data_home, find_copy
-from perceptbench.datasets.manifest import Manifest
+from perceptbench.datasets.manifest import Manifest, find_manifest
 from perceptbench.datasets.score_sets import ScoreSet, ScoreTable, score_sets
 from perceptbench.errors import DataError, PerceptbenchError, UsageError
 
@@ -361,6 +362,28 @@ def check_judgements(manifest: Manifest, scores: Scores) -> None:
         raise DataError(f"{source}: its judgements are not the dataset's: {'; '.join(wrong)}")
 
 
+def check_scores(score_set: ScoreSet, folder: Path) -> list[str]:
+    """What is wrong with a copy of a score set, file by file and table by table."""
+    known = score_set.files.set_index("file")
+    files = Files(folder, score_set.name)
+    problems = []
+    for name in known.index:
+        if files.has(name) and name not in (score_set.listed.left_out if score_set.listed else ()):
+            content = files.path(name).read_bytes()
+            if hashlib.sha256(content).hexdigest() != known.at[name, "sha256"]:
+                problems.append(f"{files.path(name)}: its sha256 is not {known.at[name, 'sha256']}")
+    there = 0
+    for dataset in score_set.datasets:
+        try:
+            scores = read_scores(score_set, folder, dataset)
+            there += scores is not None
+            if scores is not None and scores.judgements is not None:
+                check_judgements(find_manifest(dataset), scores)
+        except DataError as error:
+            problems.append(str(error))
+    return problems if there or problems else [f"{folder}: none of its tables is there"]
+
+
 def _of_scores(manifest: Manifest, found: list[Scores]) -> Dataset:
     """The dataset as a score set has it: judgements without images."""
     judged = next((s for s in found if s.judgements is not None), None)
@@ -404,8 +427,8 @@ def _joined(own: Dataset, scores: Scores) -> Scores:
     place = place[~place.index.duplicated()].reindex(key)
     if place.isna().all():
         raise DataError(
-            f"{source}: has no score of any image judged; it names {theirs.iloc[0]}, the dataset "
-            f"{pairs['distorted'].iloc[0]}"
+            f"{source}: has no score of any image judged; it names {str(theirs.iloc[0])}, the "
+            f"dataset {str(pairs['distorted'].iloc[0])}"
         )
     found = pairs[place.notna().to_numpy()].reset_index(drop=True)
     rows = scores.table.iloc[place.dropna().astype(int)].reset_index(drop=True)

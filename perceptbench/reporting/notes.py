@@ -123,7 +123,10 @@ def sources(run: Run) -> list[str]:
 def provenance(run: Run) -> list[str]:
     """Where the numbers come from: device, versions, data, weights, command."""
     record = run.provenance
-    lines = [f"Scored on {record['device']} in {record['precision']}, seed {record['seed']}."]
+    scored = f"Scored on {record['device']} in {record['precision']}"
+    if record["device"] == "none":
+        scored = "Scores that others published; no image was looked at"
+    lines = [f"{scored}, seed {record['seed']}."]
     lines += sources(run)
     versions = record.get("versions", {})
     if versions:
