@@ -356,17 +356,16 @@ def _changes(
     scores: pd.DataFrame, measured: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, list[str]]]:
     """Dataset -> metric -> the changes of images under which there are scores of it, too."""
-    return {
-        dataset: {
-            metric: names
-            for metric in sorted(m for m in found if "@" not in m)
-            if (names := [
-                c.removeprefix(f"{metric}@") for c in map(str, scores)
-                if c.startswith(f"{metric}@") and scores[c][scores["dataset"] == dataset].notna().any()
-            ])
-        }
-        for dataset, found in measured.items()
-    }  # fmt: skip
+    found: dict[str, dict[str, list[str]]] = {}
+    for dataset, metrics in measured.items():
+        here = scores[scores["dataset"] == dataset]
+        known = [str(c) for c in here if "@" in str(c) and here[c].notna().any()]
+        by_metric: dict[str, list[str]] = {}
+        for column in sorted(known):
+            metric, _, change = column.partition("@")
+            by_metric.setdefault(metric, []).append(change)
+        found[dataset] = {m: names for m, names in by_metric.items() if m in metrics}
+    return found
 
 
 def _powers(
