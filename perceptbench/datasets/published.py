@@ -427,8 +427,8 @@ def _joined(own: Dataset, scores: Scores) -> Scores:
     place = place[~place.index.duplicated()].reindex(key)
     if place.isna().all():
         raise DataError(
-            f"{source}: has no score of any image judged; it names {theirs.iloc[0]!s}, the "
-            f"dataset {pairs['distorted'].iloc[0]!s}"
+            f"{source}: has no score of any image judged; it names {theirs.iloc[0]!r}, the "
+            f"dataset {pairs['distorted'].iloc[0]!r}"
         )
     found = pairs[place.notna().to_numpy()].reset_index(drop=True)
     rows = scores.table.iloc[place.dropna().astype(int)].reset_index(drop=True)
