@@ -364,14 +364,14 @@ def check_judgements(manifest: Manifest, scores: Scores) -> None:
 
 def check_scores(score_set: ScoreSet, folder: Path) -> list[str]:
     """What is wrong with a copy of a score set, file by file and table by table."""
-    known = score_set.files.set_index("file")
     files = Files(folder, score_set.name)
+    left_out = score_set.listed.left_out if score_set.listed else ()
     problems = []
-    for name in known.index:
-        if files.has(name) and name not in (score_set.listed.left_out if score_set.listed else ()):
-            content = files.path(name).read_bytes()
-            if hashlib.sha256(content).hexdigest() != known.at[name, "sha256"]:
-                problems.append(f"{files.path(name)}: its sha256 is not {known.at[name, 'sha256']}")
+    for row in score_set.files.to_dict("records"):
+        if files.has(row["file"]) and row["file"] not in left_out:
+            path = files.path(row["file"])
+            if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
+                problems.append(f"{path}: its sha256 is not {row['sha256']}")
     there = 0
     for dataset in score_set.datasets:
         try:
