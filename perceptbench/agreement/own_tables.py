@@ -9,14 +9,15 @@ less alike, unless it is said to be higher for better. A column is a metric wher
 its cells that say anything are numbers: the others of it are what the metric did not answer.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from perceptbench.agreement.answers import KEY, directions, distances, in_words, unanswered
+from perceptbench.agreement.answers import FAILED, KEY, directions, distances, in_words, unanswered
 from perceptbench.agreement.evaluate import Evaluation, evaluate
 from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.datasets.judgements import (
@@ -27,6 +28,7 @@ from perceptbench.datasets.judgements import (
     protocol_of,
 )
 from perceptbench.datasets.own_judgements import read_judgements
+from perceptbench.datasets.score_sets import Here
 from perceptbench.datasets.tables import IMAGES, NUMBERS, as_numbers, lacks, read_table
 from perceptbench.datasets.votes import Mos
 from perceptbench.errors import DataError, absent, printable
@@ -47,11 +49,15 @@ class Scores:
 
     Attributes
     ----------
-    source : the file.
+    source : the file, or ``published by SOMEBODY``.
     table : ``reference, distorted`` and one column of distances a metric, NaN for no answer.
     metrics : their names, in alphabetical order.
     assumed : what was assumed to read them, in sentences.
     reasons : (metric, reference, distorted) -> why a cell is no score.
+    dataset : the only dataset they are of; "" where names of images say it.
+    records : metric -> what goes into ``run.json`` of it: title, citation, trained_on.
+    here : metric -> the same metric as computed here, see `score_sets.Here`; our distance is
+        ``times`` x theirs + ``plus``.
     """
 
     source: str
@@ -59,6 +65,14 @@ class Scores:
     metrics: list[str]
     assumed: list[str] = field(default_factory=list)
     reasons: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    dataset: str = ""
+    records: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    here: Mapping[str, Here] = field(default_factory=dict)
+
+    def only(self, names: Collection[str]) -> "Scores":
+        """The same with some of its columns."""
+        kept = [name for name in self.metrics if name in names]
+        return replace(self, table=self.table[[*KEY, *kept]], metrics=kept)
 
     def turn(self, higher_is_better: Collection[str]) -> None:
         """Makes distances of those of the metrics that are similarities."""
@@ -68,6 +82,8 @@ class Scores:
 
     def failed(self, part: Judgements) -> pd.DataFrame:
         """What of the judgements has no score: the rows of ``failed.csv``."""
+        if self.dataset not in ("", part.dataset):
+            return pd.DataFrame(columns=list(FAILED))
         otherwise = f"no row in {Path(self.source).name}"
         return unanswered(part, self.table, self.metrics, self.reasons, otherwise)
 

@@ -37,7 +37,7 @@ def cli() -> None:
     """Which image loss agrees with people? Evidence, with error bars.
 
     \b
-    perceptbench run                          the embedded suite: nothing to fetch
+    perceptbench run                          what comes with it: nothing to fetch
     perceptbench run -m mse -m lpips-alex     two metrics only
     perceptbench run --judgements mine.csv    your own judgements
     """

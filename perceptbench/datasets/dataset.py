@@ -28,6 +28,7 @@ class Dataset:
         where there is no such image.
     folder : where the keys are relative paths of image files; None for computed images.
     in_domain : metrics that were trained or tuned on it.
+    at_hand : whether `load` can load anything: published scores are ranked without images.
     left_out : what of the dataset is not in the tables because this copy lacks it, in sentences.
     assumed : what was assumed to read it, in sentences.
     """
@@ -39,6 +40,7 @@ class Dataset:
     in_domain: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    at_hand: bool = True
 
     def fingerprint(self) -> str:
         """sha256 over the judgements and, where images are files, over their bytes.
@@ -52,7 +54,7 @@ class Dataset:
             digest.update(part.table.to_csv(index=False).encode())
             for column in PROTOCOLS[part.protocol][1]:
                 keys.update(part.table[column])
-        if self.folder is not None:
+        if self.folder is not None and self.at_hand:
             for key in sorted(keys):
                 digest.update(f"{key}\n".encode())
                 with suppress(OSError):  # what cannot be read is named when it is scored

@@ -71,6 +71,15 @@ class _Loss(_Table):
     tap: list[_Tap] = []
 
 
+class _Beside(_Table):
+    dataset: str
+    published: str
+    computed: str
+    n: Count
+    largest: Number
+    handling: str
+
+
 class _Cost(_Table):
     seconds_per_pair: Annotated[Number, Field(ge=0)] | None = None
     parameters: Count | None = None
@@ -97,6 +106,8 @@ class _Record(_Table):
     command: str = ""
     versions: dict[str, str] = {}
     datasets: dict[str, _Dataset] = {}
+    sources: dict[str, str] = {}
+    beside: list[_Beside] = []
     metrics: dict[str, _Metric] = {}
     weights_sha256: dict[str, str] = {}
 
@@ -155,6 +166,9 @@ def check_tables(run: "Run", folder: Path) -> None:
     _unique(run.comparisons, path, words)
     path = folder / "curves.parquet"
     _columns(run.curves, path, ("dataset", "slice", "protocol", "metric"), ("x", "y"))
+    path = folder / "alignment.parquet"
+    words = ["dataset", "slice", "statistic", "metric", "change"]
+    _columns(run.alignment, path, words, ("aligned", "changed", "fall", "low", "high", "p_holm"))
     path = folder / "pictures.parquet"
     _columns(run.pictures, path, ("dataset", "image"), ())
     if not all(isinstance(picture, bytes) for picture in run.pictures.get("picture", [None])):

@@ -4,10 +4,11 @@ Conventions
 -----------
 ``scores.parquet agreement.csv comparisons.csv leaderboard.csv run.json``; for each judgement
 table, ``judgements/DATASET.SLICE.PROTOCOL.parquet`` (``... .observers.parquet`` and
-``... .votes.parquet`` beside it where single observers or votes are known); ``curves.parquet`` and
-``pictures.parquet`` where curves were fitted and small pictures kept. In CSV files, a name that a spreadsheet would run as a formula has an
-apostrophe before it (`perceptbench.spreadsheet`). Nothing else is needed to make every report
-again: `read` restores what `write` stored, and writing that gives the same bytes.
+``... .votes.parquet`` beside it where single observers or votes are known); ``curves.parquet``,
+``pictures.parquet`` and ``alignment.parquet`` where curves were fitted, small pictures kept and
+images changed. In CSV files, a name that a spreadsheet would run as a formula has an apostrophe
+before it (`perceptbench.spreadsheet`). Nothing else is needed to make every report again: `read`
+restores what `write` stored, and writing that gives the same bytes.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from perceptbench.agreement.alignment import COLUMNS as ALIGNMENT
 from perceptbench.agreement.answers import FAILED
 from perceptbench.agreement.evaluate import COMPARISON
 from perceptbench.agreement.orders import same_order
@@ -47,10 +49,10 @@ FAILURE = ("dataset", "reference", "distorted", "reason")
 PICTURE = ("dataset", "image", "picture")
 CURVE = ("dataset", "slice", "protocol", "metric", "x", "y")
 #: Tables of a run that are stored where they are not empty.
-OPTIONAL = ("pictures", "curves")
+OPTIONAL = ("pictures", "curves", "alignment")
 #: Columns of the stored CSV files that hold words; an empty cell there is no missing number.
 WORDS = (
-    "dataset", "slice", "metric", "also", "statistic", "display", "note", "a", "b",
+    "dataset", "slice", "metric", "also", "source", "statistic", "display", "note", "a", "b",
 )  # fmt: skip
 
 
@@ -78,6 +80,8 @@ class Run:
         metric (`perceptbench.reporting.curves`), for reports; may be empty.
     failed : ``dataset, slice, metric, reference, distorted, reason``: the judged pairs that a
         metric has no distance for, in full; written as ``failed.csv``, not read again.
+    alignment : how far each metric's agreement falls under changes of the images
+        (`perceptbench.agreement.alignment`); may be empty.
     """
 
     scores: pd.DataFrame
@@ -93,6 +97,7 @@ class Run:
     pictures: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PICTURE)))
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CURVE)))
     failed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(FAILED)))
+    alignment: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(ALIGNMENT)))
 
     @property
     def complete(self) -> bool:
@@ -116,10 +121,13 @@ class Run:
 
 def board(run: Run) -> pd.DataFrame:
     """The leaderboard of a run's tables."""
-    return leaderboard(
+    table = leaderboard(
         run.agreement, run.comparisons, run.columns, same_order(run.scores, run.metrics),
         run.provenance.get("groups", {}),
     )  # fmt: skip
+    if "sources" in run.provenance:
+        table.insert(3, "source", table["metric"].map(run.provenance["sources"]).fillna(""))
+    return table
 
 
 def write(result: Run, folder: Path, reports: Mapping[str, bytes] | None = None) -> None:
