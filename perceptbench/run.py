@@ -17,6 +17,7 @@ from perceptbench.agreement.alignment import alignment
 from perceptbench.agreement.answers import directions, unanswered
 from perceptbench.agreement.own_tables import Scores
 from perceptbench.agreement.ranking import PEOPLE, in_domain
+from perceptbench.agreement.standing import MARGIN
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.judgements import Judgements, pairs
 from perceptbench.datasets.perturbed import perturbed, unperturbed
@@ -138,6 +139,7 @@ def run(
     ranked_only: bool = False,
     perturb: Sequence[str] = (),
     apart: bool = True,
+    margin: float = MARGIN,
 ) -> Run:
     """Scores the datasets with the metrics and ranks the metrics by agreement with people.
 
@@ -157,6 +159,7 @@ def run(
         metric is computed again.
     apart : whether scores of changed images (``METRIC@CHANGE``) are held against those of the
         images as they are (`perceptbench.agreement.alignment`); else they rank as metrics do.
+    margin : of a figure, what is too little to matter in the choice of a metric.
 
     Raises
     ------
@@ -249,7 +252,7 @@ def run(
         if m.info.pixels_per_degree and None in _by_resolution(dataset.judgements)
     ]
     result.provenance = _provenance(datasets, metrics, weights, options)
-    result.provenance["command"] = command
+    result.provenance |= {"command": command, "margin": margin}
     result.provenance["sources"] = {m.info.name: COMPUTED for m in metrics}
     for own in brought:
         source = visible(own.source if own.dataset else f"from {own.source}")

@@ -185,7 +185,7 @@ def _tables(items: Items, measured: Sequence[Measured]) -> Iterator[pd.DataFrame
         for figure in of.figures:
             if figure.metrics:
                 rows.setdefault(figure.statistic, []).append(_rows(figure, total))
-    there = items.answered.any(axis=0)
+    there = np.atleast_1d(items.answered.any(axis=0))
     lost = [m for m, known in zip(items.metrics, there, strict=True) if not known]
     if not there.any():
         main = {"2afc": "2afc", "rating": "srcc", "same_different": "jnd_ap"}[items.protocol]
@@ -237,7 +237,7 @@ def _rows(figure: Figure, total: int) -> pd.DataFrame:
             note = note or (UNDEFINED if figure.n else NO_ITEM)
         elif "no interval" in note:
             low[k] = high[k] = np.nan
-        elif spread is not None and spread.totals and np.isnan(low[k]):
+        elif spread is not None and np.isnan(low[k]):
             why = NO_SPREAD if units >= FEWEST else too_few(units)
             note = "; ".join(filter(None, (note, why)))
         elif units < ROUGH and not np.isnan(low[k]):
@@ -310,7 +310,7 @@ def _compare(figure: Figure, items: Items, stands_for: Mapping[str, str]) -> pd.
     if figure.statistic == "srcc":
         x = pd.DataFrame(x).rank().to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
-        between = np.corrcoef(x.T)[i, j]
+        between = np.atleast_2d(np.corrcoef(x.T))[i, j]
     return pairs.assign(
         p_meng=meng_rosenthal_rubin(value[i], value[j], between, figure.n)[1],
         p_steiger=steiger(value[i], value[j], between, figure.n)[1],

@@ -46,14 +46,15 @@ def intervals(
     scale : of SCALES.
 
     >>> [float(end.round(3)) for end in intervals(0.5, 0.1, 10, "correlation")]
-    [0.236, 0.695]
+    [0.247, 0.689]
     """
     v, e = np.asarray(value, dtype=float), np.asarray(error, dtype=float)
     to, back, slope = SCALES[scale]
     with np.errstate(all="ignore"):
         half = stdtrit(freedom, (1 + level) / 2) * e * slope(v)
         low, high = back(to(v) - half), back(to(v) + half)
-    sound = (e > TIE * np.maximum(1, np.abs(v))) & np.isfinite(low) & np.isfinite(high)
+    size = np.abs(v) if scale == "positive" else np.maximum(1, np.abs(v))
+    sound = (e > TIE * size) & np.isfinite(low) & np.isfinite(high)
     return np.where(sound, low, np.nan), np.where(sound, high, np.nan)
 
 
@@ -166,8 +167,9 @@ def rank_sets(names: Sequence[str], pairs: pd.DataFrame, smaller: bool) -> pd.Da
     a_wins = (sure["difference"] > 0) != smaller
     winners = np.where(a_wins, sure["a"], sure["b"])
     losers = np.where(a_wins, sure["b"], sure["a"])
-    better = pd.Series(losers).value_counts().reindex(names, fill_value=0).to_numpy()
-    worse = pd.Series(winners).value_counts().reindex(names, fill_value=0).to_numpy()
+    better, worse = np.zeros((2, len(names)), dtype=int)
+    np.add.at(better, [place[str(m)] for m in losers], 1)
+    np.add.at(worse, [place[str(m)] for m in winners], 1)
     index = pd.Index(names, name="metric")
     first, last = 1 + better, len(names) - worse
     return pd.DataFrame({"first": first, "last": last, "best": better == 0}, index=index)

@@ -63,7 +63,7 @@ def stress(x: Array, y: Array) -> tuple[float, Array]:
         return float("nan"), np.full(len(x), np.nan)
     share = xy**2 / (xx * yy)
     value = float(np.sqrt(max(1 - share, 0)))
-    on_share = share * (2 * (a * b / xy - 1) - (a * a / xx - 1) - (b * b / yy - 1))
+    on_share = 2 * xy * (a * b - xy) / (xx * yy) - share * (a * a / xx + b * b / yy - 2)
     return value, -on_share / (2 * value) if value > 0 else np.zeros(len(x))
 
 

@@ -68,7 +68,7 @@ class Items:
     @property
     def answered(self) -> NDArray[np.bool_]:
         """Which items each metric has a distance for (on both sides), (items, metrics)."""
-        return ~np.isnan(self.distances).any(axis=0)
+        return np.asarray(~np.isnan(self.distances).any(axis=0), dtype=bool)
 
     def parts(self) -> Iterator[tuple[str, str, "Items"]]:
         """The items of each distortion, band of level and category: column, its value, items."""

@@ -25,6 +25,7 @@ none there; one trained on a dataset has none there either.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -284,19 +285,15 @@ def not_worse(
     total = len(each["group"].unique())
     stood = each.groupby("metric").size()
     whole = [m for m in stood.index if stood[m] == total and m in {*pairs["a"], *pairs["b"]}]
-    worst = {m: 0.0 for m in whole}
-    for row in pairs.itertuples():
-        for metric, other, ahead in (
-            (row.a, row.b, row.difference),
-            (row.b, row.a, -row.difference),
-        ):
+    worst = dict.fromkeys(whole, 0.0)
+    rows: list[dict[str, Any]] = pairs.to_dict("records")  # type: ignore[assignment]
+    for row in rows:
+        for metric, other, sign in ((row["a"], row["b"], 1), (row["b"], row["a"], -1)):
             if metric in worst and other in worst:
-                z = (
-                    (float(ahead) + allowed) / row.error
-                    if row.error
-                    else np.inf * (ahead + allowed)
-                )
-                p = float(stdtr(max(row.freedom, 1), -z)) if not np.isnan(z) else 1.0
-                worst[metric] = max(worst[metric], p)
+                ahead = sign * row["difference"] + allowed
+                p = 0.0 if ahead > 0 else 1.0
+                if row["error"] > 0:
+                    p = float(stdtr(max(row["freedom"], 1), -ahead / row["error"]))
+                worst[metric] = max(worst[metric], 1.0 if np.isnan(row["error"]) else p)
     corrected = holm(np.array(list(worst.values())))
     return [m for m, p in zip(worst, corrected, strict=True) if p < 0.05 and len(worst) > 1]

@@ -69,7 +69,10 @@ class Spread:
     @cached_property
     def errors(self) -> Array:
         """Standard errors of the figures, (metrics,)."""
-        return np.sqrt(sum_of_squares(self.totals, lambda v: (v**2).sum(axis=0)))
+        # In units of the largest, since a metric's own may be enormous.
+        unit = np.max([np.abs(t.values).max(axis=0, initial=0) for t in self.totals], axis=0)
+        unit = np.where(unit > 0, unit, 1.0)
+        return unit * np.sqrt(sum_of_squares(self.totals, lambda v: ((v / unit) ** 2).sum(axis=0)))
 
     @cached_property
     def errors_of_differences(self) -> Array:
@@ -86,8 +89,9 @@ def sum_of_squares(totals: Sequence[Totals], of: Callable[[Array], Array]) -> Ar
     """
     if not totals:
         return of(np.zeros((1, 0)))
-    parts = [t.sign * of(t.values) for t in totals]
-    return np.maximum(np.sum(parts, axis=0), parts[0] / (len(totals) + 1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = [t.sign * of(t.values) for t in totals]
+        return np.maximum(np.sum(parts, axis=0), parts[0] / (len(totals) + 1))
 
 
 def _apart(values: Array) -> Array:
@@ -175,7 +179,8 @@ class Units:
 def of_left_out(left: Array, units: int) -> Spread:
     """The spread from figures with one group of units left out in turn, (groups, metrics)."""
     groups = len(left)
-    apart = (left - left.mean(axis=0)) * np.sqrt((groups - 1) / groups)
+    with np.errstate(over="ignore", invalid="ignore"):  # of a metric with an enormous unit
+        apart = (left - left.mean(axis=0)) * np.sqrt((groups - 1) / groups)
     return Spread((Totals(1, apart),), units, max(groups - 1, 1))
 
 

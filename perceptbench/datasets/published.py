@@ -307,9 +307,9 @@ def _prepared(form: ScoreTable, path: Path) -> pd.DataFrame:
         table, _ = read_table(path, ())
         names = {theirs for theirs, ours in form.columns.items() if ours in NAMES}
         for words in table.columns.difference([*NAMES, *names]):
-            value = as_numbers(table[words])
-            if value.notna().all():
-                table[words] = value
+            cells = as_numbers(table[words])
+            if cells.notna().all():
+                table[words] = cells
     for column, value in form.drop.items():
         if column in table:
             table = table[table[column].astype(str) != value]

@@ -91,8 +91,8 @@ def test_three_kinds_of_missing():
     scores.loc[:9, "fair"] = np.nan
     other, more = dataset("y", NOISE, 1)
     more = more.assign(blind=more.good, unasked=more.good + 1e-3 * more.poor)
-    table, pairs, keys = found((part, scores), (other, more), (dataset("z", NOISE, 2)[0],
-                               dataset("z", NOISE, 2)[1].assign(blind=1.0, unasked=np.nan)))  # fmt: skip
+    third, rest = dataset("z", NOISE, 2, blind=1.0, unasked=np.nan)
+    table, pairs, keys = found((part, scores), (other, more), (third, rest))
     rows = table[table.dataset == "x"].set_index("metric")
     assert rows.loc["blind", "value"] == 0 and "blind" in rows.loc["blind", "note"]
     assert np.isnan(rows.loc["unasked", "value"])

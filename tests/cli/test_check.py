@@ -16,7 +16,8 @@ def test_check_says_what_there_is_and_what_looks_odd(cli, tmp_path):
     for words in ("judgements of the protocol rating", "28 judgements in 28 rows, 32 images",
                   "4 references", "intervals rest on 4 things that vary",
                   "`quality`: 0 to 6, mean 3", "one of `impairment`",
-                  "how many people are behind a judgement is not known", "`level`: 7 values"):  # fmt: skip
+                  "how many people are behind a judgement is not known",
+                  "`level`: 7 values"):  # fmt: skip
         assert words in output, words
     code, output, _ = cli("check", tmp_path / "mos.csv", tmp_path / "s.csv")
     assert code == 1 and "scores of 2 metrics for 27 pairs" in output
