@@ -306,7 +306,8 @@ def _prepared(form: ScoreTable, path: Path) -> pd.DataFrame:
     else:
         table, _ = read_table(path, ())
         names = {theirs for theirs, ours in form.columns.items() if ours in NAMES}
-        for words in table.columns.difference([*NAMES, *names]):
+        text = table.select_dtypes(exclude="number").columns
+        for words in text.difference([*NAMES, *names]):
             cells = as_numbers(table[words])
             if cells.notna().all():
                 table[words] = cells
