@@ -265,11 +265,7 @@ def of_split(dataset: Dataset, split: str | None) -> Dataset:
         known |= set(values)
         rows = np.flatnonzero(values == split)
         if len(rows):
-            observers = part.observers
-            if observers is not None:
-                observers = observers.iloc[rows].reset_index(drop=True)
-            table = part.table.iloc[rows].reset_index(drop=True)
-            parts.append(replace(part, table=table, observers=observers))
+            parts.append(part.rows(rows))
     if not parts:
         raise absent(dataset.name, "split", split, known)
     return replace(dataset, judgements=tuple(parts))

@@ -104,6 +104,7 @@ class _File(BaseModel):
     margin: Annotated[float, Field(gt=0)] = MARGIN
     claim: tuple[Claim, ...]
     metric: dict[str, _Own] = {}
+    published: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,10 @@ class Study:
     ----------
     name, title : of the study.
     claims : in the order of the file.
-    metrics : every metric that a claim names, once.
+    metrics : every metric that a claim names, once; none where scores are published ones.
     margin : a difference within it is none, as a share of the way from chance to people.
+    published : the datasets whose published scores it is about; its metrics are then theirs,
+        ``NAME@VARIANT`` under a change of the images.
     """
 
     name: str
@@ -123,6 +126,12 @@ class Study:
     claims: tuple[Claim, ...]
     metrics: list[MetricInfo]
     margin: float = MARGIN
+    published: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Every metric that a claim names, once."""
+        return list(dict.fromkeys(n for claim in self.claims for n in (claim.better, claim.worse)))
 
 
 def shipped() -> dict[str, Path]:
@@ -160,6 +169,10 @@ def read_study(name: str, found: Catalogue) -> Study:
     for claim in file.claim:
         if claim.better == claim.worse:
             raise UsageError(f"{path}: claim {claim.text!r} names {claim.better} twice")
+    if file.published:
+        if file.metric:
+            raise UsageError(f"{path}: metrics of one's own need images, not published scores")
+        return Study(path.stem, file.title, file.claim, [], file.margin, file.published)
     infos = [own[n] if n in own else _named(n, found, path) for n in names]
     return Study(path.stem, file.title, file.claim, infos, file.margin)
 
@@ -233,7 +246,7 @@ def verdicts(study: Study, run: Run) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for number, claim in enumerate(study.claims, start=1):
         start = {"claim": number, "better": claim.better, "worse": claim.worse}
-        if {claim.better, claim.worse} & set(run.skipped):
+        if not {claim.better, claim.worse} <= set(run.metrics):
             rows.append({**start, "dataset": "", "verdict": NOT_RUN})
             continue
         better, worse = (stands_for.get(m, m) for m in (claim.better, claim.worse))

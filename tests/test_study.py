@@ -11,6 +11,7 @@ from scipy.stats import ttest_1samp
 from perceptbench.agreement.evaluate import COMPARISON
 from perceptbench.datasets.judgements import Judgements
 from perceptbench.datasets.load import load_at_hand
+from perceptbench.datasets.score_sets import score_sets
 from perceptbench.errors import UsageError
 from perceptbench.losses.config import Networks, build_loss, parse_loss
 from perceptbench.metrics.registry import catalogue
@@ -20,6 +21,7 @@ from perceptbench.study import Claim, Study, page, read_study, shipped, verdicts
 
 REPORTS = Path(__file__).resolve().parents[1] / "reports" / "studies"
 NAMES = ("pixel-vs-perceptual", "common-mistakes", "learned-vs-fixed")
+PUBLISHED = ("alignment", "natural-images")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,17 @@ def test_every_metric_of_a_shipped_study_is_a_loss_that_parses(name, found):
 
 
 def test_the_shipped_studies_are_those_that_the_help_names():
-    assert set(shipped()) == set(NAMES)
+    assert set(shipped()) == {*NAMES, *PUBLISHED}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_studies_of_published_scores_name_what_every_dataset_has(name, found):
+    study = read_study(name, found)
+    score_set = score_sets()["zs-iqa"]
+    assert study.published == tuple(score_set.datasets) and not study.metrics
+    for metric in study.names:
+        base, _, variant = metric.partition("@")
+        assert base in score_set.metric and variant in {"", *score_set.variant}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -43,13 +43,14 @@ def ends(statistic: str, items: Items) -> Ends:
     """
     table = items.table
     if statistic.startswith("2afc"):
-        p, votes = table["p_b"].to_numpy(float), items.votes
+        p, agree = table["p_b"].to_numpy(float), items.two_people
         if statistic != "2afc" or np.isin(p, (0, 0.5, 1)).all():
             return Ends(0.5, 1.0, False)
-        if votes is None:
+        if agree is None:
             return Ends(0.5, float(two_alternative.oracle(p).mean()), True)
-        agree = np.nanmean(two_alternative.two_people(p, votes))
-        return Ends(0.5, float(two_alternative.ceiling(agree)), True)
+        if np.isnan(agree).all():
+            return Ends(0.5, 1.0, False)
+        return Ends(0.5, float(two_alternative.ceiling(np.nanmean(agree))), True)
     if statistic.startswith("jnd_ap"):
         p = table["p_same"].to_numpy(float)
         return Ends(float(p.mean()), float(same_different.jnd_ap(-p, p)), True)

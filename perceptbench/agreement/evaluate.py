@@ -102,10 +102,7 @@ def evaluate(
     stands_for = same_order(scores, metrics)
     tables, comparisons = [], []
     for part in parts:
-        known = scores
-        if "dataset" in scores:
-            known = scores[scores["dataset"] == part.dataset].drop(columns="dataset")
-        items = collect(part, known, metrics, stress_power or {})
+        items = collect(part, scores, metrics, stress_power or {})
         found = []
         bar = tqdm(desc=f"agreement on {part.dataset}", unit=" figures", leave=False, disable=None,
                    delay=2)  # fmt: skip

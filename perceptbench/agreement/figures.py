@@ -139,13 +139,13 @@ def _two_alternative(items: Items, whole: bool, only: Collection[str]) -> Iterat
     yield _mean(items, "2afc", names, score, notes=notes)
     # Outcomes without shares (p_b 0, 1/2 or 1 throughout) hide how far people agreed.
     shares = not np.isin(p, (0, 0.5, 1)).all()
-    votes = items.votes
-    people = two_alternative.human(p) if votes is None else two_alternative.two_people(p, votes)
-    bound = BOUND if votes is None else ""
-    best = two_alternative.oracle(p)
+    known = items.two_people
+    people = two_alternative.human(p) if known is None else known
+    bound = BOUND if known is None else ""
+    best = np.where(items.adaptive, np.nan, two_alternative.oracle(p))
+    shares &= bool((np.isfinite(people) & np.isfinite(best)).any())
     if shares:
-        if np.isfinite(people).any():
-            yield _mean(items, "2afc", ("human",), people, notes=(bound,))
+        yield _mean(items, "2afc", ("human",), people, notes=(bound,))
         yield _mean(items, "2afc", ("oracle",), best)
     if not whole:
         return
@@ -183,8 +183,9 @@ def _of_ceiling(
     items: Items, score: Array, people: Array, best: Array, bound: str
 ) -> Iterator[Figure]:
     """The part of the way from guessing to the ceiling, by metrics and by a person."""
-    top, slope, agree = float(best.mean()), 0.0, best
-    if not bound and np.isfinite(people).any():
+    top, slope = float(np.nanmean(best)), 1.0
+    agree = np.where(np.isnan(best), top, best)
+    if not bound:
         agree = np.where(np.isnan(people), np.nanmean(people), people)
         mean = float(agree.mean())
         top = float(two_alternative.ceiling(mean))
@@ -193,7 +194,7 @@ def _of_ceiling(
         slope /= 2 * step
         note = "the ceiling is a model: true shares follow a symmetric beta distribution"
     else:
-        slope, note = 1.0, "votes are not known: the ceiling, mean max(p, 1-p), is an upper bound"
+        note = "votes are not known: the ceiling, mean max(p, 1-p), is an upper bound"
     on_top = slope * (agree - agree.mean())[:, None]
     known = [("human", people[:, None])] if not bound else []
     for names, each in ((items.metrics, score), *(((who,), x) for who, x in known)):
@@ -515,11 +516,22 @@ def _one_against_others(items: Items, statistic: str) -> Figure:
     """Mean over observers of the statistic between one and the mean of the rest."""
     assert items.observers is not None
     ratings = items.observers if "impairment" in items.table else -items.observers
-    others = (ratings.sum(1, keepdims=True) - ratings) / (ratings.shape[1] - 1)
-    found = [getattr(influence, statistic)(a, b) for a, b in zip(ratings.T, others.T, strict=True)]
-    value = np.array([np.mean([v for v, _ in found])])
-    on = np.mean([each for _, each in found], axis=0)[:, None]
-    count = ratings.shape[1]
-    note = (f"one observer against the mean of the others; the same {count} observers throughout",)
+    n, asked = len(ratings), ~np.isnan(ratings)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        others = (np.nansum(ratings, axis=1)[:, None] - ratings) / (asked.sum(axis=1)[:, None] - 1)
+    values, total = [], np.zeros(n)
+    for own, rest in zip(ratings.T, others.T, strict=True):
+        both = np.flatnonzero(np.isfinite(own) & np.isfinite(rest))
+        if len(both) < rating.MIN_WITHIN:
+            continue
+        value, on = getattr(influence, statistic)(own[both], rest[both])
+        if np.isnan(value) and not asked.all():
+            continue  # one of a crowd who said the same of the few that were shown
+        values.append(value)
+        total[both] += on * n / len(both)
+    value = np.array([np.mean(values) if values else np.nan])
+    who = f"the same {len(values)} observers throughout" if asked.all() else f"{len(values)} raters"
+    note = (f"one observer against the mean of the others; {who}",)
     scale = "share" if statistic == "stress" else "correlation"
+    on = total[:, None] / max(len(values), 1)
     return _figure(items, statistic, ("human",), value, on, OBSERVER, scale=scale, notes=note)

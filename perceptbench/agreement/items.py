@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perceptbench.agreement import people, two_alternative
+from perceptbench.agreement.answers import distances
 from perceptbench.agreement.units import Units, find
 from perceptbench.datasets.judgements import LARGEST, Judgements
 
@@ -30,7 +32,10 @@ class Items:
         did not answer.
     metrics : their names.
     units : of the items.
-    observers : ratings of single people, (items, observers), in the direction of the table.
+    observers : ratings of single people, (items, observers), in the direction of the table; NaN
+        where one was not asked.
+    agree : the chance that two people agree, from their single votes, (items,); NaN where that
+        is not known, or an adaptive sampler asked. None where single votes are not known.
     stress_power : metric -> power its distance is raised to before STRESS.
     """
 
@@ -40,6 +45,7 @@ class Items:
     metrics: tuple[str, ...]
     units: Units
     observers: Array | None
+    agree: Array | None
     stress_power: Mapping[str, float | None]
 
     def of(self, metrics: NDArray[np.bool_]) -> "Items":
@@ -53,10 +59,10 @@ class Items:
         """Some of the items."""
         if len(kept) == len(self.table):
             return self
-        observers = None if self.observers is None else self.observers[kept]
+        observers, agree = (x if x is None else x[kept] for x in (self.observers, self.agree))
         return replace(
             self, table=self.table.iloc[kept], distances=self.distances[:, kept],
-            units=self.units.part(kept), observers=observers,
+            units=self.units.part(kept), observers=observers, agree=agree,
         )  # fmt: skip
 
     @property
@@ -91,6 +97,23 @@ class Items:
         votes = pd.to_numeric(self.table["votes"], errors="coerce").to_numpy(float)
         known = bool(((votes >= 1) & (votes < LARGEST)).all()) and bool((votes > 1).any())
         return votes if known else None
+
+    @property
+    def two_people(self) -> Array | None:
+        """The chance that two different people agree, (items,); None where votes are not known."""
+        if self.agree is not None:
+            return self.agree
+        if self.votes is None:
+            return None
+        known = two_alternative.two_people(self.table["p_b"].to_numpy(float), self.votes)
+        return np.where(self.adaptive, np.nan, known)
+
+    @property
+    def adaptive(self) -> NDArray[np.bool_]:
+        """Which items were asked because of earlier answers: no ceiling is taken from them."""
+        if "adaptive" not in self.table:
+            return np.zeros(len(self.table), dtype=bool)
+        return np.asarray(self.table["adaptive"].astype(bool))
 
     @property
     def badness(self) -> Array:
@@ -136,22 +159,9 @@ def collect(
     metrics: Sequence[str],
     stress_power: Mapping[str, float | None],
 ) -> Items:
-    """The items of a judgement table, replicates averaged; infinite distances are none."""
-    protocol = judgements.protocol
-    sides = {
-        "2afc": (("reference", "a"), ("reference", "b")),
-        "rating": (("reference", "distorted"),),
-        "same_different": (("a", "b"),),
-    }[protocol]
+    """The items of a judgement table, replicates averaged; arguments as of `answers.distances`."""
     table = judgements.table
-    values = np.full((len(sides), len(table), len(metrics)), np.nan)
-    known = scores.drop_duplicates(["reference", "distorted"])
-    index = pd.MultiIndex.from_frame(known[["reference", "distorted"]])
-    distances = known[list(metrics)].to_numpy(float)
-    for side, (x, y) in zip(values, sides, strict=True):
-        place = index.get_indexer(pd.MultiIndex.from_arrays([table[x], table[y]]))
-        side[place >= 0] = distances[place[place >= 0]]
-    values[~np.isfinite(values)] = np.nan
+    values = distances(judgements, scores, metrics)
     rows = np.arange(len(table))
     if "item" in table:
         codes, _ = pd.factorize(table["item"])
@@ -160,10 +170,20 @@ def collect(
         totals = np.add.reduceat(values[:, order], starts, axis=1)
         values = totals / np.diff(starts, append=len(order))[None, :, None]
         rows = order[starts]
-    observers = None
-    if judgements.observers is not None:
-        observers = judgements.observers.loc[table.index[rows]].to_numpy(float)
+    observers, agree = _single_people(judgements, rows)
     return Items(
-        protocol, table.iloc[rows], values, tuple(metrics), find(judgements), observers,
-        stress_power,
+        judgements.protocol, table.iloc[rows], values, tuple(metrics), find(judgements), observers,
+        agree, stress_power,
     )  # fmt: skip
+
+
+def _single_people(part: Judgements, rows: NDArray[np.intp]) -> tuple[Array | None, Array | None]:
+    """`Items.observers` and `Items.agree` of some rows."""
+    votes = part.votes
+    if part.observers is not None:
+        return part.observers.loc[part.table.index[rows]].to_numpy(float), None
+    if votes is None or part.protocol == "same_different":
+        return None, None
+    if part.protocol == "2afc":
+        return None, people.two_people(votes).reindex(rows).to_numpy(float)
+    return votes.groupby(["item", "rater"])["value"].mean().unstack().reindex(rows).to_numpy(), None

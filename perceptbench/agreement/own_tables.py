@@ -2,36 +2,149 @@
 
 Conventions
 -----------
-Judgements as in `perceptbench.datasets.judgements`. Scores have one row an image pair, keyed
-``reference, distorted`` (in a same_different table the key may be called ``a, b``), and one
-column of numbers a metric; columns of anything else are carried along unread. A score is a
-distance, larger is less alike, unless it is said to be higher for better.
+Judgements as in `perceptbench.datasets.judgements`, or votes (`perceptbench.datasets.votes`).
+Scores have one row an image pair, keyed ``reference, distorted`` (in a same_different table the
+key may be called ``a, b``), and one column of numbers a metric. A score is a distance, larger is
+less alike, unless it is said to be higher for better. A column is a metric where at least half of
+its cells that say anything are numbers: the others of it are what the metric did not answer.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from perceptbench.agreement.answers import FAILED, KEY, directions, distances, in_words, unanswered
 from perceptbench.agreement.evaluate import Evaluation, evaluate
 from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.datasets.judgements import (
+    PROTOCOLS,
     Judgements,
     as_text,
+    pairs,
     protocol_of,
-    read_table,
-    validate,
 )
+from perceptbench.datasets.own_judgements import read_judgements
+from perceptbench.datasets.score_sets import Here
+from perceptbench.datasets.tables import IMAGES, NUMBERS, as_numbers, lacks, read_table
+from perceptbench.datasets.votes import Mos
 from perceptbench.errors import DataError, absent, printable
 
-KEY = ["reference", "distorted"]
 #: What metrics are compared and ranked by, most important first.
 RANKED = {"2afc": ("2afc",), "rating": ("srcc", "krcc", "plcc"), "same_different": ("jnd_ap",)}
+#: What a cell says where there is nothing to say; in a score, that there is none.
+NOTHING = {"nan", "na", "n/a", "none", "null", "inf", "+inf", "-inf", "-"}
 #: Metrics of one file: every two of them are compared.
 MOST = 2000
 #: Statistics that have a sign to keep.
 SIGNED = ("srcc", "krcc", "plcc")
+
+
+@dataclass
+class Scores:
+    """Scores computed elsewhere.
+
+    Attributes
+    ----------
+    source : the file, or ``published by SOMEBODY``.
+    table : ``reference, distorted`` and one column of distances a metric, NaN for no answer.
+    metrics : their names, in alphabetical order.
+    assumed : what was assumed to read them, in sentences.
+    reasons : (metric, reference, distorted) -> why a cell is no score.
+    dataset : the only dataset they are of; "" where names of images say it.
+    records : metric -> what goes into ``run.json`` of it: title, citation, trained_on.
+    here : metric -> the same metric as computed here, see `score_sets.Here`; our distance is
+        ``times`` x theirs + ``plus``.
+    """
+
+    source: str
+    table: pd.DataFrame
+    metrics: list[str]
+    assumed: list[str] = field(default_factory=list)
+    reasons: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    dataset: str = ""
+    records: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    here: Mapping[str, Here] = field(default_factory=dict)
+
+    def only(self, names: Collection[str]) -> "Scores":
+        """The same with some of its columns."""
+        kept = [name for name in self.metrics if name in names]
+        return replace(self, table=self.table[[*KEY, *kept]], metrics=kept)
+
+    def turn(self, higher_is_better: Collection[str]) -> None:
+        """Makes distances of those of the metrics that are similarities."""
+        for name in self.metrics:
+            if name in higher_is_better:
+                self.table[name] = -self.table[name]
+
+    def failed(self, part: Judgements) -> pd.DataFrame:
+        """What of the judgements has no score: the rows of ``failed.csv``."""
+        if self.dataset not in ("", part.dataset):
+            return pd.DataFrame(columns=list(FAILED))
+        otherwise = f"no row in {Path(self.source).name}"
+        return unanswered(part, self.table, self.metrics, self.reasons, otherwise)
+
+
+@dataclass
+class Tables:
+    """Judgements and scores that belong together; ``assumed`` and ``asked`` are sentences."""
+
+    judgements: Judgements
+    scores: Scores
+    failed: pd.DataFrame
+    assumed: list[str]
+    asked: list[str]
+
+    def unanswered(self) -> list[str]:
+        """What each metric did not answer, in words."""
+        scores = self.scores
+        return in_words(self.judgements, scores.table, scores.metrics, self.failed)
+
+
+def read(
+    judgements: Path,
+    scores: Path,
+    *,
+    metrics: Sequence[str] = (),
+    higher_is_better: Collection[str] = (),
+    resample: Sequence[str] | None = None,
+    mos: Mos = "mean",
+) -> Tables:
+    """Both tables, checked against each other; arguments and errors as of `agree`."""
+    own = read_judgements(judgements, mos)
+    table = own.table
+    found = read_scores(scores, metrics)
+    for metric in higher_is_better:
+        if metric not in found.metrics:
+            raise absent(scores, "metric", metric, found.metrics)
+    found.turn(higher_is_better)
+    for column in resample or ():
+        if column not in table:
+            raise absent(judgements, "column", column, [str(c) for c in table.columns])
+    part = Judgements(
+        printable(judgements.stem),
+        table,
+        resample=tuple(resample or ()),
+        statistics=RANKED[protocol_of(table, str(judgements))],
+        votes=own.votes,
+    )
+    _check_overlap(part, found, judgements)
+    assumed = [
+        *(f"{judgements.name}: {sentence}" for sentence in own.assumed),
+        *(f"{scores.name}: {sentence}" for sentence in found.assumed),
+    ]
+    judged = pd.MultiIndex.from_frame(pairs(table))
+    unused = int((~pd.MultiIndex.from_frame(found.table[KEY]).isin(judged)).sum())
+    if unused:
+        assumed.append(
+            f"{scores.name}: {unused:,} of {len(found.table):,} scored pairs are in no judgement "
+            f"of {judgements.name}"
+        )
+    asked = directions(part, found.table, found.metrics, higher_is_better)
+    return Tables(part, found, found.failed(part), assumed, asked)
 
 
 def agree(
@@ -41,16 +154,18 @@ def agree(
     metrics: Sequence[str] = (),
     higher_is_better: Collection[str] = (),
     resample: Sequence[str] | None = None,
+    mos: Mos = "mean",
 ) -> tuple[Judgements, Evaluation]:
     """How well the metrics of a score file agree with the people of a judgement file.
 
     Parameters
     ----------
-    judgements, scores : CSV or Parquet files.
+    judgements, scores : CSV, Excel or Parquet files.
     metrics : columns of the scores; all of numbers where none is named.
     higher_is_better : those of them that are larger for more alike images.
     resample : columns of the judgements that hold further units, beside the images that items
         share (`perceptbench.agreement.units`).
+    mos : how the ratings of single people (a column `rater`) become one.
 
     Returns
     -------
@@ -62,44 +177,47 @@ def agree(
     DataError : a file cannot be read, a pair is scored twice with different numbers, or no pair
         of the judgements is among the scores.
     """
-    name = printable(judgements.stem)
-    table = validate(read_table(judgements), str(judgements))
-    protocol = protocol_of(table, str(judgements))
-    found, names = read_scores(scores, metrics)
-    for metric in higher_is_better:
-        if metric not in names:
-            raise absent(scores, "metric", metric, names)
-        found[metric] = -found[metric]
-    for column in resample or ():
-        if column not in table:
-            raise absent(judgements, "column", column, [str(c) for c in table.columns])
-    part = Judgements(name, table, resample=tuple(resample or ()), statistics=RANKED[protocol])
-    _check_overlap(part, found, judgements, scores)
-    return part, evaluate([part], found, metrics=names)
+    own = read(
+        judgements,
+        scores,
+        metrics=metrics,
+        higher_is_better=higher_is_better,
+        resample=resample,
+        mos=mos,
+    )
+    part, found = own.judgements, own.scores
+    return part, evaluate([part], found.table, metrics=found.metrics)
 
 
-def read_scores(path: Path, metrics: Sequence[str] = ()) -> tuple[pd.DataFrame, list[str]]:
-    """The scores of a file and the names of its metrics, in alphabetical order.
+def read_scores(path: Path, metrics: Sequence[str] = ()) -> Scores:
+    """The scores of a file; `metrics`: which of its columns, all of numbers where none is named.
 
     Raises
     ------
     UsageError, DataError : as `agree`.
     """
-    table = read_table(path)
+    table, assumed = read_table(path, IMAGES)
     if not set(KEY) <= set(table.columns) and {"a", "b"} <= set(table.columns):
         table = table.rename(columns={"a": "reference", "b": "distorted"})
     missing = [column for column in KEY if column not in table]
     if missing:
-        raise DataError(f"{path}: column `{missing[0]}` is missing; scores need {', '.join(KEY)}")
-    numbers = [str(c) for c in table.select_dtypes("number").columns if c not in KEY]
+        raise DataError(
+            f"{path}: column `{missing[0]}` is missing; scores need {', '.join(KEY)}"
+            f"{lacks(missing[0], table.columns)}"
+        )
+    for column in KEY:
+        if table[column].isna().any():
+            row = int(table[column].isna().to_numpy().argmax()) + 1
+            raise DataError(f"{path}: row {row} has no image in column `{column}`")
+    values = _numeric(table, assumed, metrics)
     for metric in metrics:
-        if metric not in table:
-            raise absent(path, "metric", metric, numbers)
-        if metric not in numbers:
-            wrong = pd.to_numeric(table[metric], errors="coerce").isna().to_numpy().argmax()
+        if metric not in table or metric in KEY:
+            raise absent(path, "metric", metric, values)
+        if metric not in values:
+            wrong = as_numbers(table[metric]).isna().to_numpy().argmax()
             value = str(table[metric].iloc[wrong])
             raise DataError(f"{path}: row {wrong + 1}: `{metric}` is {value!r}, not a number")
-    names = sorted(set(metrics or numbers))
+    names = sorted(set(metrics or values))
     if not names:
         raise DataError(f"{path}: no column of numbers beside {', '.join(KEY)}")
     if len(names) > MOST:
@@ -108,31 +226,71 @@ def read_scores(path: Path, metrics: Sequence[str] = ()) -> tuple[pd.DataFrame, 
             "with each other: leave out those that are none"
         )
     keys = {column: as_text(table[column], str(path)) for column in KEY}
-    table = table[[*KEY, *names]].assign(**keys)
-    if table.duplicated(KEY).any():  # of all columns only where need be: that takes memory
-        table = table.drop_duplicates()
-    twice = table.duplicated(KEY)
+    found = pd.DataFrame({**keys, **{name: values[name] for name in names}})
+    reasons = {
+        (name, keys["reference"].iloc[row], keys["distorted"].iloc[row]): _reason(cell, row)
+        for name in names
+        for row, cell in _bad(table[name], values[name])
+    }
+    if found.duplicated(KEY).any():  # of all columns only where need be: that takes memory
+        before = len(found)
+        found = found.drop_duplicates()
+        if len(found) < before:
+            assumed.append(f"{before - len(found):,} rows stand there twice, and count once")
+    twice = found.duplicated(KEY)
     if twice.any():
-        x, y = table.loc[twice, KEY].iloc[0]
+        x, y = found.loc[twice, KEY].iloc[0]
         raise DataError(f"{path}: pair ({x}, {y}) is scored twice with different numbers")
-    return table.astype({m: float for m in names}).reset_index(drop=True), names
+    return Scores(str(path), found.reset_index(drop=True), names, assumed, reasons)
 
 
-def _check_overlap(part: Judgements, scores: pd.DataFrame, judged: Path, scored: Path) -> None:
-    sides = {
-        "2afc": [("reference", "a"), ("reference", "b")],
-        "rating": [("reference", "distorted")],
-        "same_different": [("a", "b")],
-    }[part.protocol]
-    known = pd.MultiIndex.from_frame(scores[KEY])
-    there = [
-        pd.MultiIndex.from_arrays([part.table[x], part.table[y]]).isin(known) for x, y in sides
-    ]
-    if not np.all(there, axis=0).any():
-        x, y = part.table.loc[0, list(sides[0])]
+def _numeric(
+    table: pd.DataFrame, assumed: list[str], metrics: Collection[str]
+) -> dict[str, pd.Series]:
+    """Column -> its numbers (float64), of those that are scores."""
+    found, people, words = {}, [], []
+    for column in table.columns:
+        name = str(column)
+        if column in KEY or pd.api.types.is_bool_dtype(table[column]):
+            continue
+        if name.casefold() in NUMBERS and name not in metrics:
+            people.append(name)
+            continue
+        value = as_numbers(table[column])
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            said = table[column].dropna().astype("str").str.strip().str.casefold()
+            said = said[~said.isin(NOTHING)]
+            share = value[said.index].notna().mean() if len(said) else 0.0
+            if share == 0 or (share < 0.5 and name not in metrics):
+                words.append(f"`{name}` ({share:.0%} of it numbers)" if share else f"`{name}`")
+                continue
+        found[name] = value
+    for names, what in ((people, "are of judgements, not metrics"), (words, "hold words")):
+        if names:
+            shown = f" and {len(names) - 5} more" * (len(names) > 5)
+            assumed.append(f"{', '.join(names[:5])}{shown} {what}; left out")
+    return found
+
+
+def _bad(column: pd.Series, values: pd.Series) -> list[tuple[int, object]]:
+    """Row, from 0, and content of the cells that are no finite number."""
+    rows = np.flatnonzero(~np.isfinite(values.to_numpy()))
+    return [(int(row), column.iloc[row]) for row in rows]
+
+
+def _reason(cell: object, row: int) -> str:
+    said = "is blank" if pd.isna(cell) else f"is {str(cell)!r:.60}, no finite number"  # type: ignore[call-overload]
+    return f"row {row + 1} {said}"
+
+
+def _check_overlap(part: Judgements, scores: Scores, judged: Path) -> None:
+    reached = distances(part, scores.table.assign(_there=0.0), ["_there"])
+    if np.isnan(reached).any(axis=0).all():
+        x, y = part.table.loc[0, list(PROTOCOLS[part.protocol][1][:2])]
+        first = ", ".join(map(str, scores.table[KEY].iloc[0]))
         raise DataError(
-            f"{scored}: has no score for any judgement of {judged}; the first needs the pair "
-            f"({x}, {y})"
+            f"{scores.source}: has no score for any judgement of {judged}; the first needs the "
+            f"pair ({x}, {y}), the first scored is ({first})"
         )
 
 

@@ -152,14 +152,16 @@ def reliability(mean: ArrayLike, std: ArrayLike, raters: ArrayLike) -> float:
     """The share of the spread of mean ratings that is not noise: 1 - mean(std^2 / raters) / var.
 
     Its root is the largest correlation a metric can be expected to have with them (Spearman 1904).
-    Observers' own levels count as noise; at least 0.
+    Observers' own levels count as noise; at least 0. Items whose deviation is not known are left
+    out; NaN for fewer than two.
 
     >>> reliability([1.0, 2.0, 3.0], [1.0, 1.0, 1.0], [10, 10, 10])
     0.9
     """
-    m = np.asarray(mean, dtype=float)
-    noise = np.mean(np.asarray(std, dtype=float) ** 2 / np.asarray(raters, dtype=float))
-    total = m.var(ddof=1) if len(m) > 1 else 0.0
+    m, s, n = (np.asarray(x, dtype=float) for x in (mean, std, raters))
+    known = np.isfinite(s)
+    total = m[known].var(ddof=1) if known.sum() > 1 else 0.0
+    noise = (s[known] ** 2 / n[known]).mean() if total > 0 else 0.0
     return float(max(1 - noise / total, 0)) if total > 0 else float("nan")
 
 

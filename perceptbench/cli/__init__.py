@@ -13,6 +13,7 @@ from types import FrameType
 import click
 
 from perceptbench.cli.agree import agree
+from perceptbench.cli.check import check
 from perceptbench.cli.compare import compare
 from perceptbench.cli.datasets import datasets
 from perceptbench.cli.fit import fit
@@ -23,6 +24,7 @@ from perceptbench.cli.run import run
 from perceptbench.cli.store import store
 from perceptbench.cli.study import study
 from perceptbench.cli.sweep import sweep
+from perceptbench.cli.votes import votes
 from perceptbench.errors import PerceptbenchError, first_line, printable
 
 #: As the shell has them: stopped by Ctrl-C, ended by another program.
@@ -35,14 +37,14 @@ def cli() -> None:
     """Which image loss agrees with people? Evidence, with error bars.
 
     \b
-    perceptbench run                          the embedded suite: nothing to fetch
+    perceptbench run                          what comes with it: nothing to fetch
     perceptbench run -m mse -m lpips-alex     two metrics only
     perceptbench run --judgements mine.csv    your own judgements
     """
 
 
 for command in (
-    run, report, agree, compare, datasets, fit, metrics, prepare, store, sweep, study,
+    run, report, agree, check, compare, datasets, fit, metrics, prepare, store, sweep, study, votes,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perceptbench.cli import options
 from perceptbench.cli.options import FILE
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from perceptbench.datasets.votes import Mos
 
 #: What is printed; the files have everything.
 SHOWN = (
@@ -20,12 +23,14 @@ SHOWN = (
 @click.command()
 @click.option(
     "--judgements", required=True, type=FILE, metavar="FILE",
-    help="What people said, CSV or Parquet: columns reference, a, b, p_b (2afc); reference, "
-    "distorted and quality or impairment (rating); or a, b, p_same.",
+    help="What people said, CSV, Excel or Parquet: columns reference, a, b, p_b (2afc); "
+    "reference, distorted and quality or impairment (rating); or a, b, p_same. With a column "
+    "rater: one vote a row.",
 )  # fmt: skip
 @click.option(
     "--scores", required=True, type=FILE, metavar="FILE",
-    help="What the metrics say, CSV or Parquet: columns reference, distorted, and one a metric.",
+    help="What the metrics say, CSV, Excel or Parquet: columns reference, distorted, and one a "
+    "metric.",
 )  # fmt: skip
 @click.option(
     "-m", "--metric", "metrics", multiple=True, metavar="NAME",
@@ -44,9 +49,10 @@ SHOWN = (
     help="A column of the judgements that says what else items have in common, beside the images "
     "they share. May repeat.",
 )  # fmt: skip
+@options.mos
 @click.option(
     "-o", "--out", type=FILE, metavar="DIR",
-    help="Write agreement.csv, comparisons.csv and leaderboard.csv there.",
+    help="Write agreement.csv, comparisons.csv, leaderboard.csv and failed.csv there.",
 )  # fmt: skip
 def agree(
     judgements: Path,
@@ -55,6 +61,7 @@ def agree(
     higher_is_better: tuple[str, ...],
     signed: bool,
     resample: tuple[str, ...],
+    mos: "Mos",
     out: Path | None,
 ) -> None:
     """How well anybody's scores agree with anybody's judgements; no image is opened.
@@ -63,20 +70,23 @@ def agree(
     perceptbench agree --judgements mos.csv --scores scores.csv --higher-is-better ssim
     perceptbench agree --judgements mos.csv --scores scores.parquet -m lpips -o agreement/
     """
-    from perceptbench.agreement import own_tables
+    from perceptbench.agreement import evaluate, own_tables
     from perceptbench.reporting import run_folder
     from perceptbench.reporting.leaderboard import Column, leaderboard
     from perceptbench.spreadsheet import to_csv
     from perceptbench.writing import together
 
     folder = run_folder.create(out) if out is not None else None
-    part, found = own_tables.agree(
+    own = own_tables.read(
         judgements,
         scores,
         metrics=metrics,
         higher_is_better=higher_is_better,
         resample=resample or None,
+        mos=mos,
     )
+    part = own.judgements
+    found = evaluate([part], own.scores.table, metrics=own.scores.metrics)
     table = own_tables.signed(found.table, part, higher_is_better) if signed else found.table
     click.echo(_printed(table))
     if folder is not None:
@@ -85,9 +95,14 @@ def agree(
         with together(folder) as draft:
             for name, frame in {
                 "agreement": table, "comparisons": found.comparisons, "leaderboard": board,
+                "failed": own.failed,
             }.items():  # fmt: skip
                 run_folder.save(draft / f"{name}.csv", to_csv(frame).encode())
-        click.echo(f"Written to {folder}: agreement, comparisons, leaderboard")
+        click.echo(f"Written to {folder}: agreement, comparisons, leaderboard, failed")
+    for sentence in [*own.assumed, *own.asked, *own.unanswered()]:
+        click.echo(f"perceptbench: {sentence}", err=True)
+    if own.scores.reasons:
+        raise SystemExit(1)
 
 
 def _printed(table: "pd.DataFrame") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,9 @@ from perceptbench.cli.options import FILE
 from perceptbench.errors import DataError, PerceptbenchError, UsageError
 
 if TYPE_CHECKING:
-    from perceptbench.datasets.manifest import Manifest
+    from perceptbench.datasets.download import Archive
+    from perceptbench.datasets.manifest import Manifest, Source
+    from perceptbench.datasets.score_sets import ScoreSet
 
 data_dir = click.option(
     "--data-dir", type=FILE, metavar="DIR", envvar="PERCEPTBENCH_DATA",
@@ -35,12 +37,13 @@ def datasets() -> None:
 
 @datasets.command("list")
 def list_datasets() -> None:
-    """Every dataset: its protocols, how many judgements, where it comes from.
+    """Every dataset: its protocols, how many judgements, where it comes from; then score sets.
 
     \b
     perceptbench datasets list
     """
     from perceptbench.datasets.manifest import manifests, plugins
+    from perceptbench.datasets.score_sets import score_sets
     from perceptbench.reporting.leaderboard import format_table
 
     rows = []
@@ -51,6 +54,13 @@ def list_datasets() -> None:
         rows.append((m.name, shown, m.images, _origin(m), m.title))
     header = ("dataset", "slice/protocol: judgements", "images", "from", "title")
     click.echo(format_table(header, rows), nl=False)
+    click.echo("\nPublished scores, ranked without images by `run DATASET --published`:\n")
+    header = ("score set", "joins", "metrics", "from", "title")
+    body = [
+        (s.name, ", ".join(s.datasets), str(len(s.metric)), _scores_origin(s), s.title)
+        for s in score_sets().values()
+    ]
+    click.echo(format_table(header, body), nl=False)
     for name, why in plugins()[1].items():
         click.echo(f"perceptbench: dataset plugin {name} cannot be used: {why}", err=True)
 
@@ -64,17 +74,22 @@ def _origin(manifest: Manifest) -> str:
     return "download" if urls else "its owner"
 
 
+def _scores_origin(score_set: ScoreSet) -> str:
+    inside = [name for name in score_set.datasets if score_set.embedded(name)]
+    return f"embedded ({', '.join(inside)}), download" if inside else "download"
+
+
 @datasets.command("show")
 @click.argument("name")
 def show_dataset(name: str) -> None:
-    """All that is known of a dataset: source, licence, terms, files, what to expect.
+    """All that is known of a dataset or score set: source, licence, terms, files, what to expect.
 
     \b
     perceptbench datasets show kadid-10k
     """
-    from perceptbench.datasets.manifest import find_manifest
+    from perceptbench.datasets.score_sets import find_source
 
-    for key, value in find_manifest(name).model_dump().items():
+    for key, value in find_source(name).model_dump().items():
         if value in _NOTHING:
             continue
         if isinstance(value, dict):
@@ -149,8 +164,9 @@ def download(
     if data_dir is not None:
         _make(data_dir)
 
-    def bring(manifest: Manifest) -> None:
-        if manifest.images == "computed" and not manifest.archive:
+    def bring(manifest: Manifest | ScoreSet) -> None:
+        archives = _archives(manifest)
+        if not archives and getattr(manifest, "images", "") == "computed":
             click.echo(f"{manifest.name}: computed, there is nothing to fetch")
             return
         home = data_home(data_dir, cache)
@@ -159,7 +175,7 @@ def download(
         if folder is None or _is_fetched(manifest, folder, home):
             folder = fetch(
                 manifest.name,
-                manifest.archive,
+                archives,
                 home,
                 homepage=manifest.homepage,
                 terms=manifest.terms,
@@ -186,10 +202,12 @@ def verify_datasets(
     from perceptbench.datasets.download import verify
     from perceptbench.datasets.load import MISSING, check
     from perceptbench.datasets.locate import data_home
+    from perceptbench.datasets.manifest import Manifest
+    from perceptbench.datasets.published import check_scores
 
     cache = cache_dir or options.user_cache()
 
-    def examine(manifest: Manifest) -> None:
+    def examine(manifest: Manifest | ScoreSet) -> None:
         folder = None
         problems = []
         hint = ""
@@ -197,10 +215,13 @@ def verify_datasets(
             folder = _here(manifest, data_dir, cache)
             home = data_home(data_dir, cache)
             if _is_fetched(manifest, folder, home):
-                problems += verify(manifest.name, manifest.archive, home)
+                problems += verify(manifest.name, _archives(manifest), home)
                 again = f"`perceptbench datasets download {manifest.name}`"
                 hint = f"; remove what has changed, and {again} fetches what is missing"
-        problems += check(manifest, folder)
+        if isinstance(manifest, Manifest):
+            problems += check(manifest, folder)
+        elif folder is not None:
+            problems += check_scores(manifest, folder)
         for problem in problems:
             click.echo(f"{manifest.name}: {problem}")
         if allow_missing:
@@ -226,17 +247,19 @@ def conform(name: str, run: Path | None) -> None:
     perceptbench datasets conform tid2013 runs/first
     """
     from perceptbench.datasets.conformance import ABSENT, OUT, conformance
-    from perceptbench.datasets.judgements import read_table
+    from perceptbench.datasets.judgements import numbers
     from perceptbench.datasets.manifest import find_manifest
+    from perceptbench.datasets.tables import read_table
     from perceptbench.reporting.leaderboard import format_table
 
     manifest = find_manifest(name)
     path = run or _newest_run()
     path = path / "agreement.csv" if path.is_dir() else path
-    table = read_table(path)
+    table, _ = read_table(path)
     missing = {"dataset", "slice", "metric", "statistic", "value"}.difference(table)
     if missing:
         raise DataError(f"{path}: no column {', '.join(sorted(missing))}")
+    table["value"] = numbers(table["value"], str(path), blank=True)
     table = table[table["dataset"] == name]
     if table.empty:
         raise DataError(f"{path}: has no figures of dataset {name}")
@@ -276,9 +299,9 @@ def where(name: str, data_dir: Path | None, cache_dir: Path | None) -> None:
     \b
     ls "$(perceptbench datasets where tid2013 --data-dir data)"
     """
-    from perceptbench.datasets.manifest import find_manifest
+    from perceptbench.datasets.score_sets import find_source
 
-    click.echo(_here(find_manifest(name), data_dir, cache_dir or options.user_cache()))
+    click.echo(_here(find_source(name), data_dir, cache_dir or options.user_cache()))
 
 
 @datasets.command("link")
@@ -293,10 +316,10 @@ def link_dataset(name: str, folder: Path, data_dir: Path | None, cache_dir: Path
     perceptbench datasets link tid2013 /media/iqa/TID2013
     """
     from perceptbench.datasets.locate import data_home, link
-    from perceptbench.datasets.manifest import find_manifest
+    from perceptbench.datasets.score_sets import find_source
 
     home = data_home(data_dir, cache_dir or options.user_cache())
-    found = link(find_manifest(name), folder, home)
+    found = link(find_source(name), folder, home)
     click.echo(f"{name}: {found}")
 
 
@@ -335,7 +358,14 @@ def export_dataset(
         click.echo(f"its images are relative to {dataset.folder}: --images {dataset.folder}")
 
 
-def _here(manifest: Manifest, data_dir: Path | None, cache: Path) -> Path:
+def _archives(manifest: Manifest | ScoreSet) -> Sequence[Archive]:
+    """The files of a dataset, or of a score set with all its variants."""
+    from perceptbench.datasets.manifest import Manifest
+
+    return manifest.archive if isinstance(manifest, Manifest) else manifest.archives()
+
+
+def _here(manifest: Source, data_dir: Path | None, cache: Path) -> Path:
     """The folder of a copy; raises DataError where there is none."""
     from perceptbench.datasets.locate import data_home, find_copy
 
@@ -350,18 +380,18 @@ def _here(manifest: Manifest, data_dir: Path | None, cache: Path) -> Path:
     return folder
 
 
-def _is_fetched(manifest: Manifest, folder: Path, home: Path) -> bool:
+def _is_fetched(manifest: Source, folder: Path, home: Path) -> bool:
     from perceptbench.datasets import lockfile
 
     return folder == home / manifest.name and bool(lockfile.entry(home, manifest.name).source)
 
 
-def _each(names: Iterable[str], act: Callable[[Manifest], None]) -> None:
-    """Does it for every dataset; what fails is named, and the rest is done."""
-    from perceptbench.datasets.manifest import find_manifest
+def _each(names: Iterable[str], act: Callable[[Manifest | ScoreSet], None]) -> None:
+    """Does it for every dataset or score set; what fails is named, and the rest is done."""
+    from perceptbench.datasets.score_sets import find_source
 
     worst = 0
-    for manifest in [find_manifest(name) for name in dict.fromkeys(names)]:
+    for manifest in [find_source(name) for name in dict.fromkeys(names)]:
         try:
             act(manifest)
         except PerceptbenchError as error:

@@ -32,6 +32,12 @@ def end(
     click.echo(f"Written to {folder}: {written}")
     for where, why in result.broken.items():
         click.echo(f"perceptbench: {where} {why}", err=True)
+    if lost := result.failed["metric"].nunique():
+        click.echo(
+            f"perceptbench: {lost} metrics have no distance for some judged pairs; failed.csv "
+            "names each, and why",
+            err=True,
+        )
     if len(result.failures):
         click.echo(
             f"perceptbench: {len(result.failures)} pairs failed; run.json names them", err=True

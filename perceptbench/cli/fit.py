@@ -161,10 +161,11 @@ def _load(text: str, data_dir: Path | str | None, cache: Path, allow_missing: bo
     from perceptbench.datasets.manifest import find_manifest
     from perceptbench.datasets.readers.table import judgement_file
     from perceptbench.datasets.remote import local_copy
+    from perceptbench.datasets.tables import TABLES
     from perceptbench.fitting import of_split
 
     name, _, split = text.partition(":")
-    if Path(name).suffix.lower() in {".csv", ".parquet", ".pq"}:
+    if Path(name).suffix.lower() in TABLES:
         dataset = judgement_file(Path(name))
     else:
         manifest = find_manifest(name)
@@ -173,6 +174,8 @@ def _load(text: str, data_dir: Path | str | None, cache: Path, allow_missing: bo
         dataset = load_dataset(manifest, data_dir, cache, allow_missing=allow_missing)
     for sentence in dataset.left_out:
         click.echo(f"perceptbench: dataset {dataset.name}: left out: {sentence}", err=True)
+    for sentence in dataset.assumed:
+        click.echo(f"perceptbench: {sentence}", err=True)
     return of_split(dataset, split or None)
 
 

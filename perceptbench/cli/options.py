@@ -44,6 +44,11 @@ out: Decorator = click.option(
 images: Decorator = click.option(
     "--images", type=FOLDER, help="What image paths in FILE are relative to. [default: its folder]"
 )
+mos: Decorator = click.option(
+    "--mos", type=click.Choice(["mean", "p910"]), default="mean", show_default=True,
+    help="How ratings of single people (a column `rater`) become one; p910: less weight to "
+    "inconsistent raters, bias taken off (Li et al. 2020, ITU-T P.910).",
+)  # fmt: skip
 allow_missing: Decorator = click.option(
     "--allow-missing", is_flag=True,
     help="Leave out judgements whose images are not there, and say which.",

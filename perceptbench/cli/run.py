@@ -1,7 +1,7 @@
 """`perceptbench run`: the main job."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,7 @@ from perceptbench.cli.ending import end
 from perceptbench.cli.options import FILE
 
 if TYPE_CHECKING:
+    from perceptbench.datasets.votes import Mos
     from perceptbench.scoring.options import Options
 
 #: The reports a run leaves; `perceptbench report` makes the others.
@@ -20,9 +21,11 @@ FORMATS = ("md", "html")
 @click.argument("datasets", nargs=-1, metavar="[DATASET]...")
 @click.option(
     "--judgements", "files", multiple=True, type=FILE, metavar="FILE",
-    help="Your own judgements, CSV or Parquet: columns reference, a, b, p_b (2afc) or "
-    "reference, distorted and quality or impairment (rating). May repeat.",
+    help="Your own judgements, CSV, Excel or Parquet: columns reference, a, b, p_b (2afc) or "
+    "reference, distorted and quality or impairment (rating); or votes, one a row, with a column "
+    "rater. May repeat.",
 )  # fmt: skip
+@options.mos
 @options.images
 @click.option(
     "-m", "--metric", "metrics", multiple=True, metavar="NAME",
@@ -36,6 +39,21 @@ FORMATS = ("md", "html")
 @click.option(
     "--higher-is-better", multiple=True, metavar="NAME",
     help="A column of those that is larger for more alike images. May repeat.",
+)  # fmt: skip
+@click.option(
+    "--published", is_flag=True,
+    help="Rank by published scores, for which no image is needed; what is computed joins them "
+    "where images are at hand. -m also names metrics of theirs.",
+)  # fmt: skip
+@click.option(
+    "--variants", is_flag=True,
+    help="With --published: also how far each metric's agreement falls under the changes of the "
+    "images that scores were published for.",
+)  # fmt: skip
+@click.option(
+    "--perturb", multiple=True, metavar="CHANGE",
+    help="Also how far it falls when the distorted image is changed: shift=1px, shift=1%, "
+    "scale=1.01, rotate=1, resize=KERNEL, jpeg=95, bf16. May repeat.",
 )  # fmt: skip
 @options.out
 @options.data_dir
@@ -57,10 +75,14 @@ FORMATS = ("md", "html")
 def run(
     datasets: tuple[str, ...],
     files: tuple[Path, ...],
+    mos: "Mos",
     images: Path | None,
     metrics: tuple[str, ...],
     score_files: tuple[Path, ...],
     higher_is_better: tuple[str, ...],
+    published: bool,
+    variants: bool,
+    perturb: tuple[str, ...],
     out: Path | None,
     data_dir: Path | str | None,
     weights_dir: Path | None,
@@ -74,27 +96,38 @@ def run(
 ) -> None:
     """Rank metrics by their agreement with people; print and write the leaderboard.
 
-    Without DATASET and --judgements it runs the embedded suite: computed stimuli with published
-    human judgements, for which nothing is downloaded.
+    Without DATASET and --judgements there are two boards: natural images (TID2013 and LIVE), from
+    published scores that come with the program, and the embedded suite, whose images are computed
+    from published stimulus formulas. Nothing is downloaded. -m and --scores leave out the first.
 
     \b
     perceptbench run modelfest -m mse -m watson-ahumada -o runs/first
     perceptbench run material-appearance --data-dir data --weights-dir weights
+    perceptbench run tid2013 live pipal --published --data-dir data
     """
     from perceptbench import run as pipeline
+    from perceptbench.agreement.own_tables import read_scores
+    from perceptbench.cli import natural
     from perceptbench.datasets.load import load_dataset, parse_options
     from perceptbench.datasets.manifest import find_manifest, manifests
-    from perceptbench.datasets.readers.table import judgement_file
+    from perceptbench.datasets.perturbed import check_change
+    from perceptbench.datasets.readers.table import judgement_files
     from perceptbench.datasets.remote import local_copy
-    from perceptbench.errors import unknown
+    from perceptbench.errors import UsageError, unknown
     from perceptbench.metrics.registry import catalogue, select
     from perceptbench.reporting import curves, markdown, pictures, run_folder
 
-    infos = select(metrics, catalogue())
-    brought = [pipeline.bring(path, higher_is_better) for path in score_files]
+    if (published and not datasets) or (variants and not published):
+        raise UsageError("--published needs a DATASET, and --variants needs --published")
+    changes = [check_change(change) for change in dict.fromkeys(perturb)]
+    brought = [read_scores(path) for path in score_files]
+    for own in brought:
+        own.turn(higher_is_better)
     columns = [name for own in brought for name in own.metrics]
     if wrong := [name for name in higher_is_better if name not in columns]:
         raise unknown("column of scores", wrong[0], columns, "run -h")
+    chosen_metrics, theirs = natural.split(metrics, datasets) if published else (metrics, ())
+    infos = select(chosen_metrics, catalogue()) if chosen_metrics or not theirs else []
     if datasets or files:
         chosen = [find_manifest(name) for name in dict.fromkeys(datasets)]
     else:
@@ -103,27 +136,35 @@ def run(
     if isinstance(data_dir, str):
         data_dir = local_copy(data_dir, [manifest.name for manifest in chosen], cache)
     given = parse_options(dataset_options, chosen)
-    loaded = [
-        load_dataset(
-            manifest,
-            data_dir,
-            cache,
-            options={k: v for k, v in given.items() if k in manifest.option},
-            allow_missing=allow_missing,
-        )
-        for manifest in chosen
-    ]
+    loaded, found = [], []
+    for manifest in chosen:
+        reading: dict[str, Any] = {
+            "options": {k: v for k, v in given.items() if k in manifest.option},
+            "allow_missing": allow_missing,
+        }
+        if published:
+            dataset, scores = natural.load(manifest, data_dir, cache, variants, reading)
+            found += scores
+        else:
+            dataset = load_dataset(manifest, data_dir, cache, **reading)
+        loaded.append(dataset)
     for dataset in loaded:
         for sentence in dataset.left_out:
             click.echo(f"perceptbench: dataset {dataset.name}: left out: {sentence}", err=True)
-    loaded += [judgement_file(path, images) for path in files]
+    loaded += judgement_files(files, images, mos)
+    brought += pipeline.join(found, loaded, [info.name for info in infos], theirs)
     if dry_run:
+        for sentence in (s for dataset in loaded for s in dataset.assumed):
+            click.echo(f"perceptbench: {sentence}", err=True)
         for name, told in pipeline.outlooks(
             loaded, infos, weights_dir=weights_dir, options=scoring
         ):
             click.echo(f"{name}: {told}")
         return
     folder = run_folder.create(out)
+    if not datasets and not files and not metrics and not brought:
+        natural.board(folder / natural.FOLDER, cache)
+        click.echo("\n# The embedded suite: computed images\n")
     result = pipeline.run(
         loaded,
         infos,
@@ -132,10 +173,13 @@ def run(
         command=options.command_line(),
         brought=brought,
         cost=True,
+        perturb=changes,
         margin=margin,
     )
     result.curves = curves.curves(result)
     if with_pictures:
-        result.pictures = pictures.pictures(result, loaded)
+        result.pictures = pictures.pictures(result, [d for d in loaded if d.at_hand])
     written = "leaderboard.html, .md, .csv, agreement, scores, run.json"
+    for sentence in (s for dataset in loaded for s in dataset.assumed):
+        click.echo(f"perceptbench: {sentence}", err=True)
     end(result, folder, FORMATS, markdown.page(result), written)

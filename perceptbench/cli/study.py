@@ -9,6 +9,7 @@ from perceptbench.cli import options
 from perceptbench.cli.ending import end
 
 if TYPE_CHECKING:
+    from perceptbench.agreement.own_tables import Scores
     from perceptbench.scoring.options import Options
 
 #: The reports a study leaves beside its verdict.
@@ -39,15 +40,17 @@ def study(
     """Test the claims of a study over the datasets at hand: supported, refuted, equivalent,
     undecided, or one that differs between datasets.
 
-    NAME is pixel-vs-perceptual, common-mistakes or learned-vs-fixed; a FILE of your own names
-    pairs of metrics and what each pair tests (see perceptbench/study.py). The verdict is printed
-    and written to verdict.md and .csv, beside the run it rests on.
+    NAME is pixel-vs-perceptual, common-mistakes or learned-vs-fixed, or one about published scores
+    of natural images: natural-images, alignment. A FILE of your own names pairs of metrics and what
+    each pair tests (see perceptbench/study.py). The verdict is printed and written to verdict.md
+    and .csv, beside the run it rests on.
 
     \b
     perceptbench study learned-vs-fixed --weights-dir weights --data-dir data
     perceptbench study mine.toml --dataset modelfest -o runs/mine
     """
     from perceptbench import run as pipeline
+    from perceptbench.cli import natural
     from perceptbench.datasets.load import load_at_hand, load_named
     from perceptbench.metrics.registry import catalogue
     from perceptbench.reporting import run_folder
@@ -57,7 +60,10 @@ def study(
     asked = read_study(name, catalogue())
     cache = cache_dir or options.user_cache()
     left_out: dict[str, str] = {}
-    if datasets:
+    brought: list[Scores] = []
+    if asked.published:
+        loaded, brought = natural.for_study(asked, datasets, data_dir, cache)
+    elif datasets:
         loaded = load_named(datasets, data_dir, cache)
     else:
         loaded, left_out = load_at_hand(data_dir, cache)
@@ -69,6 +75,8 @@ def study(
         options=scoring,
         command=options.command_line(),
         ranked_only=True,
+        brought=brought,
+        apart=False,
     )
     table = verdicts(asked, result)
     text = page(asked, result, table, left_out)

@@ -69,7 +69,7 @@ def sweep(
     """
     from perceptbench import run as pipeline
     from perceptbench.datasets.load import load_named
-    from perceptbench.datasets.readers.table import judgement_file
+    from perceptbench.datasets.readers.table import judgement_files
     from perceptbench.metrics.sweep import sweep as losses
     from perceptbench.reporting import markdown, run_folder
 
@@ -79,7 +79,7 @@ def sweep(
     cache = cache_dir or options.user_cache()
     names = datasets if datasets or files else None
     loaded = load_named(names, data_dir, cache)
-    loaded += [judgement_file(path, images) for path in files]
+    loaded += judgement_files(files, images)
     click.echo(f"perceptbench: {len(infos)} losses", err=True)
     folder = run_folder.create(out)
     result = pipeline.run(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perceptbench.datasets.judgements import PROTOCOLS, Judgements
+from perceptbench.datasets.tables import spelled
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,9 @@ class Dataset:
         where there is no such image.
     folder : where the keys are relative paths of image files; None for computed images.
     in_domain : metrics that were trained or tuned on it.
+    at_hand : whether `load` can load anything: published scores are ranked without images.
     left_out : what of the dataset is not in the tables because this copy lacks it, in sentences.
+    assumed : what was assumed to read it, in sentences.
     """
 
     name: str
@@ -36,6 +39,8 @@ class Dataset:
     folder: Path | None = None
     in_domain: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    at_hand: bool = True
 
     def fingerprint(self) -> str:
         """sha256 over the judgements and, where images are files, over their bytes.
@@ -49,10 +54,10 @@ class Dataset:
             digest.update(part.table.to_csv(index=False).encode())
             for column in PROTOCOLS[part.protocol][1]:
                 keys.update(part.table[column])
-        if self.folder is not None:
+        if self.folder is not None and self.at_hand:
             for key in sorted(keys):
                 digest.update(f"{key}\n".encode())
                 with suppress(OSError):  # what cannot be read is named when it is scored
-                    content = (self.folder / key).read_bytes()
+                    content = spelled(self.folder, key).read_bytes()
                     digest.update(hashlib.sha256(content).digest())
         return digest.hexdigest()

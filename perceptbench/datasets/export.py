@@ -19,6 +19,7 @@ from tqdm import tqdm
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements import PROTOCOLS
+from perceptbench.datasets.tables import spelled
 from perceptbench.errors import UsageError
 from perceptbench.spreadsheet import to_csv
 from perceptbench.writing import is_empty, together
@@ -91,7 +92,7 @@ def _write_images(dataset: Dataset, keys: Iterable[str], out: Path) -> dict[str,
         if copied:
             assert dataset.folder is not None
             dataset.load(key)  # names an image that is missing or damaged
-            shutil.copyfile(dataset.folder / key, out / name)
+            shutil.copyfile(spelled(dataset.folder, key), out / name)
         else:
             np.save(out / name, dataset.load(key).numpy().astype(np.float32), allow_pickle=False)
     return names

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from perceptbench.datasets.tables import spelled
 from perceptbench.errors import DataError, UsageError, first_line
 from perceptbench.kinds import really
 
@@ -63,12 +64,12 @@ class FileLoader:
     kernel: str = "bilinear"
 
     def __call__(self, key: str) -> torch.Tensor:
-        return read_image(self.folder / key, self.size, self.kernel)
+        return read_image(spelled(self.folder, key), self.size, self.kernel)
 
     def identify(self, key: str) -> str:
         """Digest of all that decides the image: the file's bytes and how it is read."""
         try:
-            content = (self.folder / key).read_bytes()
+            content = spelled(self.folder, key).read_bytes()
         except OSError as error:
             raise DataError(f"{self.folder / key}: cannot be read ({error.strerror})") from None
         digest = hashlib.sha256(f"{DECODING} {self.size} {self.kernel} ".encode())

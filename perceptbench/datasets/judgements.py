@@ -17,14 +17,14 @@ Every other column (``votes``, ``category``, ``distortion`` ...) is carried alon
 An image is named by a key, a string its dataset turns into a float tensor (3, H, W).
 """
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from perceptbench.errors import DataError, first_line
-from perceptbench.kinds import line_of_bad_text, really
-from perceptbench.spreadsheet import restored
+from perceptbench.datasets.tables import as_numbers, lacks
+from perceptbench.errors import DataError
 
 #: protocol -> (columns it needs, columns that name images)
 PROTOCOLS = {
@@ -54,6 +54,12 @@ class Judgements:
         the judgements carry none.
     observers : one row a judgement row, one column an observer, the same unit and direction
         as the rating itself; None where only pooled judgements are public.
+    votes : what single people said, one row a vote; None where that is not known.
+        ``item``: the row of `table`, from 0. ``rater``: text, who it was. ``value``: of a rating
+        in its unit and direction; of ``2afc`` 1 for b, 0 for a, 0.5 for neither; of
+        ``same_different`` 1 for the same. ``adaptive`` (only where the table said how questions
+        were chosen): whether earlier answers decided that this one was asked; no ceiling may be
+        taken from such votes.
     """
 
     dataset: str
@@ -64,11 +70,26 @@ class Judgements:
     display: str = "sRGB files, native size"
     pixels_per_degree: float | None = None
     observers: pd.DataFrame | None = None
+    votes: pd.DataFrame | None = None
 
     @property
     def protocol(self) -> str:
         """``2afc``, ``rating`` or ``same_different``, read off the columns."""
         return protocol_of(self.table, self.dataset)
+
+    def rows(self, kept: ArrayLike) -> "Judgements":
+        """Some of the judgements, by their places, with what single people said of them."""
+        rows = np.asarray(kept, dtype=np.intp)
+        observers, votes = self.observers, self.votes
+        if observers is not None:
+            observers = observers.iloc[rows].reset_index(drop=True)
+        if votes is not None:
+            place = np.full(len(self.table), -1)
+            place[rows] = np.arange(len(rows))
+            votes = votes.assign(item=place[votes["item"]])
+            votes = votes[votes["item"] >= 0].reset_index(drop=True)
+        table = self.table.iloc[rows].reset_index(drop=True)
+        return replace(self, table=table, observers=observers, votes=votes)
 
 
 def protocol_of(table: pd.DataFrame, source: str) -> str:
@@ -79,14 +100,16 @@ def protocol_of(table: pd.DataFrame, source: str) -> str:
             if protocol == "rating" and not columns & {"quality", "impairment"}:
                 raise DataError(
                     f"{source}: a rating table needs a column `quality` (higher is better) "
-                    "or `impairment` (higher is worse)"
+                    f"or `impairment` (higher is worse){lacks('quality', table.columns)}"
                 )
             return protocol
     needed, _ = PROTOCOLS["2afc" if columns & {"a", "b", "p_b"} else "rating"]
-    missing = ", ".join(f"`{c}`" for c in needed if c not in columns)
+    absent = [c for c in needed if c not in columns]
+    missing = ", ".join(f"`{c}`" for c in absent)
     raise DataError(
         f"{source}: column {missing} is missing; judgements need reference, a, b, p_b (2afc) "
         "or reference, distorted and quality or impairment (rating)"
+        f"{lacks(absent[0], table.columns)}"
     )
 
 
@@ -152,18 +175,22 @@ def value_column(table: pd.DataFrame) -> str:
     return value or ("quality" if "quality" in table else "impairment")
 
 
-def numbers(column: pd.Series, source: str, upper: float | None = None) -> pd.Series:
-    """A column of finite numbers, from 0 to `upper` where that is given.
+def numbers(
+    column: pd.Series, source: str, upper: float | None = None, *, blank: bool = False
+) -> pd.Series:
+    """A column of finite numbers, from 0 to `upper` where that is given; NaN for a blank cell.
 
     Raises
     ------
-    DataError : one is not; names the source, the row (from 1) and the column.
+    DataError : one is none, or blank and not allowed to be; names the source, the row (from 1) and
+        the column.
     """
-    known = pd.api.types.is_numeric_dtype(column)
-    found = pd.to_numeric(column if known else column.astype(object), errors="coerce").astype(float)
+    found = as_numbers(column)
     wrong = ~found.abs().lt(LARGEST)
     if upper is not None:
         wrong |= ~found.between(0.0, upper)
+    if blank:
+        wrong &= column.notna()
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         want = "a finite number"
@@ -171,33 +198,10 @@ def numbers(column: pd.Series, source: str, upper: float | None = None) -> pd.Se
             want = "a fraction between 0 and 1"
         elif abs(found.iloc[row]) < float("inf"):
             want = f"a number below {LARGEST:g} in size"
-        value = str(column.iloc[row])
-        raise DataError(f"{source}: row {row + 1}: `{column.name}` is {value!r}, not {want}")
+        value = column.iloc[row]
+        shown = "blank" if pd.isna(value) else repr(str(value))
+        raise DataError(f"{source}: row {row + 1}: `{column.name}` is {shown}, not {want}")
     return found
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Reads a CSV or Parquet file; raises DataError where it cannot be read as one.
-
-    A CSV of ours comes back as it was before it was made safe for spreadsheets.
-    """
-    try:
-        if path.suffix.lower() in {".parquet", ".pq"}:
-            return pd.read_parquet(path)
-        if what := really(path):  # some would be read as a table of one column
-            raise ValueError(what)
-        content = path.read_bytes()
-        if (at := content.find(0)) >= 0:  # pandas 2 would silently cut the name there
-            line = content.count(b"\n", 0, at) + 1
-            raise ValueError(f"line {line} has a NUL byte: save the file as UTF-8")
-        return restored(pd.read_csv(path, encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
-    except Exception as error:  # pandas and pyarrow raise a dozen kinds
-        reason = really(path, b"par1") or first_line(error)
-        if isinstance(error, UnicodeDecodeError):
-            reason = f"line {line_of_bad_text(path)} is not UTF-8: save the file as UTF-8"
-        raise DataError(f"{path}: cannot be read as a table ({reason})") from None
 
 
 def pairs(table: pd.DataFrame) -> pd.DataFrame:

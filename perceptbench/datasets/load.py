@@ -116,21 +116,23 @@ def read_dataset(
     *,
     options: Mapping[str, str] | None = None,
     allow_missing: bool = False,
+    images: bool = True,
 ) -> Dataset:
     """Reads the copy in `folder` (None: the dataset has no files) and checks it.
 
-    Orientation guards run whatever is allowed to be missing.
+    Orientation guards run whatever is allowed to be missing. Without `images` none is looked for:
+    names are those of the labels.
 
     Raises
     ------
     DataError : as `load_dataset`.
     """
-    found = _examine(manifest, folder, options or {})
+    found = _examine(manifest, folder, options or {}, images)
     wrong = [*found.wrong, *([] if allow_missing else found.incomplete)]
     if wrong:
         raise DataError(f"dataset {manifest.name}: {'; '.join(wrong)}; is the copy complete?")
     if not found.unresolved:
-        return replace(found.dataset, left_out=tuple(found.incomplete))
+        return replace(found.dataset, left_out=tuple(found.incomplete), at_hand=images)
     names = ", ".join(found.unresolved[:SHOWN])
     more = len(found.unresolved) - SHOWN
     sentence = (
@@ -191,7 +193,9 @@ class _Examined:
     judged: int
 
 
-def _examine(manifest: Manifest, folder: Path | None, options: Mapping[str, str]) -> _Examined:
+def _examine(
+    manifest: Manifest, folder: Path | None, options: Mapping[str, str], images: bool = True
+) -> _Examined:
     files = Files(folder, manifest.name) if folder is not None else None
     dataset = _read(manifest, files, _choices(manifest, options))
     as_published = not any(o.rows and options.get(n, o.default) != o.default
@@ -208,7 +212,7 @@ def _examine(manifest: Manifest, folder: Path | None, options: Mapping[str, str]
         if "distortion" in table:
             table["distortion"] = table["distortion"].replace(manifest.distortions)
         for name in list(expected):
-            rows = _rows(part, table, name)
+            rows = part_of(part, table, name)
             if rows is None:
                 continue
             expect = expected.pop(name)
@@ -218,23 +222,20 @@ def _examine(manifest: Manifest, folder: Path | None, options: Mapping[str, str]
                 rest = expect.model_copy(update={"levels": None})
                 incomplete += [f"{name}: {what}" for what in violations(rows, rest)]
         judged += len(table)
-        if files is not None and manifest.images == "files":
+        if images and files is not None and manifest.images == "files":
             before = len(table)
             table, names = resolve(table, PROTOCOLS[part.protocol][1], files)
             unresolved.update(dict.fromkeys(names))
             lost += before - len(table)
-        observers = part.observers
-        if observers is not None:
-            observers = observers.loc[table.index].reset_index(drop=True)
-        table = table.reset_index(drop=True)
-        parts.append(replace(part, table=table, observers=observers))
+        part = part.rows(table.index)
+        parts.append(replace(part, table=table.reset_index(drop=True)))
     if as_published:
         incomplete += [f"{key}: not in this copy" for key, e in expected.items() if not e.optional]
     dataset = replace(dataset, judgements=tuple(parts), in_domain=manifest.in_domain)
     return _Examined(dataset, wrong, incomplete, list(unresolved), lost, judged)
 
 
-def _rows(part: Judgements, table: pd.DataFrame, name: str) -> pd.DataFrame | None:
+def part_of(part: Judgements, table: pd.DataFrame, name: str) -> pd.DataFrame | None:
     """What of a table ``slice/protocol`` means, None where that is no part of it."""
     slice, _, protocol = name.rpartition("/")
     if protocol != part.protocol:

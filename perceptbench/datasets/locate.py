@@ -10,7 +10,7 @@ from pathlib import Path
 
 from perceptbench.datasets import lockfile
 from perceptbench.datasets.files import Files
-from perceptbench.datasets.manifest import Layout, Manifest
+from perceptbench.datasets.manifest import Layout, Source
 from perceptbench.errors import DataError, UsageError
 
 
@@ -19,12 +19,12 @@ def data_home(data_dir: Path | None, cache_dir: Path) -> Path:
     return data_dir or cache_dir / "datasets"
 
 
-def find_copy(manifest: Manifest, data_dir: Path | None, cache_dir: Path) -> Path | None:
+def find_copy(manifest: Source, data_dir: Path | None, cache_dir: Path) -> Path | None:
     """The folder of a dataset's copy; None where there is none, or a download is not finished.
 
     Parameters
     ----------
-    manifest : which dataset.
+    manifest : which dataset, or set of published scores.
     data_dir : the copy itself, or a folder that holds it or a link to it.
     cache_dir : its folder ``datasets`` comes second.
 
@@ -53,7 +53,7 @@ def find_copy(manifest: Manifest, data_dir: Path | None, cache_dir: Path) -> Pat
     return None
 
 
-def link(manifest: Manifest, folder: Path, home: Path) -> Path:
+def link(manifest: Source, folder: Path, home: Path) -> Path:
     """Keeps in the data folder `home` where a copy of a dataset lies.
 
     Returns
@@ -79,7 +79,7 @@ def link(manifest: Manifest, folder: Path, home: Path) -> Path:
     return found
 
 
-def find_folder(manifest: Manifest, data_dir: Path) -> Path | None:
+def find_folder(manifest: Source, data_dir: Path) -> Path | None:
     """The folder of a copy in a known form: `data_dir`'s folder NAME, another in it, or itself."""
     inside = sorted(p for p in data_dir.iterdir() if p.is_dir() and not p.name.startswith("."))
     named = [path for path in inside if path.name.casefold() == manifest.name]
@@ -89,7 +89,7 @@ def find_folder(manifest: Manifest, data_dir: Path) -> Path | None:
     return None
 
 
-def find_layout(manifest: Manifest, files: Files) -> Layout | None:
+def find_layout(manifest: Source, files: Files) -> Layout | None:
     """The first known form whose files are all there."""
     for layout in manifest.layout:
         if all(map(files.has, layout.files)) and not any(map(files.has, layout.absent)):

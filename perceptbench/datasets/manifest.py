@@ -77,22 +77,41 @@ class Published(Strict):
     source: str
 
 
-class Manifest(Strict):
-    """What is known of a dataset; the keys of its TOML file.
+class Source(Strict):
+    """Something that is cited, fetched and found: a dataset, or a set of published scores.
 
     Attributes
     ----------
     name : as its file is called, without ``.toml``.
-    title, domain, citation, homepage, licence, notes : for people.
+    title, citation, homepage, licence, notes : for people.
     terms : what a user accepts before the first download; empty where the owner states none.
+    archive : what can be fetched, if it can.
+    layout : the forms in which copies exist; the first that fits is read.
+    """
+
+    name: str
+    title: str
+    citation: str
+    homepage: str = ""
+    licence: str = "not stated"
+    terms: str = ""
+    notes: tuple[str, ...] = ()
+    archive: tuple[Archive, ...] = ()
+    layout: tuple[Layout, ...] = ()
+
+
+class Manifest(Source):
+    """What is known of a dataset; the keys of its TOML file.
+
+    Attributes
+    ----------
+    domain : for people: what distortions or images there are.
     status : ``documented-only`` where no copy could be read without seeing one.
     reader : ``module:function`` that returns the Dataset; called with the copy's `Files` and
         what its layout says, or, where it has no layout, without arguments.
     protocols : the judgement tables it has.
     images : ``computed`` from formulas, or ``files``.
     embedded : needs nothing from outside; part of the run without arguments.
-    archive : what can be fetched, if it can.
-    layout : the forms in which copies exist; the first that fits is read.
     option : choices the user has, by name.
     expect : ``slice/protocol`` -> what the table must be like; the slice may be one of those that
         agreement is told for: ``category=cnn``, ``test category=imagenet``.
@@ -102,21 +121,12 @@ class Manifest(Strict):
         ``figures``, a table statistic -> metric -> value, or -> slice -> value.
     """
 
-    name: str
-    title: str
+    domain: str = ""
     status: Literal["ready", "documented-only"] = "ready"
     reader: str = ""
     protocols: tuple[str, ...] = ()
     images: Literal["computed", "files"]
     embedded: bool = False
-    domain: str = ""
-    citation: str
-    homepage: str = ""
-    licence: str = "not stated"
-    terms: str = ""
-    notes: tuple[str, ...] = ()
-    archive: tuple[Archive, ...] = ()
-    layout: tuple[Layout, ...] = ()
     option: dict[str, Option] = {}
     expect: dict[str, Expectation] = {}
     in_domain: tuple[str, ...] = ()
@@ -152,13 +162,14 @@ def _rows(source: Any) -> Iterator[Any]:
                 }
 
 
-def _folder() -> Path:
-    return next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[0])
+def folder() -> Path:
+    """Where the manifests lie."""
+    return next((path for path in FOLDERS if path.is_dir()), FOLDERS[0])
 
 
 def manifests() -> dict[str, Manifest]:
     """All manifests by name: ours in the order of their names, then those of plugins."""
-    own = {path.stem: read_manifest(path) for path in sorted(_folder().glob("*.toml"))}
+    own = {path.stem: read_manifest(path) for path in sorted(folder().glob("*.toml"))}
     return {**own, **{name: m for name, m in plugins()[0].items() if name not in own}}
 
 
@@ -192,8 +203,8 @@ def _of_plugin(point: EntryPoint) -> Iterator[Manifest]:
     spec = importlib.util.find_spec(point.module)
     if spec is None or not spec.submodule_search_locations:
         raise ImportError(f"{point.module} is not a package folder")
-    for folder in spec.submodule_search_locations:
-        yield from (read_manifest(path) for path in sorted(Path(folder).glob("*.toml")))
+    for where in spec.submodule_search_locations:
+        yield from (read_manifest(path) for path in sorted(Path(where).glob("*.toml")))
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -206,7 +217,7 @@ def read_manifest(path: Path) -> Manifest:
 
 def find_manifest(name: str) -> Manifest:
     """The manifest of a name, or a UsageError with the nearest names."""
-    own = {path.stem: path for path in _folder().glob("*.toml")}
+    own = {path.stem: path for path in folder().glob("*.toml")}
     if name in own:
         return read_manifest(own[name])
     found, broken = plugins()

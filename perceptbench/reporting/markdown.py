@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
 from perceptbench.errors import printable, visible
-from perceptbench.reporting import notes
+from perceptbench.reporting import alignment, notes
 from perceptbench.reporting.cells import Cell, Row, counts, rows
 from perceptbench.reporting.choice import choice
 from perceptbench.reporting.leaderboard import format_table
@@ -25,6 +25,7 @@ def page(run: Run) -> str:
         *(f"{escape(sentence)}\n" for sentence in notes.reading(run)),
         "### The figures\n",
         _list(f"{title}: {text}" for title, text in notes.figures(run).items()),
+        *_alignment(run),
         *_missing(run),
         "### Where the numbers come from\n",
         "  \n".join(escape(line) for line in notes.provenance(run)) + "\n",
@@ -42,6 +43,14 @@ def _choice(run: Run) -> list[str]:
     cells = [[escape(cell) for cell in row] for row in body]
     parts = ["### What to choose\n", *(f"{escape(sentence)}\n" for sentence in found.sentences)]
     return [*parts, format_table(header, cells)] if cells else parts
+
+
+def _alignment(run: Run) -> list[str]:
+    if run.alignment.empty:
+        return []
+    found = alignment.tables(run).items()
+    tables = [part for title, table in found for part in (f"{escape(title)}\n", table)]
+    return ["### When the images are changed a little\n", f"{escape(alignment.READING)}\n", *tables]
 
 
 def _missing(run: Run) -> list[str]:

@@ -11,7 +11,7 @@ from perceptbench.reporting import run_folder
 from perceptbench.reporting.run_folder import Run, board
 
 #: What makes a metric the same metric; its cost may differ from machine to machine.
-IDENTITY = ("hash", "loss", "metric", "options")
+IDENTITY = ("hash", "loss", "metric", "options", "published")
 
 
 def read(folders: Sequence[Path]) -> Run:
@@ -41,6 +41,7 @@ def read(folders: Sequence[Path]) -> Run:
         provenance=_provenance(every),
         pictures=_stack(run.pictures for run in every),
         curves=_stack(run.curves for run in every),
+        alignment=_stack(run.alignment for run in every),
     )
     merged.board = board(merged)
     return merged

@@ -10,6 +10,8 @@ from perceptbench.agreement.units import FEWEST, ROUGH
 from perceptbench.reporting.leaderboard import Column
 from perceptbench.reporting.run_folder import Run
 
+#: The source of what a run computed.
+COMPUTED = "computed here"
 #: Failed pairs named in a report; ``run.json`` has them all.
 SHOWN_FAILURES = 20
 
@@ -138,10 +140,33 @@ def _answered(run: Run, column: Column) -> list[tuple[str, str]]:
     return found
 
 
+def sources(run: Run) -> list[str]:
+    """Which metrics were computed here and which were not, and how far the two are apart."""
+    record = run.provenance
+    by_source: dict[str, list[str]] = {}
+    for metric in run.board["metric"]:
+        if metric in record.get("sources", {}):
+            by_source.setdefault(record["sources"][metric], []).append(metric)
+    found = []
+    if any(source != COMPUTED for source in by_source):
+        found = [f"{s[0].upper()}{s[1:]}: {', '.join(names)}." for s, names in by_source.items()]
+    for row in record.get("beside", ()):
+        told = f" ({row['handling']})" if row["handling"] else ""
+        found.append(
+            f"{row['published']}, published, and {row['computed']}, computed here, on {row['n']:,} "
+            f"pairs of {row['dataset']}: the largest difference is {row['largest']:.2g}{told}."
+        )
+    return found
+
+
 def provenance(run: Run) -> list[str]:
     """Where the numbers come from: device, versions, data, weights, command."""
     record = run.provenance
-    lines = [f"Scored on {record['device']} in {record['precision']}."]
+    scored = f"Scored on {record['device']} in {record['precision']}"
+    if record["device"] == "none":
+        scored = "Scores that others published; no image was looked at"
+    lines = [f"{scored}."]
+    lines += sources(run)
     versions = record.get("versions", {})
     if versions:
         lines.append(f"Versions: {', '.join(f'{p} {v}' for p, v in versions.items())}.")

@@ -36,6 +36,7 @@ class _Judgements(_Table):
     protocol: Literal["2afc", "rating", "same_different"]
     file: Stored
     observers: Stored | None
+    votes: Stored | None = None
     resample: list[str]
     statistics: list[str]
     display: str
@@ -70,6 +71,15 @@ class _Loss(_Table):
     tap: list[_Tap] = []
 
 
+class _Beside(_Table):
+    dataset: str
+    published: str
+    computed: str
+    n: Count
+    largest: Number
+    handling: str
+
+
 class _Cost(_Table):
     seconds_per_pair: Annotated[Number, Field(ge=0)] | None = None
     parameters: Count | None = None
@@ -96,6 +106,8 @@ class _Record(_Table):
     command: str = ""
     versions: dict[str, str] = {}
     datasets: dict[str, _Dataset] = {}
+    sources: dict[str, str] = {}
+    beside: list[_Beside] = []
     metrics: dict[str, _Metric] = {}
     weights_sha256: dict[str, str] = {}
     groups: dict[str, str] = {}
@@ -156,6 +168,9 @@ def check_tables(run: "Run", folder: Path) -> None:
     _unique(run.comparisons, path, words)
     path = folder / "curves.parquet"
     _columns(run.curves, path, ("dataset", "slice", "protocol", "metric"), ("x", "y"))
+    path = folder / "alignment.parquet"
+    words = ["dataset", "slice", "statistic", "metric", "change"]
+    _columns(run.alignment, path, words, ("aligned", "changed", "fall", "low", "high", "p_holm"))
     path = folder / "pictures.parquet"
     _columns(run.pictures, path, ("dataset", "image"), ())
     if not all(isinstance(picture, bytes) for picture in run.pictures.get("picture", [None])):
@@ -167,6 +182,14 @@ def check_observers(observers: pd.DataFrame, rows: int, path: Path) -> None:
     if len(observers) != rows:
         raise DataError(f"{path}: has {len(observers)} rows for {rows} judgements")
     _columns(observers, path, (), list(observers.columns), finite=False)
+
+
+def check_votes(votes: pd.DataFrame, rows: int, path: Path) -> None:
+    """Raises DataError where a table of votes is none, or does not fit that of judgements."""
+    flags = ("adaptive",) if "adaptive" in votes else ()
+    _columns(votes, path, ("rater",), ("item", "value"), flags=flags)
+    if not votes["item"].between(0, rows - 1).all():
+        raise DataError(f"{path}: has votes on something else than the {rows} judgements")
 
 
 def check_protocol(found: str, said: str, path: Path) -> None:

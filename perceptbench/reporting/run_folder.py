@@ -3,11 +3,12 @@
 Conventions
 -----------
 ``scores.parquet agreement.csv comparisons.csv leaderboard.csv run.json``; for each judgement
-table, ``judgements/DATASET.SLICE.PROTOCOL.parquet`` (``... .observers.parquet`` beside it where
-single observers are known); ``curves.parquet`` and ``pictures.parquet`` where curves were fitted
-and small pictures kept. In CSV files, a name that a spreadsheet would run as a formula has an
-apostrophe before it (`perceptbench.spreadsheet`). Nothing else is needed to make every report
-again: `read` restores what `write` stored, and writing that gives the same bytes.
+table, ``judgements/DATASET.SLICE.PROTOCOL.parquet`` (``... .observers.parquet`` and
+``... .votes.parquet`` beside it where single observers or votes are known); ``curves.parquet``,
+``pictures.parquet`` and ``alignment.parquet`` where curves were fitted, small pictures kept and
+images changed. In CSV files, a name that a spreadsheet would run as a formula has an apostrophe
+before it (`perceptbench.spreadsheet`). Nothing else is needed to make every report again: `read`
+restores what `write` stored, and writing that gives the same bytes.
 """
 
 import hashlib
@@ -22,6 +23,8 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from perceptbench.agreement.alignment import COLUMNS as ALIGNMENT
+from perceptbench.agreement.answers import FAILED
 from perceptbench.agreement.evaluate import COMPARISON
 from perceptbench.agreement.orders import same_order
 from perceptbench.datasets.judgements import Judgements, protocol_of, validate
@@ -33,6 +36,7 @@ from perceptbench.reporting.run_check import (
     check_protocol,
     check_record,
     check_tables,
+    check_votes,
 )
 from perceptbench.spreadsheet import restored, to_csv
 from perceptbench.writing import together
@@ -45,10 +49,10 @@ FAILURE = ("dataset", "reference", "distorted", "reason")
 PICTURE = ("dataset", "image", "picture")
 CURVE = ("dataset", "slice", "protocol", "metric", "x", "y")
 #: Tables of a run that are stored where they are not empty.
-OPTIONAL = ("pictures", "curves")
+OPTIONAL = ("pictures", "curves", "alignment")
 #: Columns of the stored CSV files that hold words; an empty cell there is no missing number.
 WORDS = (
-    "dataset", "slice", "metric", "also", "statistic", "display", "note", "a", "b",
+    "dataset", "slice", "metric", "also", "source", "statistic", "display", "note", "a", "b",
 )  # fmt: skip
 
 
@@ -74,6 +78,10 @@ class Run:
         is disputed, for reports; may be empty.
     curves : ``dataset, slice, protocol, metric, x, y``: points of the curve fitted to each
         metric (`perceptbench.reporting.curves`), for reports; may be empty.
+    failed : ``dataset, slice, metric, reference, distorted, reason``: the judged pairs that a
+        metric has no distance for, in full; written as ``failed.csv``, not read again.
+    alignment : how far each metric's agreement falls under changes of the images
+        (`perceptbench.agreement.alignment`); may be empty.
     """
 
     scores: pd.DataFrame
@@ -88,6 +96,8 @@ class Run:
     provenance: dict[str, Any] = field(default_factory=dict)
     pictures: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PICTURE)))
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CURVE)))
+    failed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(FAILED)))
+    alignment: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(ALIGNMENT)))
 
     @property
     def complete(self) -> bool:
@@ -111,10 +121,13 @@ class Run:
 
 def board(run: Run) -> pd.DataFrame:
     """The leaderboard of a run's tables."""
-    return leaderboard(
+    table = leaderboard(
         run.agreement, run.comparisons, run.columns, same_order(run.scores, run.metrics),
         run.provenance.get("groups", {}),
     )  # fmt: skip
+    if "sources" in run.provenance:
+        table.insert(3, "source", table["metric"].map(run.provenance["sources"]).fillna(""))
+    return table
 
 
 def write(result: Run, folder: Path, reports: Mapping[str, bytes] | None = None) -> None:
@@ -137,7 +150,7 @@ def _write(result: Run, folder: Path) -> None:
     result.scores.to_parquet(folder / "scores.parquet", index=False)
     for name, table in {
         "agreement": result.agreement, "comparisons": result.comparisons,
-        "leaderboard": result.board,
+        "leaderboard": result.board, "failed": result.failed,
     }.items():  # fmt: skip
         save(folder / f"{name}.csv", to_csv(table).encode())
     for name in OPTIONAL:
@@ -174,6 +187,8 @@ def _write_judgements(part: Judgements, folder: Path) -> dict[str, Any]:
     observers = part.observers
     if observers is not None:
         observers.rename(columns=str).to_parquet(folder / f"{stem}.observers.parquet")
+    if part.votes is not None:
+        part.votes.to_parquet(folder / f"{stem}.votes.parquet", index=False)
     return {
         "dataset": part.dataset,
         "slice": part.slice,
@@ -181,6 +196,7 @@ def _write_judgements(part: Judgements, folder: Path) -> dict[str, Any]:
         "rows": len(part.table),
         "file": f"{stem}.parquet",
         "observers": None if observers is None else f"{stem}.observers.parquet",
+        "votes": None if part.votes is None else f"{stem}.votes.parquet",
         "resample": list(part.resample),
         "statistics": list(part.statistics),
         "display": part.display,
@@ -243,13 +259,17 @@ def read(folder: Path) -> Run:
 
 
 def _read_judgements(record: dict[str, Any], folder: Path) -> Judgements:
-    path, observers = folder / record["file"], None
+    path, observers, votes = folder / record["file"], None, None
     table = validate(_read(path, pd.read_parquet), str(path))
     check_protocol(protocol_of(table, str(path)), record["protocol"], path)
     if record["observers"]:
         beside = folder / record["observers"]
         observers = _read(beside, pd.read_parquet)
         check_observers(observers, len(table), beside)
+    if record.get("votes"):
+        beside = folder / record["votes"]
+        votes = _read(beside, pd.read_parquet)
+        check_votes(votes, len(table), beside)
     return Judgements(
         record["dataset"],
         table,
@@ -259,6 +279,7 @@ def _read_judgements(record: dict[str, Any], folder: Path) -> Judgements:
         display=record["display"],
         pixels_per_degree=record["pixels_per_degree"],
         observers=observers,
+        votes=votes,
     )
 
 

@@ -146,3 +146,77 @@ def test_a_pair_without_a_score_lowers_n_and_is_counted(tmp_path):
     rows = found.table[found.table.statistic == "srcc"].set_index("metric")
     assert rows.n.to_dict() == {"mse": 18, "ssim": 19} and (rows.of == 20).all()
     assert rows.value.notna().all() and found.comparisons.n.unique().tolist() == [18]
+
+
+def half_answered(folder, cell):
+    """Ratings and two metrics, one of which has `cell` in every third row and lacks the last."""
+    rng = np.random.default_rng(1)
+    human = pd.DataFrame({"reference": [f"r{i % 5}" for i in range(30)],
+                          "distorted": [f"d{i}" for i in range(30)],
+                          "quality": rng.uniform(1, 5, 30)})  # fmt: skip
+    human.to_csv(folder / "mos.csv", index=False)
+    scores = human[["reference", "distorted"]].assign(whole=-human.quality, half=-human.quality)
+    scores["half"] = [cell if i % 3 == 0 else f"{x:.4f}" for i, x in enumerate(scores.half)]
+    scores.iloc[:29].to_csv(folder / "scores.csv", index=False)
+    return folder / "mos.csv", folder / "scores.csv"
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [("crash", "row 1 is 'crash', no finite number"), ("", "row 1 is blank"),
+     ("nan", "row 1 is 'nan', no finite number"), ("inf", "row 1 is 'inf', no finite number")],
+)  # fmt: skip
+def test_what_a_metric_did_not_answer_is_counted_and_named_in_full(cli, tmp_path, cell, reason):
+    mos, scores = half_answered(tmp_path, cell)
+    code, output, errors = cli("agree", "--judgements", mos, "--scores", scores, "-o", "out")
+    assert code == 1 and "| half" in output and "| whole" in output
+    assert f"half: 19 of 30 judgements of mos; without a score: (r0, d0): {reason}" in errors
+    assert "whole: 29 of 30 judgements of mos; without a score: (r4, d29): no row in" in errors
+    failed = pd.read_csv("out/failed.csv", keep_default_na=False)
+    assert failed.groupby("metric").size().to_dict() == {"half": 11, "whole": 1}
+    assert set(failed.distorted[failed.metric == "half"]) == {
+        f"d{i}" for i in [*range(0, 30, 3), 29]
+    }
+    assert failed.reason.iloc[0] == reason
+    code, _, errors = cli("agree", "--judgements", mos, "--scores", scores, "-m", "whole")
+    assert code == 0 and "whole: 29 of 30" in errors  # a pair that was not asked did not fail
+
+
+def test_columns_of_people_and_of_words_are_no_metrics(tmp_path):
+    _, scores = half_answered(tmp_path, "1")
+    table = pd.read_csv(scores).assign(quality=1.0, level=2, note="x")
+    table["rare"] = ["7", "8", *["no answer"] * 27]
+    table.to_csv(scores, index=False)
+    found = own_tables.read_scores(scores)
+    assert found.metrics == ["half", "whole"]
+    assert found.assumed == [
+        "quality, level are of judgements, not metrics; left out",
+        "`note`, `rare` (7% of it numbers) hold words; left out",
+    ]
+    assert own_tables.read_scores(scores, ["rare"]).table["rare"].notna().sum() == 2
+
+
+def test_what_points_the_wrong_way_is_asked_about(tmp_path):
+    mos, scores = half_answered(tmp_path, "1")
+    table = pd.read_csv(scores)
+    table.assign(ssim=-table.whole, noise=range(29)).to_csv(scores, index=False)
+    own = own_tables.read(mos, scores)
+    assert own.asked == [
+        "ssim agrees with mos at -1.00: is it a similarity? `--higher-is-better ssim`"
+    ]
+    assert not own_tables.read(mos, scores, higher_is_better=["ssim"]).asked
+    turned = own_tables.read(mos, scores, higher_is_better=["ssim", "whole"]).asked
+    assert turned == [
+        "whole agrees with mos at -1.00: is it a distance? leave out `--higher-is-better`"
+    ]
+    both = own_tables.read(mos, scores, higher_is_better=["whole"], metrics=["ssim", "whole"])
+    assert both.asked[-1].startswith(
+        "all 2 metrics agree with mos below 0: is its `quality` one of"
+    )
+    triplets = pd.DataFrame({"reference": "r", "a": [f"a{i}" for i in range(40)], "b": "b",
+                             "p_b": np.linspace(0, 1, 40)})  # fmt: skip
+    triplets.to_csv(tmp_path / "afc.csv", index=False)
+    sides = pd.DataFrame({"reference": "r", "distorted": [*triplets.a, "b"],
+                          "psnr": [*-triplets.p_b, 0.0]})  # fmt: skip
+    sides.to_csv(scores, index=False)
+    assert "is it a similarity?" in own_tables.read(tmp_path / "afc.csv", scores).asked[0]

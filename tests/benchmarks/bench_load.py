@@ -112,7 +112,8 @@ def write_run(judgements: Path, scores: Path, folder: Path) -> Path:
     from perceptbench.reporting.leaderboard import leaderboard
 
     part, found = own_tables.agree(judgements, scores)
-    table, names = own_tables.read_scores(scores)
+    own = own_tables.read_scores(scores)
+    table, names = own.table, own.metrics
     table.insert(0, "dataset", part.dataset)
     lost = pd.DataFrame(columns=list(run_folder.FAILURE))
     result = run_folder.Run(table, found.table, pd.DataFrame(), [part], {}, lost, found.comparisons)

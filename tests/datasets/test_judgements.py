@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from perceptbench.datasets.judgements import default_resample, pairs, read_table, validate
+from perceptbench.datasets.judgements import pairs, validate
+from perceptbench.datasets.tables import read_table
 from perceptbench.errors import DataError
 
 TRIPLET = {"reference": ["r", "r"], "a": ["a", "b"], "b": ["b", "c"], "p_b": [0.25, 1]}
@@ -48,18 +49,14 @@ def test_each_pair_is_scored_once_and_references_stand_together():
     assert pairs(pd.DataFrame(RATING)).to_numpy().tolist() == [["r", "a"], ["s", "b"]]
 
 
-def test_the_bootstrap_draws_references_where_they_repeat_else_items():
-    assert default_resample(pd.DataFrame(TRIPLET)) == ("reference",)
-    assert default_resample(pd.DataFrame(RATING)) == ()
-
-
 def test_csv_and_parquet_hold_the_same_table(tmp_path):
     table = pd.DataFrame(TRIPLET)
     table.to_csv(tmp_path / "t.csv", index=False, encoding="utf-8-sig")
     table.to_parquet(tmp_path / "t.parquet")
-    pd.testing.assert_frame_equal(
-        read_table(tmp_path / "t.csv"), read_table(tmp_path / "t.parquet")
-    )
+    again, assumed = read_table(tmp_path / "t.csv")
+    assert not assumed and again["p_b"].tolist() == ["0.25", "1.0"]  # text, until it is validated
+    whole = validate(read_table(tmp_path / "t.parquet")[0], "t.parquet")
+    pd.testing.assert_frame_equal(validate(again, "t.csv"), whole)
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.parquet"])

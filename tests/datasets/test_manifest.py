@@ -14,7 +14,8 @@ READY = EMBEDDED | {
     "a57", "aic-3", "aic-4", "bapps-jnd", "bapps-train", "bapps-val", "cid-iq", "cid22",
     "clic2021-test", "clic2021-valid", "combvd", "csiq", "kadid-10k", "konjnd-1k", "live",
     "live-md", "material-appearance", "mdid", "mdid2013", "mdivl", "nights", "pieapp", "pipal",
-    "sdivl", "tid2008", "tid2013", "toyama", "vcl-fer",
+    "sdivl", "tid2008", "tid2013", "toyama", "tu-ilmenau",
+    "vcl-fer",
 }  # fmt: skip
 
 

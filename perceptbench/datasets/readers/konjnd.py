@@ -14,8 +14,9 @@ import pandas as pd
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.images import FileLoader
-from perceptbench.datasets.judgements import Judgements, read_table
+from perceptbench.datasets.judgements import Judgements
 from perceptbench.datasets.records import numbers
+from perceptbench.datasets.tables import read_table
 from perceptbench.errors import DataError
 
 #: The qualities shown of each source: these quantiles of its thresholds.
@@ -31,7 +32,7 @@ def konjnd(files: Files) -> Dataset:
     DataError : the table is not of this form.
     """
     path = files.path("subjective_ratings.csv")
-    raw = read_table(path).rename(columns=str.strip)
+    raw, _ = read_table(path)
     missing = [c for c in ("image_id", "Compression type", "ratings") if c not in raw]
     if missing:
         raise DataError(f"{path}: no column {', '.join(missing)}")

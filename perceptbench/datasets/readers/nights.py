@@ -9,7 +9,8 @@ import pandas as pd
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.images import FileLoader
-from perceptbench.datasets.judgements import Judgements, numbers, read_table
+from perceptbench.datasets.judgements import Judgements, numbers
+from perceptbench.datasets.tables import read_table
 from perceptbench.errors import DataError, UsageError
 
 COLUMNS = ("ref_path", "left_path", "right_path", "right_vote", "votes", "split", "is_imagenet")
@@ -36,11 +37,12 @@ def nights(files: Files, min_votes: str = "6") -> Dataset:
             f"dataset {files.dataset}: option min_votes is {min_votes!r}, not a number"
         )
     path = files.path("data.csv")
-    raw = read_table(path).rename(columns=str.strip)
+    raw, _ = read_table(path)
     missing = [column for column in COLUMNS if column not in raw]
     if missing:
         raise DataError(f"{path}: no column {', '.join(missing)}")
-    raw = raw[numbers(raw["votes"], str(path)) >= int(min_votes)]
+    raw["votes"] = numbers(raw["votes"], str(path))
+    raw = raw[raw["votes"] >= int(min_votes)]
     table = pd.DataFrame(
         {
             "reference": raw["ref_path"],

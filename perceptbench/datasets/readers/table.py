@@ -1,5 +1,7 @@
-"""A user's own judgements: a CSV or Parquet file with image paths in it."""
+"""A user's own judgements: a CSV, Excel or Parquet file with image paths in it."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,16 +12,31 @@ from perceptbench.datasets.judgements import (
     Judgements,
     is_writable,
     protocol_of,
-    read_table,
-    validate,
 )
+from perceptbench.datasets.own_judgements import odd, read_judgements
+from perceptbench.datasets.votes import Mos
 from perceptbench.errors import DataError, UsageError
 
 #: What goes on the leaderboard, by protocol.
 STATISTICS = {"2afc": ("2afc",), "rating": ("srcc",), "same_different": ("jnd_ap",)}
 
 
-def judgement_file(path: Path, images: Path | None = None) -> Dataset:
+def judgement_files(
+    paths: Sequence[Path], images: Path | None = None, mos: Mos = "mean"
+) -> list[Dataset]:
+    """The dataset of each file; those of one name have that of their folder before it."""
+    loaded = [judgement_file(path, images, mos) for path in paths]
+    names = [dataset.name for dataset in loaded]
+    for place, (dataset, path) in enumerate(zip(loaded, paths, strict=True)):
+        if names.count(dataset.name) > 1:
+            name = f"{path.resolve().parent.name}-{dataset.name}"
+            parts = tuple(replace(part, dataset=name) for part in dataset.judgements)
+            assumed = (*dataset.assumed, f"{path} is called {name}, as another file has its name")
+            loaded[place] = replace(dataset, name=name, judgements=parts, assumed=assumed)
+    return loaded
+
+
+def judgement_file(path: Path, images: Path | None = None, mos: Mos = "mean") -> Dataset:
     """A dataset named after the file, its image paths relative to `images`.
 
     Parameters
@@ -27,6 +44,7 @@ def judgement_file(path: Path, images: Path | None = None) -> Dataset:
     path : table of one of the protocols of `perceptbench.datasets.judgements`; a column
         `pixels_per_degree`, the same in every row, says how the images were seen.
     images : folder of the images; default: the file's own.
+    mos : how the ratings of single people (a column `rater`) become one.
 
     Raises
     ------
@@ -44,15 +62,17 @@ def judgement_file(path: Path, images: Path | None = None) -> Dataset:
         raise UsageError(f"image folder {folder} does not exist")
     if not is_writable(path.stem):
         raise DataError(f"{path}: its name is no UTF-8, and becomes that of a dataset; rename it")
-    table = validate(read_table(path), str(path))
-    statistics = STATISTICS[protocol_of(table, str(path))]
+    own = read_judgements(path, mos)
     part = Judgements(
         path.stem,
-        table,
-        statistics=statistics,
-        pixels_per_degree=_resolution(table, str(path)),
+        own.table,
+        statistics=STATISTICS[protocol_of(own.table, str(path))],
+        pixels_per_degree=_resolution(own.table, str(path)),
+        votes=own.votes,
     )
-    return Dataset(path.stem, (part,), FileLoader(folder), folder)
+    asked = [question for question in odd(own.table, path.stem) if "?" in question]
+    assumed = tuple(f"{path.name}: {sentence}" for sentence in [*own.assumed, *asked])
+    return Dataset(path.stem, (part,), FileLoader(folder), folder, assumed=assumed)
 
 
 def _resolution(table: pd.DataFrame, source: str) -> float | None:

@@ -1,0 +1,159 @@
+"""What the metrics answered of what people were asked, and whether they point the right way."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perceptbench.datasets.judgements import Judgements, pairs, value_column
+from perceptbench.datasets.own_judgements import odd, rank_correlation
+from perceptbench.errors import printable
+
+KEY = ["reference", "distorted"]
+#: The pairs whose distances a judgement needs, as columns of its table.
+SIDES = {
+    "2afc": (("reference", "a"), ("reference", "b")),
+    "rating": (("reference", "distorted"),),
+    "same_different": (("a", "b"),),
+}
+FAILED = ("dataset", "slice", "metric", "reference", "distorted", "reason")
+#: Rank correlation with people below which a metric is asked about, if it is also this many
+#: standard errors from 0.
+DOUBTFUL, ERRORS = -0.3, 3.0
+#: Pairs that are named in a sentence; `failed.csv` names all.
+SHOWN = 3
+
+
+def distances(
+    part: Judgements, scores: pd.DataFrame, metrics: Sequence[str]
+) -> NDArray[np.float64]:
+    """Distances of the judged pairs, (sides, rows, metrics); NaN where there is none.
+
+    Parameters
+    ----------
+    part : the judgements.
+    scores : ``reference, distorted`` and one column of distances a metric; with a column
+        ``dataset``, only the rows of the judgements' dataset count.
+    metrics : which columns.
+    """
+    if "dataset" in scores:
+        scores = scores[scores["dataset"] == part.dataset]
+    known = scores.drop_duplicates(KEY)
+    index = pd.MultiIndex.from_frame(known[KEY])
+    values = known[list(metrics)].to_numpy(float)
+    sides = SIDES[part.protocol]
+    found = np.full((len(sides), len(part.table), len(metrics)), np.nan)
+    for side, (x, y) in zip(found, sides, strict=True):
+        place = index.get_indexer(pd.MultiIndex.from_arrays([part.table[x], part.table[y]]))
+        side[place >= 0] = values[place[place >= 0]]
+    found[~np.isfinite(found)] = np.nan
+    return found
+
+
+def unanswered(
+    part: Judgements,
+    scores: pd.DataFrame,
+    metrics: Sequence[str],
+    reasons: Mapping[tuple[str, str, str], str] | None = None,
+    otherwise: str = "no score",
+) -> pd.DataFrame:
+    """The judged pairs without a finite distance: the rows of ``failed.csv``, columns FAILED.
+
+    Parameters
+    ----------
+    part, scores, metrics : as of `distances`.
+    reasons : (metric, reference, distorted) -> why there is none, where that is known; the metric
+        or both images may be empty: they then stand for all.
+    otherwise : the reason where none is known.
+    """
+    if "dataset" in scores:
+        scores = scores[scores["dataset"] == part.dataset]
+    needed = pairs(part.table)
+    known = scores.drop_duplicates(KEY)
+    place = pd.MultiIndex.from_frame(known[KEY]).get_indexer(pd.MultiIndex.from_frame(needed))
+    values = known[list(metrics)].to_numpy(float)
+    found = np.where((place >= 0)[:, None], values[place] if len(values) else np.nan, np.nan)
+    column, row = np.nonzero(~np.isfinite(found.T))
+    why = reasons or {}
+    lost = needed.iloc[row].assign(metric=[metrics[int(c)] for c in column])
+    lost["reason"] = [
+        why.get((m, r, d)) or why.get(("", r, d)) or why.get((m, "", "")) or otherwise
+        for m, r, d in lost[["metric", *KEY]].itertuples(index=False)
+    ]
+    return lost.assign(dataset=part.dataset, slice=part.slice)[list(FAILED)].reset_index(drop=True)
+
+
+def in_words(
+    part: Judgements, scores: pd.DataFrame, metrics: Sequence[str], failed: pd.DataFrame
+) -> list[str]:
+    """A sentence for all metrics that left the same judgements unanswered: how many, the first."""
+    answered: NDArray[np.bool_] = np.all(np.isfinite(distances(part, scores, metrics)), axis=0)
+    alike: dict[bytes, list[int]] = {}
+    for place in np.flatnonzero(~answered.all(axis=0)):
+        alike.setdefault(answered[:, place].tobytes(), []).append(int(place))
+    said = []
+    for places in alike.values():
+        lost = failed[failed["metric"] == metrics[places[0]]]
+        first = "; ".join(
+            f"({row.reference}, {row.distorted}): {row.reason}"
+            for row in lost.head(SHOWN).itertuples()
+        )
+        more = f" and {len(lost) - SHOWN:,} more" if len(lost) > SHOWN else ""
+        names = [metrics[place] for place in places]
+        who = ", ".join(names[:SHOWN]) + f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
+        said.append(
+            printable(
+                f"{who}: {answered[:, places[0]].sum():,} of {len(answered):,} judgements of "
+                f"{part.dataset}; without a score: {first}{more}"
+            )
+        )
+    return said
+
+
+def directions(
+    part: Judgements,
+    scores: pd.DataFrame,
+    metrics: Sequence[str],
+    higher_is_better: Collection[str] = (),
+) -> list[str]:
+    """Questions about what seems to point the wrong way; nothing is turned round.
+
+    Parameters
+    ----------
+    part, scores, metrics : as of `distances`; the scores of `higher_is_better` are negated.
+    higher_is_better : the metrics that were said to be similarities.
+
+    Returns
+    -------
+    A sentence for each metric whose rank correlation with people (for ``2afc``, of the difference
+    of its distances with p_b) is below DOUBTFUL and ERRORS standard errors from 0, one for the
+    judgements where all of several metrics are so, and those of `own_judgements.odd`.
+    """
+    found = distances(part, scores, metrics)
+    value = part.table[value_column(part.table)].to_numpy(float)
+    signal = found[0] - found[1] if part.protocol == "2afc" else found[0]
+    bad = value if value_column(part.table) in ("impairment", "p_b") else -value
+    wrong = {}
+    for metric, x in zip(metrics, signal.T, strict=True):
+        r, n = rank_correlation(x, bad), int(np.isfinite(x).sum())
+        if r < DOUBTFUL and -r * np.sqrt(max(n - 1, 0)) > ERRORS:
+            wrong[metric] = r
+    asked = odd(part.table, part.dataset)
+    questions = [
+        f"{metric} agrees with {part.dataset} at {r:.2f}: "
+        + (
+            "is it a distance? leave out `--higher-is-better`"
+            if metric in higher_is_better
+            else f"is it a similarity? `--higher-is-better {metric}`"
+        )
+        for metric, r in wrong.items()
+    ]
+    if len(wrong) == len(metrics) > 1 and part.protocol == "rating":
+        column = value_column(part.table)
+        other = "impairment" if column == "quality" else "quality"
+        questions.append(
+            f"all {len(metrics)} metrics agree with {part.dataset} below 0: is its `{column}` one "
+            f"of `{other}`?"
+        )
+    return [*questions, *(sentence for sentence in asked if "?" in sentence)]

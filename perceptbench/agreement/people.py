@@ -1,0 +1,199 @@
+"""How far people agree with each other, and how sure a figure is over people as over images.
+
+Conventions
+-----------
+``votes`` are in long form, as `Judgements.votes`: ``item``, ``rater``, ``value``, and maybe
+``adaptive``. Questions that an adaptive sampler chose are in no ceiling: it asks what is hard.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+from scipy.special import roots_legendre
+from scipy.stats import beta, binom, t
+
+from perceptbench.agreement import two_alternative
+
+Array = NDArray[np.float64]
+
+#: A ceiling is settled where it is this close to that of infinitely many raters: a point.
+POINT = 0.01
+#: Raters that `enough` tries at most.
+MOST = 10_000
+
+
+def unbiased(votes: pd.DataFrame) -> pd.DataFrame:
+    """The votes that a ceiling may be taken from: on questions that no earlier answer chose."""
+    if "adaptive" not in votes:
+        return votes
+    return votes[~votes["adaptive"].astype(bool)]
+
+
+def two_people(votes: pd.DataFrame, distinct: bool = False) -> pd.Series:
+    """Chance that two votes on an item agree, by item; unbiased for any number of votes.
+
+    Parameters
+    ----------
+    votes : of choices, values in [0, 1]; 0.5, neither, agrees by half with every answer.
+    distinct : whether the two must be different people's; else each vote counts as a person's.
+
+    Returns
+    -------
+    Series indexed by item, of the items with two votes or more: (k (k - 1) + (n - k) (n - k - 1))
+    / (n (n - 1)) with k of n for b. Its mean is what one person reaches against another.
+
+    >>> two_people(pd.DataFrame({"item": 0, "rater": list("wxyz"), "value": [1, 1, 1, 0]})).tolist()
+    [0.5]
+    """
+    given = unbiased(votes)
+    value = given["value"].to_numpy(float)
+    parts = given[["item", "rater"]].assign(b=value, a=1 - value, n=1.0)
+    who = parts["rater"] if distinct else pd.Series(range(len(parts)), index=parts.index)
+    own = parts.groupby(["item", who])[["b", "a", "n"]].sum()
+    # All pairs of votes less those that are one person's.
+    between = own.groupby("item").sum() ** 2 - (own**2).groupby("item").sum()
+    between = between[between["n"] > 0]
+    return ((between["b"] + between["a"]) / between["n"]).rename("agreement")
+
+
+def variance_components(votes: pd.DataFrame) -> tuple[float, float, float]:
+    """Variances of items, of raters and of the rest in ratings, none below 0.
+
+    Henderson's first method (1953, Biometrics 9) for the random model without interaction: sums of
+    squares are set equal to their expectations. Where everybody rated everything once it is the
+    analysis of variance behind Shrout and Fleiss's ICC(2,.).
+    """
+    y = votes["value"].to_numpy(float)
+    y = y - y.mean()
+    item, _ = pd.factorize(votes["item"])
+    rater, _ = pd.factorize(votes["rater"])
+    n, total = len(y), y.sum()
+    by_item, by_rater = np.bincount(item), np.bincount(rater)
+    cell = votes.groupby([item, rater]).size()
+    i, j = (cell.index.get_level_values(level).to_numpy() for level in (0, 1))
+    square = cell.to_numpy(float) ** 2
+    left = [
+        (y**2).sum(),
+        (np.bincount(item, y) ** 2 / by_item).sum(),
+        (np.bincount(rater, y) ** 2 / by_rater).sum(),
+        total**2 / n,
+    ]
+    right = [
+        [n, n, n, n],
+        [n, n, (square / by_item[i]).sum(), len(by_item)],
+        [n, (square / by_rater[j]).sum(), n, len(by_rater)],
+        [n, (by_item.astype(float) ** 2).sum() / n, (by_rater.astype(float) ** 2).sum() / n, 1.0],
+    ]
+    _, of_items, of_raters, rest = np.linalg.lstsq(np.array(right), np.array(left), rcond=None)[0]
+    return max(float(of_items), 0.0), max(float(of_raters), 0.0), max(float(rest), 0.0)
+
+
+def icc(votes: pd.DataFrame, raters: float = 1) -> float:
+    """ICC(2,k), absolute agreement of the mean of k `raters` drawn at random (Shrout, Fleiss 1979).
+
+    ICC(2,1) is that of one. NaN where votes do not vary. Raters may lack items, see
+    `variance_components`.
+    """
+    items, people, rest = variance_components(unbiased(votes))
+    whole = items + (people + rest) / raters
+    return items / whole if whole > 0 else float("nan")
+
+
+def mos_ceiling(single: float, raters: float) -> float:
+    """Correlation of the mean of so many raters with that of infinitely many: no metric has more.
+
+    The square root of Spearman and Brown's reliability, where `single` is ICC(2,1).
+    """
+    return float(np.sqrt(raters * single / (1 + (raters - 1) * single)))
+
+
+def majority_ceiling(agreement: float, raters: int) -> float:
+    """How often one more person agrees with the majority of so many, ties by half.
+
+    People's shares are taken to be Beta distributed, symmetric about 1/2, such that two people
+    agree with chance `agreement`, which is at least 1/2.
+    """
+    if not 0.5 < agreement < 1:
+        return min(max(agreement, 0.5), 1.0)
+    # E[p^2 + (1-p)^2] of Beta(s, s) is (s + 1) / (2 s + 1).
+    s = brentq(lambda s: (s + 1) / (2 * s + 1) - agreement, 1e-9, 1e9)
+    x, weight = roots_legendre(200)
+    p = beta.ppf((x + 1) / 2, s, s)
+    wins = binom.sf(raters / 2, raters, p) + 0.5 * binom.pmf(raters / 2, raters, p)
+    return float((weight / 2 * (p * wins + (1 - p) * (1 - wins))).sum())
+
+
+def enough(ceiling: Callable[[int], float], limit: float, within: float = POINT) -> int | None:
+    """The fewest raters from which on a ceiling is `within` its limit; None for more than MOST.
+
+    Parameters
+    ----------
+    ceiling : of so many raters; it rises with them.
+    limit : that of infinitely many.
+    """
+    if limit - ceiling(MOST) >= within:
+        return None
+    low, high = 0, MOST
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if limit - ceiling(middle) >= within else (low, middle)
+    return high
+
+
+def raters_enough(votes: pd.DataFrame, within: float = POINT) -> int | None:
+    """How many raters an item needs for the ceiling of its judgements to move by no more.
+
+    Of choices the ceiling is `majority_ceiling`, of ratings (a value beyond [0, 1]) `mos_ceiling`.
+    None where no number up to MOST is enough, or people do not agree at all.
+    """
+    if votes["value"].between(0, 1).all():
+        agreement = float(two_people(votes).mean())
+        if not agreement > 0.5:
+            return None
+        limit = float(two_alternative.ceiling(agreement))
+        # Of two raters the majority says what one does: even numbers add nothing.
+        half = enough(lambda k: majority_ceiling(agreement, 2 * k - 1), limit, within)
+        return None if half is None else 2 * half - 1
+    single = icc(votes)
+    if not single > 0:
+        return None
+    return enough(lambda k: mos_ceiling(single, k), 1.0, within)
+
+
+def two_way(value: ArrayLike, image: ArrayLike, rater: ArrayLike) -> tuple[float, float, float]:
+    """A mean over votes with its 95 % interval for other images *and* other people.
+
+    Parameters
+    ----------
+    value : (votes,), of a metric against a vote: 1 where it agrees, 0 where not, say.
+    image : (votes,), what was drawn among images: the item, or the reference of several.
+    rater : (votes,), who voted.
+
+    Returns
+    -------
+    mean, low, high. Every two votes on one image or by one person count as dependent (Cameron,
+    Gelbach, Miller 2011, doi:10.1198/jbes.2010.07136): the variance is that by image plus that by
+    rater less that by both, and no less than the larger of the two. Student's t has one degree
+    less than the fewer of the two. NaN bounds for a single image or rater.
+    No figure of a leaderboard is made like this: those vary over images only (`units`), and take
+    the people who were asked as given.
+    """
+    x = np.asarray(value, dtype=float)
+    one, two = pd.factorize(np.asarray(image))[0], pd.factorize(np.asarray(rater))[0]
+    both = pd.factorize(pd.MultiIndex.from_arrays([one, two]))[0]
+    off = x - x.mean()
+
+    def variance(code: NDArray[np.intp]) -> float:
+        groups = int(code.max()) + 1
+        if groups < 2:
+            return float("nan")
+        return float((np.bincount(code, off) ** 2).sum() / len(x) ** 2 * groups / (groups - 1))
+
+    by_image, by_rater = variance(one), variance(two)
+    whole = max(by_image + by_rater - variance(both), by_image, by_rater)
+    fewer = min(int(one.max()), int(two.max()))
+    half = t.ppf(0.975, fewer) * np.sqrt(whole) if fewer else float("nan")
+    return float(x.mean()), float(x.mean() - half), float(x.mean() + half)

@@ -1,0 +1,101 @@
+"""Published scores in `perceptbench run`: which they are, and the board that needs no download."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from perceptbench.cli import options
+
+if TYPE_CHECKING:
+    from perceptbench.agreement.own_tables import Scores
+    from perceptbench.datasets.dataset import Dataset
+    from perceptbench.datasets.manifest import Manifest
+    from perceptbench.datasets.published import Published
+    from perceptbench.study import Study
+
+#: Where the board of natural images lies in the folder of a run without arguments.
+FOLDER = "natural-images"
+#: What that board is of: the scores of these come with the program.
+EMBEDDED = ("tid2013", "live")
+
+
+def split(
+    metrics: Sequence[str], datasets: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The metrics named that are computed, and those that are published; some are both."""
+    from perceptbench.datasets.score_sets import score_sets
+    from perceptbench.metrics.registry import catalogue
+
+    known = {
+        name
+        for dataset in datasets
+        for score_set in score_sets(dataset).values()
+        for metric in score_set.metric
+        for name in (metric, f"{score_set.name}:{metric}")
+    }
+    theirs = tuple(m for m in metrics if m.partition("@")[0] in known)
+    ours = catalogue().metrics
+    return tuple(m for m in metrics if m not in theirs or m in ours), theirs
+
+
+def load(
+    manifest: "Manifest",
+    data_dir: Path | None,
+    cache: Path,
+    variants: bool,
+    reading: Mapping[str, Any],
+) -> tuple["Dataset", list["Published"]]:
+    """A dataset and what was published of it; says what is not used."""
+    from perceptbench.datasets.published import load_published
+
+    def say(text: str) -> None:
+        click.echo(f"perceptbench: dataset {manifest.name}: {text}", err=True)
+
+    return load_published(manifest, data_dir, cache, variants=variants, say=say, **reading)
+
+
+def for_study(
+    study: "Study", names: Sequence[str], data_dir: Path | str | None, cache: Path
+) -> tuple[list["Dataset"], list["Scores"]]:
+    """The datasets that a study of published scores is about, or those named, and their scores."""
+    from perceptbench.datasets.manifest import find_manifest
+    from perceptbench.datasets.remote import local_copy
+    from perceptbench.run import join
+
+    names = names or study.published
+    if isinstance(data_dir, str):
+        data_dir = local_copy(data_dir, names, cache)
+    changed = any("@" in metric for metric in study.names)
+    found = [load(find_manifest(name), data_dir, cache, changed, {}) for name in names]
+    datasets = [replace(dataset, at_hand=False) for dataset, _ in found]
+    scores = [each for _, published in found for each in published]
+    brought = join(scores, datasets, (), study.names)
+    exact = [each.only(study.names) for each in brought]
+    return datasets, [each for each in exact if each.metrics]
+
+
+def board(folder: Path, cache: Path) -> None:
+    """Ranks metrics on TID2013 and LIVE by the scores that come with the program."""
+    from perceptbench import run as pipeline
+    from perceptbench.cli.ending import end
+    from perceptbench.datasets.manifest import find_manifest
+    from perceptbench.datasets.published import load_published
+    from perceptbench.reporting import markdown
+
+    folder.mkdir(parents=True, exist_ok=True)
+    found = [load_published(find_manifest(name), None, cache) for name in EMBEDDED]
+    datasets = [dataset for dataset, _ in found]
+    scores = [each for _, published in found for each in published]
+    result = pipeline.run(
+        datasets,
+        (),
+        command=options.command_line(),
+        brought=pipeline.join(scores, datasets, ()),
+        ranked_only=True,
+    )
+    click.echo("# Natural images: published scores, no image computed\n")
+    written = "leaderboard.html, .md, .csv, agreement, scores, run.json"
+    end(result, folder, ("md", "html"), markdown.page(result), written)

@@ -1,0 +1,86 @@
+"""`perceptbench votes`: judgements out of the votes of single people, and how far these agree."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from perceptbench.cli import options
+from perceptbench.cli.options import FILE
+
+if TYPE_CHECKING:
+    from perceptbench.datasets.judgements import Judgements
+    from perceptbench.datasets.votes import Mos
+
+
+@click.command()
+@click.argument("table", type=FILE)
+@options.mos
+@click.option(
+    "--scale", "model", type=click.Choice(["bradley-terry", "thurstone"]),
+    help="Make ratings of choices between two images of a reference, with 95 % intervals.",
+)  # fmt: skip
+@click.option("-o", "--out", type=FILE, metavar="FILE", help="Write the judgements there, as CSV.")
+def votes(table: Path, mos: "Mos", model: str | None, out: Path | None) -> None:
+    """Bring the votes in TABLE together; say how far people agree and how many are enough.
+
+    TABLE has one row a vote: reference, distorted, rater and quality or impairment; or reference,
+    a, b, rater and choice (a, b, same); or a, b, rater and choice (same, different).
+
+    \b
+    perceptbench votes ratings.csv --mos p910 -o mos.csv
+    perceptbench votes pairs.csv --scale bradley-terry -o ratings.csv
+    """
+    from perceptbench.agreement.scaling import scale
+    from perceptbench.datasets.judgements import Judgements
+    from perceptbench.datasets.own_judgements import read_judgements
+    from perceptbench.errors import DataError
+    from perceptbench.spreadsheet import to_csv
+    from perceptbench.writing import writable
+
+    own = read_judgements(table, mos)
+    if own.votes is None and model is None:
+        raise DataError(f"{table}: has no column `rater`: it holds no votes of single people")
+    part = Judgements(table.stem, own.table, votes=own.votes)
+    said, found = own.assumed, own.table
+    if own.votes is not None:
+        said = [*said, *_people(part)]
+    if model is not None:
+        found, more = scale(part, model)  # type: ignore[arg-type]
+        said = [*said, *more]
+    for sentence in said:
+        click.echo(f"- {sentence}")
+    if out is not None:
+        with writable(out.parent, "-o"):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(to_csv(found), encoding="utf-8", newline="")
+        click.echo(f"Written to {out}: {len(found):,} judgements")
+
+
+def _people(part: "Judgements") -> list[str]:
+    """How far people agree, and how many of them are enough, in sentences."""
+    from perceptbench.agreement import people, rating
+    from perceptbench.datasets.judgements import value_column
+
+    given = part.votes
+    assert given is not None
+    if part.protocol == "rating":
+        size = int(given.groupby("item").size().median())
+        mean, std = part.table[value_column(part.table)], part.table["std"]
+        said = [
+            f"ICC(2,1) {people.icc(given):.3f}, ICC(2,{size}) {people.icc(given, size):.3f}; "
+            f"reliability of the means {rating.reliability(mean, std, part.table['raters']):.3f}"
+        ]
+    else:
+        agree = people.two_people(given)
+        said = [
+            f"two people agree in {agree.mean():.4f} of cases ({len(agree):,} items with two "
+            "votes or more)"
+        ]
+    number = people.raters_enough(given)
+    if number is None:
+        return [*said, "no number of raters settles the ceiling"]
+    return [
+        *said,
+        f"{number:,} raters an item are enough for the ceiling to move by less than a point",
+    ]
