@@ -20,6 +20,7 @@ from perceptbench.errors import DataError, Unavailable, UsageError, visible
 from perceptbench.metrics.registry import Metric, MetricInfo, build
 from perceptbench.reporting.leaderboard import leaderboard
 from perceptbench.reporting.run_folder import STRESS_POWER, Run
+from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.options import DEFAULT, Options
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 #: Dataset -> metric -> rank correlation with fp32; None where undefined.
 Correlations = dict[str, dict[str, float | None]]
 #: Packages whose versions can move a number.
-PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "piq", "lpips")
+PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "lpips")
 #: What is recorded of a metric.
 RECORDED = {"title", "loss", "metric", "options", "scale", "citation", "trained_on"}
 
@@ -94,6 +95,7 @@ def run(
     brought: Sequence[Brought] = (),
     cost: bool = False,
     ranked_only: bool = False,
+    clock: Clock | None = None,
 ) -> Run:
     """Scores the datasets with the metrics and ranks the metrics by agreement with people.
 
@@ -111,6 +113,7 @@ def run(
     brought : scores computed elsewhere, which join the ranking.
     cost : whether to measure what each metric costs alone, for the record.
     ranked_only : the leaderboard's figures only, on whole tables; for hundreds of metrics.
+    clock : told what the time is spent on.
 
     Raises
     ------
@@ -130,7 +133,9 @@ def run(
             by_reason.setdefault(why, []).append(metric)
         reasons = "; ".join(f"{_few(found)}: {why}" for why, found in by_reason.items())
         raise DataError(f"no metric is left to rank ({reasons})")
-    scores, failures, notes, precision = score_all(datasets, metrics, options, weights_dir)
+    clock = clock or Clock()
+    found_scores = score_all(datasets, metrics, options, weights_dir, clock)
+    scores, failures, notes, precision = found_scores
     power = {m.info.name: STRESS_POWER[m.info.scale] for m in metrics}
     # Whether a score that was brought has a zero is not known, and without one there is no STRESS.
     power |= {name: None for own in brought for name in own.metrics}
@@ -145,25 +150,26 @@ def run(
     measured.sort()
     scores = scores[["dataset", "reference", "distorted", *measured]]
     parts = [part for dataset in datasets for part in dataset.judgements]
-    found = evaluate(
-        parts,
-        scores,
-        metrics=measured,
-        resamples=resamples,
-        seed=seed,
-        stress_power=power,
-        in_domain={
-            name: found | {m for d in datasets if d.name == name for m in d.in_domain}
-            for name, found in in_domain(
-                names, {m.info.name: m.info.trained_on for m in metrics}
-            ).items()
-        },
-        ranked_only=ranked_only,
-    )
-    table = found.table
-    _explain(table, notes)
-    result = Run(scores, table, pd.DataFrame(), parts, skipped, failures, found.comparisons)
-    result.board = leaderboard(table, result.columns, found.samples)
+    with clock.time("statistics"):
+        found = evaluate(
+            parts,
+            scores,
+            metrics=measured,
+            resamples=resamples,
+            seed=seed,
+            stress_power=power,
+            in_domain={
+                name: found | {m for d in datasets if d.name == name for m in d.in_domain}
+                for name, found in in_domain(
+                    names, {m.info.name: m.info.trained_on for m in metrics}
+                ).items()
+            },
+            ranked_only=ranked_only,
+        )
+        table = found.table
+        _explain(table, notes)
+        result = Run(scores, table, pd.DataFrame(), parts, skipped, failures, found.comparisons)
+        result.board = leaderboard(table, result.columns, found.samples)
     result.broken = {
         f"{name} on {dataset}": why
         for (dataset, name), why in notes.items()
@@ -182,7 +188,8 @@ def run(
             name: {"title": f"from {visible(own.source)}"} for name in own.metrics
         }
     if cost:
-        _record_cost(result, metrics, options.device)
+        with clock.time("cost"):
+            _record_cost(result, metrics, options.device)
     if precision:
         result.provenance["rank_correlation_with_fp32"] = precision
     return result
@@ -240,6 +247,7 @@ def score_all(
     metrics: Sequence[Metric],
     options: Options,
     weights_dir: Path | None,
+    clock: Clock | None = None,
 ) -> tuple[
     pd.DataFrame, pd.DataFrame, dict[tuple[str, str], str], dict[str, dict[str, float | None]]
 ]:
@@ -263,6 +271,7 @@ def score_all(
             min_size=min_size,
             label=dataset.name,
             rebuild=partial(_rebuilt, [m.info for m in metrics], weights_dir, resolution),
+            clock=clock,
         )
         found.table.insert(0, "dataset", dataset.name)
         found.failures.insert(0, "dataset", dataset.name)

@@ -87,6 +87,8 @@ def run(
     from perceptbench.errors import unknown
     from perceptbench.metrics.registry import catalogue, select
     from perceptbench.reporting import curves, markdown, pictures, run_folder
+    from perceptbench.scoring.clock import Clock
+    from perceptbench.scoring.outlook import duration
 
     infos = select(metrics, catalogue())
     brought = [pipeline.bring(path, higher_is_better) for path in score_files]
@@ -116,12 +118,15 @@ def run(
             click.echo(f"perceptbench: dataset {dataset.name}: left out: {sentence}", err=True)
     loaded += [judgement_file(path, images) for path in files]
     if dry_run:
+        total = 0.0
         for name, told in pipeline.outlooks(
             loaded, infos, weights_dir=weights_dir, options=scoring
         ):
             click.echo(f"{name}: {told}")
+            total += told.seconds or 0.0
+        click.echo(f"In all about {duration(total)} of scoring")
         return
-    folder = run_folder.create(out)
+    folder, clock = run_folder.create(out), Clock()
     result = pipeline.run(
         loaded,
         infos,
@@ -132,9 +137,14 @@ def run(
         command=options.command_line(),
         brought=brought,
         cost=True,
+        clock=clock,
     )
-    result.curves = curves.curves(result)
-    if with_pictures:
-        result.pictures = pictures.pictures(result, loaded)
     written = "leaderboard.html, .md, .csv, agreement, scores, run.json"
-    end(result, folder, FORMATS, markdown.page(result), written)
+    try:
+        with clock.time("report"):
+            result.curves = curves.curves(result)
+            if with_pictures:
+                result.pictures = pictures.pictures(result, loaded)
+            end(result, folder, FORMATS, markdown.page(result), written)
+    finally:
+        click.echo(clock)

@@ -60,11 +60,18 @@ class NLPD(nn.Module):
             y = y.detach()
         # Both at once: half the calls, and a level of either is as large as of the other.
         levels = normalised_laplacian_pyramid(torch.cat([x, y]))
-        apart = [
-            (level[: len(x)] - level[len(x) :]).square().flatten(1).mean(1) for level in levels
-        ]
-        total = torch.stack([_root(square) for square in apart]).mean(0)
+        at_x, at_y = zip(*(level.split(len(x)) for level in levels), strict=True)
+        total = self.compare(at_x, at_y)
         return total.mean() if self.mean else total
+
+    def embed(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What `compare` takes of images (N, 1 or 3, H, W): the levels of their pyramid."""
+        return tuple(normalised_laplacian_pyramid(images))
+
+    def compare(self, x: tuple[Tensor, ...], y: tuple[Tensor, ...]) -> Tensor:
+        """Distances (N,) of two embeddings."""
+        apart = [(a - b).square().flatten(1).mean(1) for a, b in zip(x, y, strict=True)]
+        return torch.stack([_root(square) for square in apart]).mean(0)
 
 
 def normalised_laplacian_pyramid(images: Tensor) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""What a metric costs when it is asked alone: time per pair, parameters."""
+"""What a metric costs when it is asked alone: time per pair and training step, memory, parameters."""
 
 import time
 from collections.abc import Callable
@@ -6,12 +6,15 @@ from typing import Any
 
 import torch
 
-#: Side of the square images, of noise, that are compared; calls of which the fastest counts.
-SIDE, CALLS = 256, 3
+from perceptbench.metrics import memory
+
+#: Side of the square images, of noise, that are compared; calls of which the fastest counts, and
+#: seconds after which there are no more.
+SIDE, CALLS, PATIENCE = 256, 3, 0.2
 
 
 def cost(metric: Callable[..., Any], device: str = "cpu") -> dict[str, float | int]:
-    """Forward time of one pair of SIDE x SIDE pixels, and the parameters of the metric's networks.
+    """What one pair of SIDE x SIDE pixels takes, and the parameters of the metric's networks.
 
     Parameters
     ----------
@@ -21,7 +24,10 @@ def cost(metric: Callable[..., Any], device: str = "cpu") -> dict[str, float | i
 
     Returns
     -------
-    ``seconds_per_pair`` (three digits: more are noise) and ``parameters``.
+    ``seconds_per_pair`` of the forward pass; ``seconds_per_step`` of a training step, forward and
+    backward to the distorted image, and ``step_bytes``, what it takes of memory at its peak (0
+    where that is too little to be told), both left out where there is no gradient;
+    ``parameters``. Times have three digits: more are noise.
     """
     parameters = 0
     if isinstance(metric, torch.nn.Module):
@@ -30,10 +36,36 @@ def cost(metric: Callable[..., Any], device: str = "cpu") -> dict[str, float | i
     generator = torch.Generator().manual_seed(0)
     reference, noise = torch.rand(2, 1, 3, SIDE, SIDE, generator=generator).to(device)
     distorted = 0.9 * reference + 0.1 * noise
-    times = []
+
+    def forward() -> None:
+        torch.as_tensor(metric(reference, distorted)).cpu()  # waits for the device
+
+    def step() -> None:
+        image = distorted.clone().requires_grad_(True)
+        value = metric(reference, image).sum()
+        value.backward()
+        value.detach().cpu()
+        assert image.grad is not None
+        image.grad.sum().cpu()
+
     with torch.inference_mode():
-        for _ in range(CALLS + 1):  # the first one warms up
-            start = time.perf_counter()
-            torch.as_tensor(metric(reference, distorted)).cpu()  # waits for the device
-            times.append(time.perf_counter() - start)
-    return {"seconds_per_pair": float(f"{min(times[1:]):.3g}"), "parameters": parameters}
+        found: dict[str, float | int] = {"seconds_per_pair": _fastest(forward)}
+    try:
+        with torch.enable_grad():
+            found["seconds_per_step"] = _fastest(step)
+            before = memory.used(device)
+            step()
+            found["step_bytes"] = max(0, memory.peak(device) - before)
+    except Exception:  # no gradient, or whatever a foreign metric raises
+        found.pop("seconds_per_step", None)
+    return found | {"parameters": parameters}
+
+
+def _fastest(call: Callable[[], None]) -> float:
+    """Seconds of the fastest call after the first, which warms up."""
+    times: list[float] = []
+    while len(times) < 2 or (len(times) <= CALLS and sum(times) < PATIENCE):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return float(f"{min(times[1:]):.3g}")
