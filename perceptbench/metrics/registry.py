@@ -116,7 +116,10 @@ def _code(module: str) -> str | None:
         return None
     top = module.partition(".")[0]
     if top == __name__.partition(".")[0]:
-        files = [*sorted(Path(spec.origin).parent.glob("*.py")), Path(__file__).parents[1] / "colour.py"]
+        files = [
+            *sorted(Path(spec.origin).parent.glob("*.py")),
+            Path(__file__).parents[1] / "colour.py",
+        ]
     else:
         files = [Path(spec.origin)]
         root = importlib.util.find_spec(top)

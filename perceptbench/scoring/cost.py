@@ -1,4 +1,4 @@
-"""What a metric costs when it is asked alone: time per pair and training step, memory, parameters."""
+"""What a metric costs when it is asked alone: a pair, a training step, memory, parameters."""
 
 import time
 from collections.abc import Callable

@@ -177,11 +177,15 @@ def test_a_profile_that_is_not_srgb_is_converted(tmp_path):
     path = save(tmp_path / "x.png", colour, icc_profile=profile(ADOBE_D50, 563 / 256))
     linear = (np.array([100, 128, 90]) / 255) ** (563 / 256)
     expected = np.linalg.solve(np.array(SRGB_D50).T, np.array(ADOBE_D50).T @ linear)
-    expected = np.where(expected <= 0.0031308, 12.92 * expected, 1.055 * expected ** (1 / 2.4) - 0.055)
+    expected = np.where(
+        expected <= 0.0031308, 12.92 * expected, 1.055 * expected ** (1 / 2.4) - 0.055
+    )
     got = read_image(path)[:, 4, 4].numpy()
     np.testing.assert_allclose(got, expected, atol=2.5 / 255)
     assert np.abs(got - np.array([100, 128, 90]) / 255).max() > 8 / 255
-    grey = save(tmp_path / "g.jpg", Image.fromarray(colour), icc_profile=path and profile(ADOBE_D50, 1.0))
+    grey = save(
+        tmp_path / "g.jpg", Image.fromarray(colour), icc_profile=path and profile(ADOBE_D50, 1.0)
+    )
     assert read_image(grey).mean() > 0.6  # linear light, 0.42 of it
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from perceptbench.losses.classical.colours import CIEDE2000
+from perceptbench.losses.classical.detection import WatsonAhumada
 from perceptbench.metrics.pixel import mae, mse, psnr
 from perceptbench.metrics.registry import build, catalogue
-from perceptbench.losses.classical.detection import WatsonAhumada
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from perceptbench import colour
-from perceptbench.losses.classical.halves import Embedding, Directed, centred
+from perceptbench.losses.classical.halves import Directed, Embedding, centred
 
 #: Gain, scale and shape of the contrast sensitivity function; radius of the aperture in
 #: degrees; exponent of the pooling. Watson and Ahumada 2005, doi:10.1167/5.9.6, as given in

@@ -104,7 +104,9 @@ def centred(images: Tensor) -> tuple[Tensor, Tensor]:
 def mixed(channels: Tensor, weights: Sequence[Sequence[float]]) -> Tensor:
     """Other channels (N, K, H, W) as weighted sums of channels (N, C, H, W)."""
     rows = [
-        sum((w * channels[:, c : c + 1] for c, w in enumerate(row[1:], 1)), row[0] * channels[:, :1])
+        sum(
+            (w * channels[:, c : c + 1] for c, w in enumerate(row[1:], 1)), row[0] * channels[:, :1]
+        )
         for row in weights
     ]
     return torch.cat(rows, 1)

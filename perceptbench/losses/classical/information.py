@@ -8,7 +8,14 @@ import math
 import torch
 from torch import Tensor
 
-from perceptbench.losses.classical.halves import Embedding, Directed, blurred, centred, gaussian, mixed
+from perceptbench.losses.classical.halves import (
+    Directed,
+    Embedding,
+    blurred,
+    centred,
+    gaussian,
+    mixed,
+)
 
 LUMA = ((0.299, 0.587, 0.114),)
 #: Sizes of the windows of the four scales; variance of the visual noise, for luma up to 255.

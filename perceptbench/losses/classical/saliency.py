@@ -21,7 +21,6 @@ from perceptbench.losses.classical.halves import (
     gradient,
     magnitude,
     mixed,
-    root,
     shrinking,
 )
 from perceptbench.losses.classical.phase import frequencies
@@ -43,8 +42,7 @@ class VSI(Halves):
         factor = shrinking(images)
         pad = (factor // 2, (factor - 1) // 2) * 2
         salient, deviations = (
-            F.avg_pool2d(F.pad(t, pad, "replicate"), factor)
-            for t in (saliency(images), deviations)
+            F.avg_pool2d(F.pad(t, pad, "replicate"), factor) for t in (saliency(images), deviations)
         )
         slopes = gradient(framed(deviations[:, :1], means[:, :1], (1, 1, 1, 1)), SCHARR)
         return salient, magnitude(slopes), deviations[:, 1:] + means[:, 1:]

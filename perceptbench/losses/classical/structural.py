@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from perceptbench.losses.classical.halves import Embedding, Halves, blurred, centred, gaussian, shrunk
+from perceptbench.losses.classical.halves import (
+    Embedding,
+    Halves,
+    blurred,
+    centred,
+    gaussian,
+    shrunk,
+)
 
 #: The window; (0.01, 0.03) squared.
 WINDOW, C1, C2 = gaussian(11, 1.5), 1e-4, 9e-4
