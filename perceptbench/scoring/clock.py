@@ -1,7 +1,7 @@
 """Where the time of a run went."""
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,7 +19,7 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        self.spent: Counter[tuple[str, str]] = Counter()
+        self.spent: defaultdict[tuple[str, str], float] = defaultdict(float)
         self.metrics: set[str] = set()
 
     @contextmanager
@@ -46,18 +46,17 @@ class Clock:
         >>> str(clock)
         'Took 7.0 s: metrics 5.0 s (fsim 5.0), networks 2.0 s.'
         """
-        by_name: Counter[str] = Counter()
+        by_name: defaultdict[str, float] = defaultdict(float)
         for (what, _), took in self.spent.items():
             by_name[what] += took
         total = sum(by_name.values())
-        own = Counter({name: by_name.pop(name) for name in self.metrics})
-        by_name["metrics"] = sum(own.values())
-        first = [f"{name} {took:.1f}" for name, took in own.most_common(NAMED)]
-        others = by_name["metrics"] - sum(took for _, took in own.most_common(NAMED))
-        first += [f"others {others:.1f}"] if len(own) > NAMED else []
+        own = sorted(((by_name.pop(name), name) for name in self.metrics), reverse=True)
+        by_name["metrics"] = sum(took for took, _ in own)
+        first = [f"{name} {took:.1f}" for took, name in own[:NAMED]]
+        first += [f"others {sum(took for took, _ in own[NAMED:]):.1f}"] if own[NAMED:] else []
         parts = [
             f"{what} {took:.1f} s" + (f" ({', '.join(first)})" if what == "metrics" else "")
-            for what, took in by_name.most_common()
+            for what, took in sorted(by_name.items(), key=lambda entry: -entry[1])
             if took >= 0.05
         ]
         return f"Took {total:.1f} s: {', '.join(parts)}."
