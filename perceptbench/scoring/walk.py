@@ -145,7 +145,7 @@ class Walk:
                         activations = feature_pass.backbone(pixels)
                     found.append(comparison.encode(activations))
             except Exception as error:  # a network may be a user's own
-                if out_of_memory(error):
+                if _out_of_memory(error):
                     raise
                 found.append(error)
         return found
@@ -173,7 +173,7 @@ class Walk:
                     parts = [_embedding(metric.halves[0], some) for some in pixels.split(step)]
                     found[id_] = _joined(parts)
             except Exception as error:  # a plugin may raise anything
-                if out_of_memory(error):
+                if _out_of_memory(error):
                     raise
                 failed[id_] = error
         return found, failed
@@ -271,7 +271,7 @@ class _Shard:
             encoded = self.walk.encode(pixels, self.passes)
             embedded, failed = self.walk.embed(pixels[: len(keys)], self.opaque)
         except Exception as error:
-            if not out_of_memory(error) or len(queue) == 1:
+            if not _out_of_memory(error) or len(queue) == 1:
                 raise
             self._halve()
             middle = len(queue) // 2
@@ -355,7 +355,7 @@ class _Shard:
                 with self.walk.clock.time("distances", "pair"):
                     self.pending.append((group, comparison.compare(at_x, i, at_y, j)))
             except Exception as error:
-                if out_of_memory(error):
+                if _out_of_memory(error):
                     raise
                 self._note(comparison.ids, error)
         if len(self.pending) > 64:
@@ -364,7 +364,7 @@ class _Shard:
     def _halves(self, group: list[int]) -> None:
         """Metrics in two halves, of pairs between two batches."""
         x, y = (self.there[key][0] for key in self.rows[group[0]])
-        for id_ in x.embedded.keys() & y.embedded.keys():
+        for id_ in (id_ for id_ in x.embedded if id_ in y.embedded):
             halves = self.opaque[id_].halves
             assert halves is not None
             ask = partial(self._by_halves, id_, halves[1])
@@ -412,7 +412,7 @@ class _Shard:
                 raise ValueError(f"returned shape {tuple(values.shape)}, not ({len(group)},)")
             self.pending.append((group, {id_: values.detach()}))
         except Exception as error:  # a plugin may raise anything
-            if not out_of_memory(error) or len(group) == 1:
+            if not _out_of_memory(error) or len(group) == 1:
                 self._note([id_], error)
                 return
             middle = len(group) // 2
@@ -440,7 +440,7 @@ class _Shard:
         self.pending.clear()
 
 
-def out_of_memory(error: BaseException) -> bool:
+def _out_of_memory(error: BaseException) -> bool:
     """Whether an error is torch's for lack of memory, on a GPU or a CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
