@@ -85,7 +85,7 @@ def repository(name: str) -> tuple[str, str]:
     config = package.get_pretrained_cfg(model, tag)
     if not config:
         tags = package.list_pretrained_tags_by_model(model)
-        raise unknown("pretrained tag", tag, tags, f"metrics taps open_clip:{model}")
+        raise unknown("pretrained tag", tag, tags, "metrics taps")
     return config["hf_hub"].rstrip("/"), config["url"]
 
 
@@ -121,8 +121,8 @@ def _timm_knows(timm: Any, name: str) -> None:
     base, _, tag = name.partition(".")
     if not timm.is_model(base):
         raise unknown("network of timm", base, timm.list_models(), "metrics taps")
-    if tag and timm.get_pretrained_cfg(name, allow_unregistered=False) is None:
-        tags = [m.partition(".")[2] for m in timm.list_pretrained(f"{base}.*")]
+    tags = [m.partition(".")[2] for m in timm.list_pretrained(f"{base}.*")] if tag else []
+    if tag and tag not in tags:
         raise unknown(f"tag of timm's {base}", tag, tags, "metrics taps")
 
 
