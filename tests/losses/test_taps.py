@@ -1,8 +1,11 @@
 """Networks that are read by forward hooks, and those of other libraries; with random weights."""
 
 import json
+import re
 import sys
 import types
+from importlib import resources
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +16,7 @@ from perceptbench.errors import DataError, Unavailable, UsageError
 from perceptbench.losses import Backbone, FeatureLoss, Input, Term, libraries, load_network
 from perceptbench.losses import weights as weights_module
 from perceptbench.losses.backbones import list_taps
-from perceptbench.losses.config import Networks, build_loss, parse_loss, resolve
+from perceptbench.losses.config import Networks, build_loss, parse_loss, read_loss, resolve
 from perceptbench.losses.weights import find_weights
 
 ANY_SIZE = {"timm:test_vit": (48, 80), "timm:test_convnext": (65, 97), "timm:test_vit3": (64, 32)}
@@ -534,3 +537,43 @@ def test_sides_go_to_the_nearest_multiple():
     assert Input(multiple=14).fit(images(3, 5)).shape[2:] == (14, 14)
     resized = F.interpolate(images(30, 50), (28, 56), mode="bilinear", antialias=True)
     torch.testing.assert_close(Input(multiple=14).fit(images(30, 50)), resized.clamp(0, 1))
+
+
+def test_the_page_on_losses_shows_a_loss_that_works(tmp_path):
+    needs("timm")
+    page = Path(libraries.__file__).with_name("README.md").read_text(encoding="utf-8")
+    toml, python = (re.search(rf"```{k}\n(.*?)```", page, re.S)[1] for k in ("toml", "python"))
+    assert len(toml.splitlines()) <= 6 and len(python.split("\n")) - python.count("\n\n") <= 5
+    text = toml.replace('"\n[input]', '"\nweights = "random"\n[input]')
+    (tmp_path / "dinov2.toml").write_text(text)
+    model = nn.Conv2d(3, 3, 1)
+    data = [((0.5 + images(30, 45, batch=1) / 2), images(30, 45, batch=1))]
+    call = python.replace('"dinov2.toml"', f"{str(tmp_path / 'dinov2.toml')!r}")
+    call = call.replace('weights_dir="weights", ', "").replace(
+        "model(batch)", "model(batch).sigmoid()"
+    )
+    exec(call, {"model": model, "data": data})
+    assert model.weight.grad.isfinite().all() and model.weight.grad.abs().max() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dinov1", "dinov2", "dinov3", "clip", "convnext"])
+def test_the_taps_of_presets_are_there_and_weights_that_are_not_are_named(
+    name, tmp_path, monkeypatch
+):
+    needs("timm")
+    needs("open_clip")
+    constants = needs("huggingface_hub.constants")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    folder = resources.files("perceptbench.losses.presets")
+    presets = sorted(p.name[:-5] for p in folder.iterdir() if p.name.startswith(f"{name}-"))
+    networks = {}
+    for preset in presets:
+        config, _ = read_loss(preset)
+        with pytest.raises(Unavailable, match="hf download"):
+            build_loss(config, Networks(tmp_path))
+        backbone = config.backbone.name
+        if backbone not in networks:
+            networks[backbone] = load_network(backbone)
+        assert {row.layer for row in config.tap} <= set(networks[backbone].nodes)
