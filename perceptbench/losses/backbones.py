@@ -5,16 +5,23 @@ Conventions
 Images are float tensors (N, 3, H, W) in [0, 1], sRGB-coded, or (N, 1, H, W) grey; a backbone
 resizes and normalises them itself (`Input`). A tap is a node of the network as
 ``torchvision.models.feature_extraction`` names it (``features.1``, ``layer2.0.relu``), for the
-VGGs also as in the literature (``relu3_3``), or ``image``: the image itself. ``TAP@0.5`` is a tap
-for the image at half its resolution. Activations are always given as (N, C, H', W'), token
-sequences as the map they are tokens of.
+VGGs also as in the literature (``relu3_3``); of a network that cannot be traced, or comes from
+another library, a module (``blocks.11``), an attention's keys (``blocks.11.attn.k``) or the
+``embedding``, see `taps`; or ``image``: the image itself. ``TAP@0.5`` is a tap for the image at
+half its resolution. Activations are always given as (N, C, H', W'), token sequences as the map
+they are tokens of, without class and register tokens.
+
+Tracing is kept where it works, since it shows operations too, needs no weights behind the deepest
+tap, and lets a ReLU overwrite what nothing else reads.
 """
 
 import hashlib
 import importlib
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,13 +33,17 @@ from torch.nn import functional as F
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from perceptbench.errors import DataError, PerceptbenchError, UsageError, first_line, nearest
-from perceptbench.kinds import really
+from perceptbench.losses import libraries, taps
 from perceptbench.losses.inputs import SCALES, Input, default_input
-from perceptbench.losses.networks import Layout, architecture, swap_pooling
-from perceptbench.losses.weights import OWN
+from perceptbench.losses.networks import Kind, Layout, architecture, swap_pooling
+from perceptbench.losses.weights import beside, not_weights, read_state
 
 #: The tap that is the image itself, in [0, 1].
 IMAGE = "image"
+#: Pixels a side of the image on which a network of any size is looked at.
+SIDE = 224
+#: Logarithm of what a grid's rows to columns may differ from an image's height to width.
+FITS = math.log(1.5)
 
 
 @dataclass(eq=False)
@@ -47,6 +58,9 @@ class Network:
     default : input handling it was made for.
     source : weights file, for errors; None for random weights.
     absent : names of weights that the file does not hold.
+    size, patch, call : as of `libraries.Built`.
+    nodes : names of all that can be read, ``image`` first.
+    found : what hooks can read, where the network is not traced.
     """
 
     name: str
@@ -55,26 +69,57 @@ class Network:
     default: Input
     source: Path | None = None
     absent: frozenset[str] = frozenset()
+    size: tuple[int, int] | None = None
+    patch: int | None = None
+    call: Mapping[str, Any] = field(default_factory=dict)
     nodes: list[str] = field(init=False)
+    found: taps.Found | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         own: Any = getattr(self.module, "taps", None)
         if own is not None:
             self.nodes = [IMAGE, *own]
             return
-        try:
-            self.nodes = get_graph_node_names(self.module, suppress_diff_warning=True)[1]
-        except Exception as error:  # tracing runs the network's own code
-            reason = first_line(error)
-            raise UsageError(f"backbone {self.name} cannot be traced ({reason})") from None
+        untraced = ""
+        if not architecture(self.name).library:
+            try:
+                self.nodes = get_graph_node_names(self.module, suppress_diff_warning=True)[1]
+                return
+            except Exception as error:  # tracing runs the network's own code
+                untraced = f"cannot be traced ({first_line(error)}), and "
+        self.found = self._explored(untraced)
+        self.nodes = [IMAGE, *self.found.spots]
+
+    def _explored(self, untraced: str) -> taps.Found:
+        with torch.inference_mode(False), torch.no_grad():
+            image = self.default.normalise(self.default.fit(torch.zeros(1, 3, SIDE, SIDE)))
+            try:
+                found = taps.explore(self.module, image, self.call, self.layout.kind)
+            except Exception as error:  # a network's own code
+                size = " x ".join(map(str, image.shape[2:]))
+                raise UsageError(
+                    f"backbone {self.name} {untraced}cannot be run on an image of {size} "
+                    f"({first_line(error)})"
+                ) from None
+        if len(found.called) < 2:
+            raise UsageError(f"backbone {self.name} {untraced}has no modules to read from")
+        return found
+
+    @property
+    def telling(self) -> list[str]:
+        """The nodes that a person would name; all where the network was traced."""
+        return self.nodes[1:] if self.found is None else taps.telling(self.found.spots)
 
     @cached_property
     def fingerprint(self) -> str:
         """Digest of everything that decides the activations: layers, their values, own code."""
-        digest = hashlib.sha256(f"{self.name} {self.layout} {self.module!r}".encode())
+        said = f"{self.name} {self.layout} {self.module!r}"
+        digest = hashlib.sha256(said.encode())
         kind = type(self.module)
         if not kind.__module__.startswith("torchvision."):
             digest.update(inspect.getsource(inspect.getmodule(kind) or kind).encode())
+        if architecture(self.name).library:
+            digest.update(str(libraries.library(self.name).__version__).encode())
         for key, value in sorted(self.module.state_dict().items()):
             if not value.is_meta:
                 digest.update(key.encode())
@@ -85,13 +130,15 @@ class Network:
         """Maps what the network takes to {node: activation}, no deeper than it must."""
         if hasattr(self.module, "taps"):
             return _Reader(self.module, nodes)
+        if self.found is not None:
+            return _Hooked(self, nodes)
         return create_feature_extractor(self.module, list(nodes), suppress_diff_warning=True)
 
     def node(self, tap: str) -> str:
         """The node a tap stands for; raises UsageError with the nearest taps."""
         aliases = architecture(self.name).aliases
         name = aliases.get(tap, tap)
-        inner = any(node.startswith(f"{name}.") for node in self.nodes)
+        inner = self.found is None and any(node.startswith(f"{name}.") for node in self.nodes)
         if name == IMAGE or inner or name in self.nodes[1:]:
             return name
         near = nearest(tap, [*aliases, *self.nodes[1:]]) or "."
@@ -99,6 +146,14 @@ class Network:
             f"backbone {self.name} has no tap {tap!r}{near} "
             f"`perceptbench metrics taps {self.name}` shows all"
         )
+
+    def layout_at(self, node: str) -> Layout | None:
+        """How the activation at a node is laid out; None where that is not known of a map."""
+        if self.found is None:
+            return self.layout
+        kind: Kind | None = self.found.spots[node].kind
+        # Of token sequences there is no kind to know.
+        return replace(self.layout, kind=kind) if kind is not None else None
 
 
 class _Reader(nn.Module):
@@ -111,6 +166,27 @@ class _Reader(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         found: dict[str, Tensor] = self.module(images, self.nodes)
         return found
+
+
+class _Hooked(nn.Module):
+    """A network whose activations are taken by hooks.
+
+    Attributes
+    ----------
+    needed : names of the weights that they depend on.
+    """
+
+    def __init__(self, network: Network, nodes: Sequence[str]) -> None:
+        super().__init__()
+        assert network.found is not None
+        self.module, self.call = network.module, network.call
+        self.spots = {node: network.found.spots[node] for node in nodes}
+        spots = list(self.spots.values())
+        self.needed = taps.needed(self.module, spots, network.found.called)
+
+    @torch.compiler.disable
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return taps.grab(self.module, images, self.call, self.spots)
 
 
 def split_scale(tap: str) -> tuple[str, float]:
@@ -143,6 +219,9 @@ def load_network(
     weights: Path | None = None,
     seed: int = 0,
     pooling: str = "max",
+    *,
+    layout: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
     **options: Any,
 ) -> Network:
     """Builds a network and loads its weights.
@@ -155,36 +234,64 @@ def load_network(
         initialisation.
     seed : of that random initialisation; the global generator is left as it was.
     pooling : ``max`` as it is, or every max pooling swapped for ``average`` or ``l2``.
+    layout : what is to be known of its activations beyond what the network says: ``kind``,
+        ``prefix_tokens``, ``grid``, see `networks.Layout`.
+    folder : weights folder, in which the configuration of a network of transformers may lie.
     options : keyword arguments of the network's constructor, see `Architecture.options`.
 
     Raises
     ------
-    UsageError : an unknown network, or one that cannot be built or traced.
+    UsageError : an unknown network, or one that cannot be built or read.
     DataError : the weights cannot be read or do not fit; names the file and the key.
+    Unavailable : its library is not installed.
     """
     known = architecture(name)
-    own = ":" in known.build
-    # Nothing is initialised that is then overwritten: VGG16 has half a gigabyte of weights.
-    device = "meta" if weights is not None and not own else "cpu"
-    with torch.random.fork_rng(devices=[]), torch.device(device):
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = _build(known.build, options)
+        if known.library:
+            built = _of_library(name, weights, folder)
+        else:
+            built = _built(name, weights, options)
+    module = built.module
     swap_pooling(module, pooling)
-    absent = _load(module, weights) if weights is not None else frozenset()
     for part in module.modules():
         if hasattr(part, "inplace"):
             # A tap before an in-place operation would otherwise be overwritten by it.
             part.inplace = False  # type: ignore[assignment]
     module.eval().requires_grad_(False)
-    default = default_input(known.normalised, known.size)
-    return Network(name, module, known.layout, default, weights, absent)
+    return Network(
+        name, module, replace(built.layout, **(layout or {})), built.default, weights,
+        built.absent, built.size, built.patch, built.call,
+    )  # fmt: skip
 
 
-def _build(build: str, options: dict[str, Any]) -> nn.Module:
-    if ":" not in build:
-        model: nn.Module = getattr(torchvision.models, build)(weights=None, **options)
-        return model
-    return own_module("backbone", build, options)
+def _of_library(name: str, weights: Path | None, folder: Path | None) -> libraries.Built:
+    state = None if weights is None else read_state(weights, "network weights")
+    try:
+        return libraries.build(name, state, lambda file: beside(name, file, weights, folder))
+    except PerceptbenchError:
+        raise
+    except Exception as error:  # a library may raise anything
+        if weights is None:
+            raise UsageError(f"backbone {name} cannot be built ({first_line(error)})") from None
+        raise not_weights(weights, "network weights", error) from None
+
+
+def _built(name: str, weights: Path | None, options: dict[str, Any]) -> libraries.Built:
+    """A network of torchvision's, ours, or a user's own."""
+    known = architecture(name)
+    own = ":" in known.build
+    # Nothing is initialised that is then overwritten: VGG16 has half a gigabyte of weights.
+    with torch.device("meta" if weights is not None and not own else "cpu"):
+        if own:
+            module = own_module("backbone", known.build, options)
+        else:
+            module = getattr(torchvision.models, known.build)(weights=None, **options)
+    size = (known.size, known.size) if known.size else None
+    default = default_input(known.normalised, size)
+    layout = Layout(known.layout, 1 if known.layout == "tokens" else None)
+    absent = _load(module, weights) if weights is not None else frozenset()
+    return libraries.Built(module, layout, default, size, absent=absent)
 
 
 def own_module(kind: str, name: str, options: dict[str, Any]) -> nn.Module:
@@ -209,15 +316,13 @@ def own_module(kind: str, name: str, options: dict[str, Any]) -> nn.Module:
 
 def _load(module: nn.Module, path: Path) -> frozenset[str]:
     """Loads what the file holds; the names of what it does not."""
+    state = read_state(path, "network weights")
+    wanted = module.state_dict()
+    held = {key: state[key] for key in wanted if key in state}
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        wanted = module.state_dict()
-        held = {key: state[key] for key in wanted if key in state}
         module.load_state_dict(held, strict=False, assign=True)
-    except Exception as error:  # torch raises many kinds for a file that is no state dict
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        reason = really(path, *OWN) or lines[-1].strip()
-        raise DataError(f"{path}: cannot be read as network weights ({reason})") from None
+    except Exception as error:  # torch raises several kinds
+        raise not_weights(path, "network weights", error) from None
     return frozenset(wanted) - frozenset(held)
 
 
@@ -235,6 +340,7 @@ class Backbone(nn.Module):
     ------
     UsageError : a tap the network does not have.
     DataError : the weights file lacks what a tap needs.
+    UsageError : positions are to be interpolated in a network that cannot do that.
 
     Examples
     --------
@@ -253,6 +359,11 @@ class Backbone(nn.Module):
         super().__init__()
         self.network, self.taps, self.frozen = network, tuple(taps), frozen
         self.input = input or network.default
+        if self.input.positions == "interpolated" and network.patch is None:
+            raise UsageError(
+                f"backbone {network.name} cannot interpolate its position embeddings: leave "
+                "`positions` out of [input]"
+            )
         split = {tap: split_scale(tap) for tap in taps}
         self.reads = {tap: (network.node(name), scale) for tap, (name, scale) in split.items()}
         #: The network's own name of each tap, at its input scale.
@@ -263,10 +374,7 @@ class Backbone(nn.Module):
         if inner:
             self.trunk = network.reader(inner).requires_grad_(not frozen)
             _rectify_in_place(self.trunk)
-            # Of a network that names its own taps it is not known which weights they need.
-            whole = isinstance(self.trunk, _Reader)
-            read = network.module if whole else self.trunk
-            lacking = network.absent.intersection(read.state_dict())
+            lacking = network.absent.intersection(self.weights())
             if lacking:
                 raise DataError(
                     f"{network.source}: holds no {min(lacking)!r}; is it the file of this network?"
@@ -280,12 +388,24 @@ class Backbone(nn.Module):
             found |= self._read(self.input.scaled(images, scale), scale)
         return {tap: found[tap] for tap in self.taps}
 
+    def weights(self) -> dict[str, Tensor]:
+        """The weights that the activations depend on, by the network's own names."""
+        if self.trunk is None:
+            return {}
+        if isinstance(self.trunk, _Hooked):
+            state = self.network.module.state_dict()
+            return {key: value for key, value in state.items() if key in self.trunk.needed}
+        # Of a network that names its own taps it is not known which weights they need.
+        read = self.network.module if isinstance(self.trunk, _Reader) else self.trunk
+        return read.state_dict()
+
     def _read(self, images: Tensor, scale: float) -> dict[str, Tensor]:
         """Activations at the taps of one input scale, for images of that scale."""
         images = self.input.fit(images)
         reads = {tap: node for tap, (node, own) in self.reads.items() if own == scale}
         at: dict[str, Tensor] = {}
         if self.trunk is not None and set(reads.values()) != {IMAGE}:
+            self._check_size(images)
             ready = self.input.normalise(images)
             kind = ready.device.type
             if kind == "cpu" or torch.is_autocast_enabled(kind):
@@ -294,9 +414,21 @@ class Backbone(nn.Module):
                 ready = ready.contiguous(memory_format=torch.channels_last)
             at = self.trunk(ready)
         return {
-            tap: images if node == IMAGE else _as_map(at[node], tap, self.network, len(images))
+            tap: images if node == IMAGE else _as_map(at[node], node, self.network, images)
             for tap, node in reads.items()
         }
+
+    def _check_size(self, images: Tensor) -> None:
+        """Raises ValueError for a size that the network has no position embeddings for."""
+        size, given = self.network.size, tuple(images.shape[-2:])
+        if size is None or given == size or self.input.positions == "interpolated":
+            return
+        other = 'positions = "interpolated" or ' if self.network.patch is not None else ""
+        raise ValueError(
+            f"backbone {self.network.name} has position embeddings for {size[0]} x {size[1]} "
+            f"pixels, not for {given[0]} x {given[1]}; give [input] {other}"
+            f"resize = [{size[0]}, {size[1]}]"
+        )
 
     def train(self, mode: bool = True) -> "Backbone":
         """A frozen one stays in evaluation mode: a measure must not change while one trains."""
@@ -304,12 +436,18 @@ class Backbone(nn.Module):
 
 
 def _rectify_in_place(trunk: Any) -> None:
-    """Lets a ReLU overwrite a convolution's or normalisation's output that nothing else reads."""
+    """Lets a ReLU overwrite a convolution's or normalisation's output that nothing else reads.
+
+    The other way round, what the network's own code adds in place is added to a copy: it may be
+    a tap.
+    """
     before = (nn.Conv2d, nn.BatchNorm2d)
-    if isinstance(trunk, _Reader):
+    if isinstance(trunk, _Reader | _Hooked):
         return  # has no graph
     for graph in (trunk.train_graph, trunk.eval_graph):
         for node in graph.nodes:
+            if node.target is operator.iadd:
+                node.target = operator.add
             if node.op != "call_module" or type(trunk.get_submodule(node.target)) is not nn.ReLU:
                 continue
             source = node.args[0]
@@ -323,38 +461,88 @@ def _rectify_in_place(trunk: Any) -> None:
     trunk.graph = trunk.eval_graph  # compiles it anew
 
 
-def _as_map(activation: Tensor, tap: str, network: Network, batch: int) -> Tensor:
-    """Activations of a batch as (N, C, H', W'); raises UsageError for what is no such thing."""
+def _as_map(activation: Any, node: str, network: Network, images: Tensor) -> Tensor:
+    """Activations for a batch of images as the network takes them, as (N, C, H', W').
+
+    Raises
+    ------
+    UsageError : it is no such thing, or it is not known where its channels or places are.
+    """
     shape = tuple(getattr(activation, "shape", ()))
-    if len(shape) == 4 and shape[0] == batch:
-        return activation.permute(0, 3, 1, 2) if network.layout == "nhwc" else activation
-    if len(shape) == 3 and shape[0] == batch and network.layout == "tokens":
-        side = int(shape[1] ** 0.5)
-        tokens = activation[:, shape[1] - side * side :]  # a class token comes first
-        return tokens.transpose(1, 2).unflatten(2, (side, side))
-    if len(shape) == 2 and shape[0] == batch:
-        return activation[:, :, None, None]
+    where = f"backbone {network.name}: tap {node!r}"
+    if shape[:1] == (len(images),):
+        if len(shape) == 2:
+            return activation[:, :, None, None]
+        if len(shape) == 4:
+            layout = network.layout_at(node)
+            if layout is None:
+                raise UsageError(
+                    f"{where} gives {shape}, and where its channels are is not known; say `layout` "
+                    "in [backbone]"
+                )
+            return activation.permute(0, 3, 1, 2) if layout.kind == "nhwc" else activation
+        said = network.layout.prefix_tokens is not None or network.layout.grid is not None
+        if len(shape) == 3 and (said or network.layout.kind == "tokens"):
+            height, width = images.shape[-2:]
+            prefix, grid = _grid(shape[1], network.layout, height / width, where)
+            return activation[:, prefix:].transpose(1, 2).unflatten(2, grid)
     what = f"shape {shape}" if shape else type(activation).__name__
-    raise UsageError(f"backbone {network.name}: tap {tap!r} gives no map of activations ({what})")
+    hint = "; if these are tokens, say `prefix_tokens` in [backbone]" if len(shape) == 3 else ""
+    raise UsageError(f"{where} gives no map of activations ({what}{hint})")
 
 
-def list_taps(network: Network, side: int = 224) -> list[tuple[str, str, tuple[int, ...]]]:
+def _grid(tokens: int, layout: Layout, ratio: float, where: str) -> tuple[int, tuple[int, int]]:
+    """Number of prefix tokens, and rows and columns of the others, for an image's height / width.
+
+    Raises
+    ------
+    UsageError : the tokens make no such grid.
+    """
+    rows, columns = layout.grid or (0, 0)
+    prefix = layout.prefix_tokens
+    if prefix is None:
+        if not layout.grid and ratio != 1:
+            raise UsageError(
+                f"{where} gives {tokens} tokens for an image that is not square; say "
+                "`prefix_tokens` in [backbone]"
+            )
+        prefix = tokens - (rows * columns if layout.grid else math.isqrt(tokens) ** 2)
+    count = tokens - prefix
+    if not layout.grid:
+        sides = [n for n in range(1, count + 1) if count % n == 0]
+        rows = min(sides, key=lambda n: abs(math.log(n * n / count / ratio)), default=0)
+        columns = count // rows if rows else 0
+    # Half a patch may be left over at either side.
+    fits = rows and (layout.grid or abs(math.log(rows / columns / ratio)) < FITS)
+    if prefix < 0 or not fits or rows * columns != count:
+        raise UsageError(
+            f"{where} gives {tokens} tokens, which are no grid after {prefix} others; say "
+            "`prefix_tokens` or `grid` in [backbone]"
+        )
+    return prefix, (rows, columns)
+
+
+def list_taps(
+    network: Network, side: int = SIDE, everything: bool = False
+) -> list[tuple[str, str, tuple[int, ...]]]:
     """Every tap that gives a map: (name in the literature or "", node, (C, H', W')).
 
     Parameters
     ----------
     side : of the square image that H' and W' are for, where the network takes any size.
+    everything : all modules, also of a network of which only what people name is listed.
     """
     aliases = architecture(network.name).aliases
     names = {node: alias for alias, node in aliases.items()}
-    nodes = network.nodes[1:]
+    nodes = network.nodes[1:] if everything else network.telling
     image = torch.zeros(1, 3, side, side)
     with torch.inference_mode():
-        found = network.reader(nodes)(network.default.normalise(network.default.fit(image)))
+        fitted = network.default.fit(image)
+        found = network.reader(nodes)(network.default.normalise(fitted))
     rows = [("", IMAGE, tuple(image.shape[1:]))]
     for node in nodes:
         try:
-            shape = tuple(_as_map(found[node], node, network, 1).shape[1:])
+            shape = tuple(_as_map(found[node], node, network, fitted).shape[1:])
         except UsageError:
             continue
         rows.append((names.get(node, ""), node, shape))

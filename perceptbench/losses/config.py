@@ -5,12 +5,17 @@ A feature loss names a network and one row a tap; a composite loss one row a ter
 .. code-block:: toml
 
     [backbone]
-    name = "vgg16"            # `perceptbench metrics taps` lists networks; or "module:callable"
-    weights = "imagenet"      # or "random", or a file's path
+    name = "vgg16"            # `perceptbench metrics taps` lists networks; "timm:NAME", "hf:REPO",
+                              # "open_clip:NAME:TAG", see libraries; or "module:callable"
+    weights = "imagenet"      # or "random", or a file's path; "imagenet" and "pretrained" are both
+                              # what the network is published with, see weights.find_weights
     seed = 0                  # of random weights
     pooling = "max"           # or "average", "l2"
                               # "steerable-pyramid" has none of these three, but octaves,
                               # orientations, colour, response: see pyramid.SteerablePyramid
+    layout = "tokens"         # or "nchw", "nhwc"; these three only where the network does not say
+    prefix_tokens = 1         # it, see networks.Layout
+    grid = [14, 14]
 
     [input]                   # optional, see inputs.InputTable
     scales = [1, 0.5]         # the sum over the images at these resolutions
@@ -56,7 +61,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
+    PositiveInt,
     ValidationError,
     model_validator,
 )
@@ -71,7 +78,7 @@ from perceptbench.losses.feature_loss import FeatureLoss, Term
 from perceptbench.losses.fused import EPSILON
 from perceptbench.losses.gan import FeatureMatching
 from perceptbench.losses.inputs import Input, InputTable
-from perceptbench.losses.networks import architecture
+from perceptbench.losses.networks import Kind, architecture
 from perceptbench.losses.pixel import KINDS, PixelLoss
 from perceptbench.losses.pyramid import OPTIONS
 from perceptbench.losses.weights import find_weights, load_head, sha256
@@ -96,6 +103,14 @@ class BackboneTable(_Table):
     orientations: int | None = None
     colour: str | None = None
     response: str | None = None
+    layout: Kind | None = None
+    prefix_tokens: NonNegativeInt | None = None
+    grid: tuple[PositiveInt, PositiveInt] | None = None
+
+    def stated(self) -> dict[str, Any]:
+        """What the file says of the layout of activations, see `networks.Layout`."""
+        said = {"kind": self.layout, "prefix_tokens": self.prefix_tokens, "grid": self.grid}
+        return {key: value for key, value in said.items() if value is not None}
 
     def options(self) -> dict[str, Any]:
         """The keyword arguments of the network's constructor, defaults filled in.
@@ -193,7 +208,7 @@ class Networks:
         """The network of a ``[backbone]`` table; `base` is what a weights path is relative to."""
         weights, options = None, table.options()
         source = "random" if options else table.weights  # a formula has none
-        if source == "imagenet":
+        if source in ("imagenet", "pretrained"):
             weights = find_weights(table.name, self.folder)
         elif source != "random":
             weights = base / source
@@ -202,9 +217,13 @@ class Networks:
         if weights is not None and str(weights) not in self.sha256:
             self.sha256[str(weights)] = sha256(weights)
         seed = table.seed if weights is None else 0
-        key = (table.name, weights, seed, table.pooling, *options.items())
+        layout = table.stated()
+        key = (table.name, weights, seed, table.pooling, *options.items(), *layout.items())
         if key not in self._loaded:
-            self._loaded[key] = load_network(table.name, weights, seed, table.pooling, **options)
+            self._loaded[key] = load_network(
+                table.name, weights, seed, table.pooling, layout=layout, folder=self.folder,
+                **options,
+            )  # fmt: skip
         return self._loaded[key]
 
 
@@ -324,7 +343,10 @@ def _live(config: LossConfig) -> list[TapRow]:
 def resolve_input(config: LossConfig, network: Network) -> Input:
     """The input handling: what the network was made for, with the file's keys laid over it."""
     own = {key: value for key, value in config.input.items() if key in Input.model_fields}
-    return Input.model_validate({**network.default.model_dump(), **own})
+    usual = network.default.model_dump()
+    if own.get("positions") == "interpolated":
+        usual |= {"resize": "none", "multiple": network.patch}
+    return Input.model_validate({**usual, **own})
 
 
 def _check_heads(loss: FeatureLoss) -> None:
@@ -417,7 +439,7 @@ def resolve(config: LossConfig, loss: nn.Module, base: Path = Path()) -> dict[st
     taps = [_resolved_tap(row, loss, n) for n, row in enumerate(_live(config))]
     trunk = loss.backbone.trunk
     options = config.backbone.options() if trunk is not None else {}
-    weights = _digest(trunk.state_dict()) if trunk is not None and not options else None
+    weights = _digest(loss.backbone.weights()) if trunk is not None and not options else None
     return {
         "code": CODE_VERSION,
         "backbone": {
@@ -425,6 +447,7 @@ def resolve(config: LossConfig, loss: nn.Module, base: Path = Path()) -> dict[st
             "pooling": config.backbone.pooling,
             "weights": weights,
             **options,
+            **config.backbone.stated(),
         },
         "input": _resolved_input(loss.backbone),
         "tap": sorted(taps, key=_canonical),
@@ -444,7 +467,8 @@ def _own_code(loss: nn.Module) -> dict[str, str]:
 
 def _resolved_input(backbone: Backbone) -> dict[str, Any]:
     """Without the kernel where nothing is resized."""
-    resized = backbone.input.resize != "none" or backbone.scales != (1.0,)
+    given = backbone.input
+    resized = given.resize != "none" or given.multiple is not None or backbone.scales != (1.0,)
     return backbone.input.model_dump(mode="json", exclude=set() if resized else {"kernel"})
 
 

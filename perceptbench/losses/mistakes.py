@@ -36,8 +36,10 @@ def mistakes(config: LossConfig, base: Path = Path()) -> list[str]:
     assert config.backbone is not None
     # The weights do not matter here, only the shapes.
     table = config.backbone
-    network = load_network(table.name, pooling=table.pooling, **table.options())
-    rows = {node: shape for _, node, shape in list_taps(network)}
+    network = load_network(
+        table.name, pooling=table.pooling, layout=table.stated(), **table.options()
+    )
+    rows = {node: shape for _, node, shape in list_taps(network, everything=True)}
     shapes = {}
     for row in config.tap:
         node = network.node(split_scale(row.layer)[0])
