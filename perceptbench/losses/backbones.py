@@ -27,6 +27,7 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 
 from perceptbench.errors import DataError, PerceptbenchError, UsageError, first_line, nearest
 from perceptbench.kinds import really
+from perceptbench.losses.checks import transformed
 from perceptbench.losses.inputs import SCALES, Input, default_input
 from perceptbench.losses.networks import Layout, architecture, swap_pooling
 from perceptbench.losses.weights import OWN
@@ -288,13 +289,14 @@ class Backbone(nn.Module):
         if self.trunk is not None and set(reads.values()) != {IMAGE}:
             ready = self.input.normalise(images)
             kind = ready.device.type
-            if kind == "cpu" or torch.is_autocast_enabled(kind):
+            if (kind == "cpu" or torch.is_autocast_enabled(kind)) and not transformed():
                 # oneDNN, and a GPU's tensor cores, then have no layout to convert around every
-                # convolution. In full precision cuDNN is faster with what it is given.
+                # convolution. In full precision cuDNN is faster with what it is given; a vmap knows
+                # no layouts.
                 ready = ready.contiguous(memory_format=torch.channels_last)
             at = self.trunk(ready)
         return {
-            tap: images if node == IMAGE else _as_map(at[node], tap, self.network, len(images))
+            tap: images if node == IMAGE else _as_map(at[node], tap, self.network, images.shape[0])
             for tap, node in reads.items()
         }
 

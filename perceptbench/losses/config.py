@@ -339,10 +339,10 @@ def _check_heads(loss: FeatureLoss) -> None:
     for number in headed:
         term = loss.terms[number]
         wanted = term.how.compare(*[term.how.embed(at[term.tap])] * 2).shape[1]
-        if loss.weights(number).numel() not in (1, wanted):
+        width = getattr(loss, f"head{number}").numel()
+        if width not in (1, wanted):
             raise UsageError(
-                f"tap {term.tap!r}: the head has {loss.weights(number).numel()} weights, "
-                f"{wanted} are needed there"
+                f"tap {term.tap!r}: the head has {width} weights, {wanted} are needed there"
             )
 
 
