@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from perceptbench.errors import UsageError
@@ -97,7 +97,12 @@ class FeatureLoss(ImageLoss):
         super().__init__(**options)
         self.backbone, self.terms, self.how = backbone, tuple(terms), how
         for number, term in enumerate(self.terms):
-            self.register_buffer(f"head{number}", term.head)
+            if backbone.registered:
+                self.register_buffer(f"head{number}", term.head)
+            else:
+                setattr(self, f"head{number}", term.head)  # as its network, no part of the state
+        if not backbone.registered:
+            self.register_load_state_dict_pre_hook(_without_heads)
         self.checkpointing = checkpointing
 
     def weights(self, number: int, like: Tensor) -> Tensor:
@@ -105,7 +110,12 @@ class FeatureLoss(ImageLoss):
         weight, head = self.terms[number].weight, getattr(self, f"head{number}")
         if head is None:
             return like.new_full((1,), weight * self.how[number].head)
-        weighted: Tensor = weight * head.to(like)
+        if (head.device, head.dtype) != (like.device, like.dtype):
+            with torch.inference_mode(False):
+                head = (head if self.backbone.registered else self.terms[number].head).to(like)
+            if not (self.backbone.registered or traced(like)):
+                setattr(self, f"head{number}", head)
+        weighted: Tensor = weight * head
         return weighted
 
     def distances(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
@@ -143,3 +153,9 @@ class FeatureLoss(ImageLoss):
             return as_large(places, shape[-2:])
         scale = split_scale(self.terms[number].tap)[1]
         return weighted_mean(places, self.backbone.input.fit_weight(weight, scale))[:, 0]
+
+
+def _without_heads(loss: nn.Module, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    """Leaves out of a checkpoint the heads that were in it when networks were submodules."""
+    for number in range(len(loss.terms)):  # type: ignore[arg-type]
+        state_dict.pop(f"{prefix}head{number}", None)

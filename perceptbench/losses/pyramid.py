@@ -103,19 +103,19 @@ class SteerablePyramid(nn.Module):
         images = images.float() if images.itemsize < 4 else images
         with torch.autocast(images.device.type, enabled=False):
             planes = COLOURS[self.colour](images)
-            parts = [self._analyse(p, wanted) for p in planes.split(self._together(planes))]
+            parts = [self._analyse(p, wanted) for p in self._pieces(planes)]
         return {
             f"octave{octave}": maps[0] if len(maps) == 1 else torch.cat(maps)
             for octave, maps in zip(wanted, zip(*parts, strict=True), strict=True)
         }
 
-    def _together(self, planes: Tensor) -> int:
-        """How many images are taken at a time."""
+    def _pieces(self, planes: Tensor) -> Sequence[Tensor]:
+        """As many images as are taken at a time."""
         if planes.device.type != "cpu" or traced(planes):
-            return planes.shape[0]
+            return [planes]
         height, width = (padded_size(side, self.octaves) for side in planes.shape[2:])
         bands = planes.shape[1] * self.orientations * height * width
-        return max(1, PIECE_BYTES // (bands * 2 * planes.itemsize))
+        return planes.split(max(1, PIECE_BYTES // (bands * 2 * planes.itemsize)))
 
     def _analyse(self, planes: Tensor, wanted: Sequence[int]) -> list[Tensor]:
         """Responses at the wanted octaves of planes (N, C, H, W)."""
