@@ -275,6 +275,12 @@ def _load(module: nn.Module, path: Path) -> frozenset[str]:
 class Backbone(nn.Module):
     """Maps images to the activations at named taps.
 
+    Attributes
+    ----------
+    trunk : what reads from the network; None where the only tap is the image.
+    origin, place : of a frozen network, the trunk it was read with and the device and type its
+        copy `trunk` is at; no place where there are no weights.
+
     Parameters
     ----------
     network : see `load_network`; backbones may share one, the scoring engine then runs it once.
@@ -297,6 +303,10 @@ class Backbone(nn.Module):
     [(1, 64, 15, 15), (1, 192, 7, 7)]
     """
 
+    trunk: nn.Module | None
+    origin: nn.Module | None
+    place: tuple[torch.device, torch.dtype] | None
+
     def __init__(
         self,
         network: Network,
@@ -317,7 +327,7 @@ class Backbone(nn.Module):
         inner = [node for node in dict.fromkeys(n for n, _ in self.reads.values()) if node != IMAGE]
         trunk = self._read_at(inner) if inner else None
         if self.registered:
-            self.trunk = trunk
+            self.trunk, self.place = trunk, None
         else:
             self._place(trunk)
             self.register_load_state_dict_pre_hook(_without_trunk)
@@ -347,17 +357,18 @@ class Backbone(nn.Module):
     ) -> None:
         """Reads from a copy of `origin` on a device and of a type; default: from itself."""
         tensors = [] if origin is None else [*origin.parameters(), *origin.buffers()]
-        first = next((t for t in tensors if t.is_floating_point()), torch.empty(0, device="cpu"))
-        place = device or first.device, dtype or first.dtype
-        trunk = origin
-        if origin is not None and tensors and place != (first.device, first.dtype):
-            trunk = self.network.placed(origin, *place)
+        first = next((t for t in tensors if t.is_floating_point()), None)
+        trunk, place = origin, None
+        if origin is not None and first is not None:
+            place = device or first.device, dtype or first.dtype
+            if place != (first.device, first.dtype):
+                trunk = self.network.placed(origin, *place)
         # Not as attributes: those would be submodules.
         self.__dict__.update(origin=origin, trunk=trunk, place=place)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Backbone":
         super()._apply(fn, recurse)
-        if not self.registered:
+        if self.place is not None:
             # What it does to the values is not asked: `to_empty` must not empty the weights.
             device, dtype = self.place
             there = fn(torch.empty(0, device=device, dtype=dtype))
@@ -384,7 +395,7 @@ class Backbone(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if not self.registered:
-            self._place(self.origin, dtype=self.place[1])
+            self._place(self.origin, dtype=self.place and self.place[1])
 
     def weights(self) -> dict[str, Tensor]:
         """Its network's parameters and buffers by their names in a state_dict."""
@@ -392,7 +403,7 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Activations by tap, each (N, C, H', W'), for images (N, 1 or 3, H, W) in [0, 1]."""
-        if not self.registered and images.device != self.place[0]:
+        if self.place is not None and images.device != self.place[0]:
             # What wraps a model for several devices moves parameters only.
             self._place(self.origin, images.device, self.place[1])
         images = self._exact(images)
