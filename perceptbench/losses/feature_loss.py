@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from perceptbench.errors import UsageError
 from perceptbench.losses.backbones import Backbone, split_scale
-from perceptbench.losses.checks import traced
+from perceptbench.losses.checks import traced, transformed
 from perceptbench.losses.distances import Distance, distance, exact
 from perceptbench.losses.fused import fusible
 from perceptbench.losses.image_loss import ImageLoss, as_large, weighted_mean
@@ -131,7 +131,7 @@ class FeatureLoss(ImageLoss):
             return torch.stack(parts).sum(0)
 
     def _activations(self, x: Tensor) -> dict[str, Tensor]:
-        if self.checkpointing and torch.is_grad_enabled() and not traced(x):
+        if self.checkpointing and torch.is_grad_enabled() and not transformed():
             found: dict[str, Tensor] = checkpoint(self.backbone, x, use_reentrant=False)
             return found
         result: dict[str, Tensor] = self.backbone(x)
