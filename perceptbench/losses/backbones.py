@@ -336,7 +336,8 @@ class Backbone(nn.Module):
     def _read_at(self, nodes: Sequence[str]) -> nn.Module:
         """What reads from the network, which is then looked through for weights that lack."""
         network = self.network
-        trunk = network.reader(nodes, own=self.registered).requires_grad_(not self.frozen)
+        trunk: Any = network.reader(nodes, own=self.registered)
+        trunk.requires_grad_(not self.frozen)
         _rectify_in_place(trunk)
         # Of a network that names its own taps it is not known which weights they need.
         read = network.module if isinstance(trunk, _Reader) else trunk

@@ -94,7 +94,8 @@ NO_LOSS = {
     "psnr": "it is a logarithm of mse, without a gradient where images are identical; use mse",
     **dict.fromkeys(("butteraugli", "ssimulacra2", "vmaf"), "a program's figure has no gradient"),
 }
-#: Options of a composite that are its terms' own, too.
+#: Options of a composite that are its own, and those that are its terms', too.
+WHOLE_OPTIONS = ("mean", "range")
 TERM_OPTIONS = ("spatial", "detach_target")
 
 
@@ -285,7 +286,7 @@ def _build(
         return own_module("loss", config.module, options)
     options = {"detach_target": config.detach_target, **options}
     if config.term:
-        whole = {key: options.pop(key) for key in ("mean", "range") if key in options}
+        whole = {key: options.pop(key) for key in WHOLE_OPTIONS if key in options}
         parts: dict[str, tuple[float, nn.Module]] = {}
         for number, row in enumerate(config.term):
             name = row.loss or row.pixel or f"{row.matching} matching"

@@ -109,10 +109,14 @@ class FeatureLoss(ImageLoss):
         """What the primitives of term `number` are multiplied with: (K,), or (1,) for all."""
         weight, head = self.terms[number].weight, getattr(self, f"head{number}")
         if head is None:
-            return like.new_full((1,), weight * self.how[number].head)
+            share = self.how[number].head
+            assert share is not None
+            return like.new_full((1,), weight * share)
         if (head.device, head.dtype) != (like.device, like.dtype):
+            given = self.terms[number].head
+            assert given is not None
             with torch.inference_mode(False):
-                head = (head if self.backbone.registered else self.terms[number].head).to(like)
+                head = (head if self.backbone.registered else given).to(like)
             if not (self.backbone.registered or traced(like)):
                 setattr(self, f"head{number}", head)
         weighted: Tensor = weight * head
