@@ -56,6 +56,12 @@ def xyz_to_linear(xyz: Tensor) -> Tensor:
     return _mix(torch.linalg.inv(_matrix(xyz).double()).to(xyz.dtype), xyz)
 
 
+def srgb_to_lab(coded: Tensor) -> Tensor:
+    """sRGB-coded values in [0, 1] -> CIELAB relative to the display's own white, D65."""
+    white = linear_to_xyz(coded.new_ones(3, 1, 1))
+    return xyz_to_lab(linear_to_xyz(srgb_decode(coded)), white)
+
+
 def luminance(linear: Tensor) -> Tensor:
     """Linear sRGB -> relative luminance Y, (..., 1, H, W)."""
     return _mix(_matrix(linear)[1:2], linear)
@@ -97,16 +103,20 @@ def ciede2000(lab1: Tensor, lab2: Tensor) -> Tensor:
     cos, sin = a1 * c2 + a2 * c1, b1 * c2 + b2 * c1
     # About half a turn apart, the shorter turn decides, else the lower hue comes first (Sharma et
     # al., eq. 10 and 14).
-    opposite = both <= 1e-9 * product
+    # A chroma of about 1e-5 or less is taken for grey: its hue has no second derivative.
+    grey = product <= 1e-10
+    opposite = ~grey & (both <= 1e-9 * product)
     across, up = a1 * c2 - a2 * c1, b1 * c2 - b2 * c1
     first = torch.where(cross == 0, torch.where(up == 0, across, up), cross)
     first = torch.where(first > 0, 1.0, -1.0).to(cross)
-    both = torch.where(opposite, 1.0, both)
+    both, cross = torch.where(opposite | grey, 1.0, both), torch.where(grey, 0.0, cross)
     d_h = 2 * first * _root(product)
     d_h = torch.where(opposite, d_h, math.sqrt(2) * cross * both.rsqrt())
     cos, sin = torch.where(opposite, -first * up, cos), torch.where(opposite, first * across, sin)
+    unit = torch.where(grey, 1.0, product).reciprocal()
+    cos, sin = torch.where(grey, 1.0, unit * cos), torch.where(grey, 0.0, unit * sin)
     hue = torch.atan2(sin, cos)
-    scale = (cos.square() + sin.square()).clamp_min(1e-20).rsqrt()
+    scale = (cos.square() + sin.square()).clamp_min(1e-12).rsqrt()
     cos, sin = cos * scale, sin * scale
     cos2, sin2 = 2 * cos.square() - 1, 2 * sin * cos
     t = (
@@ -135,9 +145,9 @@ def _mix(matrix: Tensor, channels: Tensor) -> Tensor:
 
 
 def _root(x: Tensor) -> Tensor:
-    """Square root with derivative 0, not infinity, at 0, which is anything below 1e-30."""
-    positive = x > 1e-30
-    return torch.where(positive, torch.where(positive, x, 1.0).sqrt(), 0.0)
+    """Square root with derivative 0, not infinity, at 0, which is anything below 1e-30, not NaN."""
+    zero = x <= 1e-30
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, x).sqrt())
 
 
 def _length(a: Tensor, b: Tensor) -> Tensor:
@@ -145,10 +155,9 @@ def _length(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _saturation(chroma: Tensor) -> Tensor:
-    """sqrt(C^7 / (C^7 + 25^7)), for chromas whose seventh power float32 still holds."""
-    ratio = chroma.clamp_min(1e-3) / 25
-    ratio = ratio.square() * ratio  # the cube; a power of 7 takes much longer
-    ratio = ratio.square() * (chroma.clamp_min(1e-3) / 25)
+    """sqrt(C^7 / (C^7 + 25^7)), of chromas for which float32 holds its derivatives."""
+    share = chroma.clamp_min(1e-2) / 25
+    ratio = (share.square() * share).square() * share  # a power of 7 takes much longer
     return (ratio / (ratio + 1)).sqrt()
 
 

@@ -1,6 +1,7 @@
 """The standard model of foveal contrast detection of Watson and Ahumada (2005)."""
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,11 +28,11 @@ class WatsonAhumada(Directed):
 
     Parameters
     ----------
-    pixels_per_degree : viewing resolution.
+    pixels_per_degree : viewing resolution; a usual desktop's unless it is known.
     options : of `Directed`.
     """
 
-    def __init__(self, pixels_per_degree: float, **options: bool) -> None:
+    def __init__(self, pixels_per_degree: float = 60.0, **options: Any) -> None:
         super().__init__(**options)
         self.pixels_per_degree = float(pixels_per_degree)
 

@@ -86,6 +86,6 @@ class MDSI(Directed):
 
 
 def _power(base: Tensor, exponent: float) -> Tensor:
-    """base^exponent with derivative 0, not infinity, at 0."""
-    positive = base > 0
-    return torch.where(positive, torch.where(positive, base, 1.0) ** exponent, 0.0)
+    """base^exponent with derivative 0, not infinity, at 0; of NaN it is NaN."""
+    zero = base <= 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, base) ** exponent)

@@ -11,24 +11,22 @@ are summed from what the images differ in, never as 1 minus a similarity, which 
 import math
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from perceptbench.losses.distances import exact
-from perceptbench.losses.feature_loss import check_images
+from perceptbench.losses.image_loss import ImageLoss
 
 Embedding = Tensor | tuple[Tensor, ...]
 
 
-class Halves(nn.Module):
+class Halves(ImageLoss):
     """A loss that embeds each image once and compares embeddings: compare(embed(x), embed(y)).
 
-    Parameters
-    ----------
-    mean : whether `forward` returns the batch's mean instead of (N,).
-    detach_target : whether no gradient goes to `y`.
+    For options see `ImageLoss`; it has no spatial map.
 
     Attributes
     ----------
@@ -37,9 +35,9 @@ class Halves(nn.Module):
 
     min_size = 1
 
-    def __init__(self, *, mean: bool = False, detach_target: bool = False) -> None:
-        super().__init__()
-        self.mean, self.detach_target = mean, detach_target
+    def __init__(self, **options: Any) -> None:
+        self.placeless = type(self).__name__
+        super().__init__(**options)
 
     def embed(self, images: Tensor) -> Embedding:
         """What is compared of images (N, 3, H, W) in [0, 1]: tensors (N, ...)."""
@@ -49,25 +47,16 @@ class Halves(nn.Module):
         """Distances (N,) of two embeddings."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Distances (N,) of images x and y, (N, 1 or 3, H, W) in [0, 1]; their mean (``mean``).
-
-        Raises
-        ------
-        ValueError : shapes differ, are not those of images, or too small; values outside [0, 1].
-        """
-        check_images(x, y)
+    def distances(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """See `ImageLoss`; raises ValueError for an image side below `min_size` pixels."""
         if min(x.shape[2:]) < self.min_size:
             raise ValueError(
                 f"{type(self).__name__} needs {self.min_size} pixels a side, an image has "
                 f"{x.shape[3]} x {x.shape[2]}"
             )
-        if self.detach_target:
-            y = y.detach()
         with torch.autocast(x.device.type, enabled=False):
             at_x, at_y = (self.embed(exact(image).expand(-1, 3, -1, -1)) for image in (x, y))
-            total = self.compare(at_x, at_y)
-        return total.mean() if self.mean else total
+            return self.compare(at_x, at_y)
 
 
 class Directed(Halves):
@@ -76,13 +65,11 @@ class Directed(Halves):
     Parameters
     ----------
     reference_first : whether `x` is the reference instead, as metrics are called.
-    mean, detach_target : see `Halves`.
+    options : see `Halves`.
     """
 
-    def __init__(
-        self, *, reference_first: bool = False, mean: bool = False, detach_target: bool = False
-    ) -> None:
-        super().__init__(mean=mean, detach_target=detach_target)
+    def __init__(self, *, reference_first: bool = False, **options: Any) -> None:
+        super().__init__(**options)
         self.reference_first = reference_first
 
     def compare(self, x: Embedding, y: Embedding) -> Tensor:
@@ -169,9 +156,9 @@ def magnitude(vectors: Tensor) -> Tensor:
 
 
 def root(square: Tensor) -> Tensor:
-    """Square root with derivative 0, not infinity, at 0."""
-    positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+    """Square root with derivative 0, not infinity, at 0; of NaN it is NaN."""
+    zero = square <= 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())
 
 
 def apart(u: Tensor, v: Tensor, constant: float) -> Tensor:

@@ -98,7 +98,7 @@ class MSSSIM(Halves):
                 found.append(structure.mean((1, 2, 3)))
             lacking.append(torch.stack(found, 1))
         lack = torch.stack(lacking, -1)  # (N, C, scales)
-        alive = (lack < 1).all(-1)
+        alive = ~(lack >= 1).any(-1)  # not a number is no 1
         logs = torch.log1p(-torch.where(alive[..., None], lack, 0.0))
         product = -torch.expm1((logs * logs.new_tensor(SCALES)).sum(-1))
         return torch.where(alive, product, 1.0).mean(1)
