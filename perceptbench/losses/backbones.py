@@ -105,8 +105,7 @@ class Network:
 
     def _explored(self, untraced: str) -> taps.Found:
         with torch.inference_mode(False), torch.no_grad():
-            like = {"device": torch.device("cpu"), "dtype": torch.float32}
-            image = torch.zeros(1, 3, SIDE, SIDE, **like)
+            image = torch.zeros(1, 3, SIDE, SIDE, device="cpu", dtype=torch.float32)
             image = self.default.normalise(self.default.fit(image))
             try:
                 found = taps.explore(self.module, image, self.call, self.layout.kind)

@@ -281,8 +281,8 @@ class _Shard:
         for comparison, outcome in zip(self.passes, encoded, strict=True):
             if comparison is not None and isinstance(outcome, Exception):
                 self._note(comparison.ids, outcome)
-        for id_, error in failed.items():
-            self._note([id_], error)
+        for id_, why in failed.items():
+            self._note([id_], why)
         batch = Batch(pixels, encoded, embedded)
         for number, key in enumerate(keys):
             self.there[key] = (batch, number)
@@ -372,7 +372,7 @@ class _Shard:
             for part in steps([largest], len(group)):
                 self._ask(id_, ask, group[part])
 
-    def _by_halves(self, id_: str, compare: Metric, some: list[int]) -> Tensor:
+    def _by_halves(self, id_: str, compare: Callable[..., Tensor], some: list[int]) -> Tensor:
         return compare(self._embedding(id_, 0, some), self._embedding(id_, 1, some))
 
     def _embedding(self, id_: str, side: int, some: list[int]) -> Embedding:

@@ -1,13 +1,12 @@
 """The standard model of foveal contrast detection of Watson and Ahumada (2005)."""
 
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from perceptbench import colour
-from perceptbench.losses.classical.halves import Directed, Embedding, centred
+from perceptbench.losses.classical.halves import Directed, Embedding, centred, constants
 
 #: Gain, scale and shape of the contrast sensitivity function; radius of the aperture in
 #: degrees; exponent of the pooling. Watson and Ahumada 2005, doi:10.1167/5.9.6, as given in
@@ -54,11 +53,10 @@ class WatsonAhumada(Directed):
         return peak * pooled.clamp_min(1e-30) ** (1 / BETA) * (peak > 1e-30)
 
     def _maps(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        height, width = like.shape[2:]
-        return _maps(height, width, self.pixels_per_degree, like.dtype, like.device)
+        return _maps(like, *map(int, like.shape[2:]), self.pixels_per_degree)
 
 
-@cache
+@constants
 def _maps(
     height: int, width: int, per_degree: float, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,15 +64,16 @@ def _maps(
 
     The aperture is a Gaussian fall-off of sensitivity around pixel (H // 2, W // 2).
     """
-    fy = torch.fft.fftfreq(2 * height, dtype=torch.float64) * per_degree
-    fx = torch.fft.rfftfreq(2 * width, dtype=torch.float64) * per_degree
+    like = {"dtype": torch.float64, "device": torch.device("cpu")}
+    fy = torch.fft.fftfreq(2 * height, **like) * per_degree
+    fx = torch.fft.rfftfreq(2 * width, **like) * per_degree
     f = torch.hypot(fy[:, None], fx[None, :])
     gain = GAIN * (_sech((f / F0) ** POWER) - LOSS * _sech(f / F1))
-    y = (torch.arange(height) - height // 2) / per_degree
-    x = (torch.arange(width) - width // 2) / per_degree
-    squared = (y[:, None] ** 2 + x[None, :] ** 2).double()
+    y = (torch.arange(height, **like) - height // 2) / per_degree
+    x = (torch.arange(width, **like) - width // 2) / per_degree
+    squared = y[:, None] ** 2 + x[None, :] ** 2
     aperture = torch.exp(-squared / (2 * APERTURE**2))
-    one = aperture * _filtered(torch.ones(1, 1, height, width, dtype=torch.float64), gain)
+    one = aperture * _filtered(gain.new_ones(1, 1, height, width), gain)
     return gain.to(device, dtype), aperture.to(device, dtype), one[0].to(device, dtype)
 
 

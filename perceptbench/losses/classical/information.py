@@ -31,7 +31,7 @@ class VIF(Directed):
 
     def embed(self, images: Tensor) -> Embedding:
         level = mixed(255 * centred(images)[0], LUMA)
-        found: Embedding = ()
+        found: list[Tensor] = []
         for number, size in enumerate(WINDOWS):
             window = gaussian(size, size / 5)
             if number:
@@ -39,7 +39,7 @@ class VIF(Directed):
             means = blurred(level, window)
             variances = (blurred(level.square(), window) - means.square()).clamp_min(0)
             found += level, means, variances
-        return found
+        return tuple(found)
 
     def judge(self, distorted: Embedding, reference: Embedding) -> Tensor:
         lost, all_of_it = [], []
@@ -57,4 +57,4 @@ class VIF(Directed):
             lost.append(sent - arrived)
             all_of_it.append(sent)
         epsilon = NONE * math.log(10)  # the authors' logarithms are common ones
-        return sum(lost) / (sum(all_of_it) + epsilon)
+        return torch.stack(lost).sum(0) / (torch.stack(all_of_it).sum(0) + epsilon)

@@ -5,7 +5,6 @@ Kovesi 1999 in the parameters of the authors' own program.
 """
 
 import math
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from perceptbench.losses.classical.halves import (
     Halves,
     apart,
     centred,
+    constants,
     framed,
     gradient,
     magnitude,
@@ -69,8 +69,7 @@ class FSIM(Halves):
 
 def phase_congruency(luma: Tensor) -> Tensor:
     """Phase congruency PC_2 of deviations of luma (N, 1, H, W) in [-255, 255], (N, 1, H, W)."""
-    height, width = luma.shape[2:]
-    filters, powers, sums = _filters(height, width, luma.dtype, luma.device)
+    filters, powers, sums = _filters(luma, *map(int, luma.shape[2:]))
     spectrum = torch.fft.fft2(luma)
     energies, amplitudes = [], []
     for bank, power, noise in zip(filters, powers, sums, strict=True):  # an orientation each
@@ -81,8 +80,8 @@ def phase_congruency(luma: Tensor) -> Tensor:
         # What noise would give, from the median response at the finest scale.
         median = amplitude[:, 0].square().flatten(1).median(1).values
         tau = root(median / math.log(2) / power * noise)
-        threshold = math.sqrt(math.pi / 2) + DEVIATIONS * math.sqrt(2 - math.pi / 2)
-        threshold = (threshold * tau / RESCALED)[:, None, None, None]
+        above = math.sqrt(math.pi / 2) + DEVIATIONS * math.sqrt(2 - math.pi / 2)
+        threshold = (above * tau / RESCALED)[:, None, None, None]
         energies.append((energy - threshold).clamp_min(0))
         amplitudes.append(amplitude.sum(1, keepdim=True))
     return (_total(energies) + EPSILON) / (_total(amplitudes) + EPSILON)
@@ -92,7 +91,7 @@ def _total(maps: list[Tensor]) -> Tensor:
     return torch.stack(maps).sum(0)
 
 
-@cache
+@constants
 def _filters(
     height: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, list[float], list[float]]:
@@ -107,11 +106,11 @@ def _filters(
     theta = torch.atan2(-fx[None], fy[:, None])
     low_pass = 1 / (1 + (radius / 0.45) ** 30)
     radius[0, 0] = 1
-    waves = torch.tensor([1 / (SHORTEST * 2**s) for s in range(SCALES)], dtype=torch.float64)
+    waves = radius.new_tensor([1 / (SHORTEST * 2**s) for s in range(SCALES)])
     radial = (radius / waves[:, None, None]).log().square() / (2 * math.log(SPREAD) ** 2)
     radial = (-radial).exp() * low_pass
     radial[:, 0, 0] = 0
-    angles = math.pi / ORIENTATIONS * torch.arange(ORIENTATIONS, dtype=torch.float64)
+    angles = math.pi / ORIENTATIONS * torch.arange(ORIENTATIONS, dtype=torch.float64, device="cpu")
     turned = theta - angles[:, None, None]
     turned = torch.atan2(turned.sin(), turned.cos())
     bank = radial * (-turned.square() / (2 * ANGLE**2)).exp()[:, None]
@@ -125,5 +124,5 @@ def _filters(
 def frequencies(side: int) -> Tensor:
     """Cycles per pixel in the order of a Fourier transform, as the authors number them."""
     odd = side % 2
-    numbers = torch.arange(side, dtype=torch.float64) - side // 2
+    numbers = torch.arange(side, dtype=torch.float64, device="cpu") - side // 2
     return torch.roll(numbers / max(1, side - odd), -(side // 2))

@@ -4,8 +4,6 @@ Zhang, Shen, Li 2014, doi:10.1109/TIP.2014.2346028, with the saliency of Zhang, 
 doi:10.1109/ICIP.2013.6738036) as in piq.
 """
 
-from functools import cache
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,6 +15,7 @@ from perceptbench.losses.classical.halves import (
     Halves,
     apart,
     centred,
+    constants,
     framed,
     gradient,
     magnitude,
@@ -70,7 +69,7 @@ def saliency(images: Tensor) -> Tensor:
     small = F.interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False)
     xyz = colour.linear_to_xyz(colour.srgb_decode(small))
     lab = colour.xyz_to_lab(xyz, xyz.new_tensor(WHITE).view(3, 1, 1))
-    gabor, centre = _maps(images.dtype, images.device)
+    gabor, centre = _maps(images)
     outstanding = magnitude(torch.fft.ifft2(torch.fft.fft2(lab) * gabor).real)
     low, high = lab.amin((2, 3), keepdim=True), lab.amax((2, 3), keepdim=True)
     warm = ((lab - low) / (high - low + epsilon))[:, 1:].square().sum(1, keepdim=True)
@@ -80,7 +79,7 @@ def saliency(images: Tensor) -> Tensor:
     return (found - low) / (high - low + epsilon)
 
 
-@cache
+@constants
 def _maps(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """The log-Gabor filter and the pull of the centre, (SIDE, SIDE)."""
     at = frequencies(SIDE)

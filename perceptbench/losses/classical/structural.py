@@ -80,12 +80,12 @@ class MSSSIM(Halves):
     min_size = 161
 
     def embed(self, images: Tensor) -> Embedding:
-        found = local(images)
+        found = [*local(images)]
         for _ in SCALES[1:]:
             odd = max(side % 2 for side in images.shape[2:])
             images = F.avg_pool2d(F.pad(images, (odd, 0, odd, 0), "replicate"), 2)
             found += local(images)
-        return found
+        return tuple(found)
 
     def compare(self, x: Embedding, y: Embedding) -> Tensor:
         lacking = []
