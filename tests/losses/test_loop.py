@@ -23,6 +23,7 @@ from perceptbench.losses import (
     load_loss,
     load_network,
 )
+from perceptbench.losses.classical import LOSSES as CLASSICAL
 from perceptbench.losses.config import Networks, build_loss, parse_loss
 from perceptbench.losses.distances import DISTANCES
 from perceptbench.losses.pixel import KINDS
@@ -52,8 +53,11 @@ LOSSES = {
         Backbone(load_network("small-cnn"), ["relu1"]), match="pair"
     ),
     "nlpd": NLPD,
+    **{name: lambda name=name: load_loss(name) for name in CLASSICAL},
     "composite": lambda: Composite({"a": (1.0, PixelLoss("l2")), "b": (2.0, feature("cosine"))}),
 }
+#: Sides of images that are large enough.
+SIDES = {"nlpd": 33, "ssim": 12, "ms-ssim": 161, "haarpsi": 16, "vif": 41}
 
 
 def along(loss, x, y, count=2):
@@ -74,7 +78,7 @@ def along(loss, x, y, count=2):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_second_derivatives_are_the_numerical_ones(name):
-    side = 33 if name == "nlpd" else 8
+    side = SIDES.get(name, 8)
     x, y = pair(side, 1, torch.float64)
     value, at = along(LOSSES[name]().double(), x, y)
     assert torch.autograd.gradcheck(value, (at,), eps=1e-7, atol=1e-5, rtol=1e-3)
@@ -83,7 +87,7 @@ def test_second_derivatives_are_the_numerical_ones(name):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_hessian_vector_product_is_finite_where_nothing_is_active(name):
-    side = 33 if name == "nlpd" else 8
+    side = SIDES.get(name, 8)
     for level in (0.0, 0.5):
         x = torch.full((1, 3, side, side), level, requires_grad=True)
         (first,) = torch.autograd.grad(
@@ -96,7 +100,7 @@ def test_a_hessian_vector_product_is_finite_where_nothing_is_active(name):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_transforms_give_what_autograd_gives(name):
-    x, y = pair(33 if name == "nlpd" else 8, dtype=torch.float64)
+    x, y = pair(SIDES.get(name, 8), dtype=torch.float64)
     loss = LOSSES[name]().double()
     leaf = x.clone().requires_grad_()
     loss(leaf, y).sum().backward()
@@ -114,7 +118,9 @@ def test_transforms_give_what_autograd_gives(name):
 
 
 TRACED = {"lpips": lambda: feature("unit_normalised"), "pyramid": pyramid, "nlpd": NLPD,
-          "l1": lambda: PixelLoss("l1")}  # fmt: skip
+          "l1": lambda: PixelLoss("l1"),
+          **{name: LOSSES[name] for name in ("ssim", "fsim", "watson-ahumada")},
+          }  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -153,6 +159,8 @@ def test_onnx_gives_the_same(name, tmp_path):
 
 CHECKED = {"l1": lambda **o: PixelLoss("l1", **o), "ciede2000": lambda **o: load_loss("ciede2000",
            **o), "nlpd": NLPD, "feature": feature,
+           **{name: lambda name=name, **o: load_loss(name, **o) for name in CLASSICAL
+              if SIDES.get(name, 8) <= 40},
            "matching": lambda **o: FeatureMatching(lambda images: [images], **o),
            "composite": lambda **o: Composite({"a": (1, PixelLoss("l1"))}, **o)}  # fmt: skip
 
@@ -390,7 +398,7 @@ def test_the_options_of_a_composite_hold_for_every_term(tmp_path):
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_images_of_every_type_are_taken_and_no_images_give_none(name, dtype):
-    x, y = pair(40)
+    x, y = pair(max(48, SIDES.get(name, 0)))
     x, y = (x * 255).round() / 255, (y * 255).round() / 255
     loss = LOSSES[name]()
     got = loss(x.to(dtype), y.to(dtype).float())
@@ -404,7 +412,15 @@ def test_images_of_every_type_are_taken_and_no_images_give_none(name, dtype):
 
 def test_another_default_type_or_device_changes_nothing():
     x, y = pair(40)
-    for name in ("pyramid", "unit_normalised", "nlpd", "pixel ciede2000"):
+    for name in (
+        "pyramid",
+        "unit_normalised",
+        "nlpd",
+        "ciede2000",
+        "fsim",
+        "vsi",
+        "watson-ahumada",
+    ):
         expected = LOSSES[name]()(x, y)
         for put, what, back in (
             (torch.set_default_dtype, torch.float64, torch.float32),
@@ -433,9 +449,12 @@ def test_losses_have_the_names_of_their_metrics():
     assert torch.equal(load_loss("charbonnier")(x, y), PixelLoss("charbonnier")(x, y))
     torch.testing.assert_close(load_loss("ciede2000")(x, y), PixelLoss("ciede2000")(x, y))
     assert isinstance(load_loss("nlpd"), NLPD)
-    tables = {"term": [{"loss": "mse"}, {"loss": "nlpd", "weight": 0.5}]}
+    assert torch.equal(load_loss("ssim", mean=True)(x, y), load_loss("ssim")(x, y).mean())
+    with pytest.raises(UsageError, match="SSIM has no spatial map"):
+        load_loss("ssim", spatial=True)
+    tables = {"term": [{"loss": "mse"}, {"loss": "gmsd", "weight": 0.5}]}
     both = build_loss(parse_loss(tables, "c"), Networks())(x, y)
-    torch.testing.assert_close(both, load_loss("mse")(x, y) + 0.5 * NLPD()(x, y))
+    torch.testing.assert_close(both, load_loss("mse")(x, y) + 0.5 * load_loss("gmsd")(x, y))
     for name in ("psnr", "vmaf"):
         with pytest.raises(UsageError, match=f"{name} is a metric and no loss"):
             load_loss(name)

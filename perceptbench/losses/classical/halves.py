@@ -140,7 +140,7 @@ def shrunk(images: Tensor) -> Tensor:
 
 def shrinking(images: Tensor) -> int:
     """By how much images are averaged down to about 256 pixels a side."""
-    return max(1, round(min(images.shape[2:]) / 256))
+    return max(1, round(int(min(images.shape[2:])) / 256))
 
 
 #: Smoothing across the derivative: Prewitt's and Scharr's operators.

@@ -43,12 +43,15 @@ class FSIM(Halves):
     min_size = 2
 
     def embed(self, images: Tensor) -> Embedding:
-        small = shrunk(255 * images)
+        # On a uniform field the phase of rounding errors would count.
+        wide = images if images.device.type == "mps" else images.double()  # it has no float64
+        small = shrunk(255 * wide)
         deviations, means = (mixed(t, YIQ) for t in centred(small))
         luma = deviations[:, :1]
         slopes = gradient(framed(luma, means[:, :1], (1, 1, 1, 1)), SCHARR)
         chroma = deviations[:, 1:] + means[:, 1:]
-        return phase_congruency(luma), magnitude(slopes), chroma
+        found = phase_congruency(luma), magnitude(slopes), chroma
+        return tuple(t.to(images) for t in found)
 
     def compare(self, x: Embedding, y: Embedding) -> Tensor:
         (phase_x, steep_x, chroma_x), (phase_y, steep_y, chroma_y) = x, y
