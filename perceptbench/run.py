@@ -1,5 +1,6 @@
 """The main job: judgements -> scores -> agreement -> leaderboard."""
 
+import gc
 import platform
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -366,10 +367,12 @@ def _provenance(
 def _record_cost(result: Run, metrics: Sequence[Metric], device: str) -> None:
     from perceptbench.scoring.cost import cost
 
+    gc.freeze()  # measuring memory collects garbage: not each time among all that the run holds
     for m in metrics:
         # A metric that raises was named when it was to score.
         with suppress(Exception):
             result.provenance["metrics"][m.info.name]["cost"] = cost(m.at(None), device)
+    gc.unfreeze()
 
 
 def _versions() -> dict[str, str]:
