@@ -56,6 +56,12 @@ def xyz_to_linear(xyz: Tensor) -> Tensor:
     return _mix(torch.linalg.inv(_matrix(xyz).double()).to(xyz.dtype), xyz)
 
 
+def srgb_to_lab(coded: Tensor) -> Tensor:
+    """sRGB-coded values in [0, 1] -> CIELAB relative to the display's own white, D65."""
+    white = linear_to_xyz(coded.new_ones(3, 1, 1))
+    return xyz_to_lab(linear_to_xyz(srgb_decode(coded)), white)
+
+
 def luminance(linear: Tensor) -> Tensor:
     """Linear sRGB -> relative luminance Y, (..., 1, H, W)."""
     return _mix(_matrix(linear)[1:2], linear)
@@ -86,36 +92,48 @@ def ciede2000(lab1: Tensor, lab2: Tensor) -> Tensor:
     """
     (l1, a1, b1), (l2, a2, b2) = lab1.unbind(-3), lab2.unbind(-3)
     c_mean = (_length(a1, b1) + _length(a2, b2)) / 2
-    g = 0.5 * (1 - _saturation(c_mean))
-    a1, a2 = (1 + g) * a1, (1 + g) * a2
+    stretch = 1.5 - 0.5 * _saturation(c_mean)
+    a1, a2 = stretch * a1, stretch * a2
     c1, c2 = _length(a1, b1), _length(a2, b2)
-    c_mean, l_mean = (c1 + c2) / 2, (l1 + l2) / 2
+    product, c_mean, l_mean = c1 * c2, (c1 + c2) / 2, (l1 + l2) / 2
     # 2 sqrt(C1 C2) sin(dh / 2) without an angle, from sin(dh / 2) = sin(dh) / (2 cos(dh / 2)).
-    cross, dot = a1 * b2 - a2 * b1, a1 * a2 + b1 * b2
-    # Half a turn apart, or grey, which a chroma of less than 1e-15 is taken for.
-    opposite = (c1 * c2 == 0) | (c1 * c2 + dot <= 1e-9 * c1 * c2)
-    h1, h2 = _hue(a1, b1, c1), _hue(a2, b2, c2)
-    d_h = torch.where(
-        opposite,
-        2 * _root(c1 * c2) * _turn_sign(h1, h2),
-        math.sqrt(2) * cross / torch.where(opposite, 1.0, c1 * c2 + dot).sqrt(),
-    )
-    h_mean = _mean_hue(h1, h2, c1 * c2)
+    both = product + (a1 * a2 + b1 * b2)
+    cross = a1 * b2 - a2 * b1
+    # The mean hue is that of the sum of unit vectors; it counts for nothing where one is grey.
+    cos, sin = a1 * c2 + a2 * c1, b1 * c2 + b2 * c1
+    # About half a turn apart, the shorter turn decides, else the lower hue comes first (Sharma et
+    # al., eq. 10 and 14).
+    # A chroma of about 1e-5 or less is taken for grey: its hue has no second derivative.
+    grey = product <= 1e-10
+    opposite = ~grey & (both <= 1e-9 * product)
+    across, up = a1 * c2 - a2 * c1, b1 * c2 - b2 * c1
+    first = torch.where(cross == 0, torch.where(up == 0, across, up), cross)
+    first = torch.where(first > 0, 1.0, -1.0).to(cross)
+    both, cross = torch.where(opposite | grey, 1.0, both), torch.where(grey, 0.0, cross)
+    d_h = 2 * first * _root(product)
+    d_h = torch.where(opposite, d_h, math.sqrt(2) * cross * both.rsqrt())
+    cos, sin = torch.where(opposite, -first * up, cos), torch.where(opposite, first * across, sin)
+    unit = torch.where(grey, 1.0, product).reciprocal()
+    cos, sin = torch.where(grey, 1.0, unit * cos), torch.where(grey, 0.0, unit * sin)
+    hue = torch.atan2(sin, cos)
+    scale = (cos.square() + sin.square()).clamp_min(1e-12).rsqrt()
+    cos, sin = cos * scale, sin * scale
+    cos2, sin2 = 2 * cos.square() - 1, 2 * sin * cos
     t = (
         1
-        - 0.17 * torch.cos(h_mean - math.radians(30))
-        + 0.24 * torch.cos(2 * h_mean)
-        + 0.32 * torch.cos(3 * h_mean + math.radians(6))
-        - 0.20 * torch.cos(4 * h_mean - math.radians(63))
+        - _turned(0.17, -30, cos, sin)
+        + 0.24 * cos2
+        + _turned(0.32, 6, cos * (2 * cos2 - 1), sin * (2 * cos2 + 1))
+        - _turned(0.20, -63, 2 * cos2.square() - 1, 2 * sin2 * cos2)
     )
-    offset = (l_mean - 50) ** 2
-    s_l = 1 + 0.015 * offset / (20 + offset).sqrt()
+    offset = (l_mean - 50).square()
+    s_l = 1 + 0.015 * offset * (20 + offset).rsqrt()
     s_c, s_h = 1 + 0.045 * c_mean, 1 + 0.015 * c_mean * t
-    degrees = torch.rad2deg(h_mean) % 360
-    turn = math.radians(60) * torch.exp(-(((degrees - 275) / 25) ** 2))
-    r_t = -2 * _saturation(c_mean) * torch.sin(turn)
+    # 275 degrees are -85; hues are in [-180, 180], and the term is 1e-6 at the far side of these.
+    bend = ((hue + math.radians(85)) * (180 / math.pi / 25)).square()
+    r_t = -2 * _saturation(c_mean) * torch.sin(math.radians(60) * torch.exp(-bend))
     x, y, z = (l2 - l1) / s_l, (c2 - c1) / s_c, d_h / s_h
-    return _root(x**2 + y**2 + z**2 + r_t * y * z)
+    return _root(x.square() + y.square() + z.square() + r_t * y * z)
 
 
 def _matrix(like: Tensor) -> Tensor:
@@ -127,43 +145,23 @@ def _mix(matrix: Tensor, channels: Tensor) -> Tensor:
 
 
 def _root(x: Tensor) -> Tensor:
-    """Square root with derivative 0, not infinity, at 0, which is anything below 1e-30."""
-    positive = x > 1e-30
-    return torch.where(positive, torch.where(positive, x, 1.0).sqrt(), 0.0)
+    """Square root with derivative 0, not infinity, at 0, which is anything below 1e-30, not NaN."""
+    zero = x <= 1e-30
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, x).sqrt())
 
 
 def _length(a: Tensor, b: Tensor) -> Tensor:
-    return _root(a**2 + b**2)
+    return (a.square() + b.square()).clamp_min(1e-20).sqrt()
 
 
 def _saturation(chroma: Tensor) -> Tensor:
-    """sqrt(C^7 / (C^7 + 25^7)), for chromas whose seventh power float32 still holds."""
-    ratio = (chroma.clamp_min(1e-3) / 25) ** 7
-    return _root(ratio / (ratio + 1))
+    """sqrt(C^7 / (C^7 + 25^7)), of chromas for which float32 holds its derivatives."""
+    share = chroma.clamp_min(1e-2) / 25
+    ratio = (share.square() * share).square() * share  # a power of 7 takes much longer
+    return (ratio / (ratio + 1)).sqrt()
 
 
-def _turn_sign(h1: Tensor, h2: Tensor) -> Tensor:
-    """Which way the shorter turn from hue 1 to hue 2 goes, 1 or -1 (Sharma et al., eq. 10)."""
-    backwards = (h2 < h1) != ((h2 - h1).abs() > math.pi)
-    return torch.where(backwards, -1.0, 1.0).to(h1)
-
-
-def _mean_hue(h1: Tensor, h2: Tensor, chroma_product: Tensor) -> Tensor:
-    """Mean hue angle in radians; where one chroma is 0, the other's hue.
-
-    By the sign rule of Sharma et al., eq. 14: hues more than half a turn apart have their mean on
-    the short side.
-    """
-    apart = (h1 - h2).abs() > math.pi
-    mean = (h1 + h2) / 2
-    mean = torch.where(
-        apart, torch.where(h1 + h2 < 2 * math.pi, mean + math.pi, mean - math.pi), mean
-    )
-    return torch.where(chroma_product == 0, h1 + h2, mean)
-
-
-def _hue(a: Tensor, b: Tensor, chroma: Tensor) -> Tensor:
-    """Hue angle in [0, 2 pi), 0 for grey, whose angle has no derivative."""
-    grey = chroma == 0
-    angle = torch.atan2(torch.where(grey, 0.0, b), torch.where(grey, 1.0, a))
-    return torch.where(angle < 0, angle + 2 * math.pi, angle)
+def _turned(factor: float, degrees: float, cos: Tensor, sin: Tensor) -> Tensor:
+    """factor * cos(angle + degrees), from the cosine and sine of the angle."""
+    turn = math.radians(degrees)
+    return factor * math.cos(turn) * cos - factor * math.sin(turn) * sin

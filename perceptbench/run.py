@@ -1,5 +1,6 @@
 """The main job: judgements -> scores -> agreement -> leaderboard."""
 
+import gc
 import platform
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ from perceptbench.errors import DataError, Unavailable, UsageError, visible
 from perceptbench.metrics.registry import Metric, MetricInfo, build
 from perceptbench.reporting.notes import COMPUTED
 from perceptbench.reporting.run_folder import STRESS_POWER, Run, board
+from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.options import DEFAULT, Options
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 #: Dataset -> metric -> rank correlation with fp32; None where undefined.
 Correlations = dict[str, dict[str, float | None]]
 #: Packages whose versions can move a number.
-PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "piq", "lpips")
+PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "lpips")
 #: What is recorded of a metric.
 RECORDED = {"title", "loss", "metric", "options", "scale", "citation", "trained_on"}
 
@@ -140,6 +142,7 @@ def run(
     perturb: Sequence[str] = (),
     apart: bool = True,
     margin: float = MARGIN,
+    clock: Clock | None = None,
 ) -> Run:
     """Scores the datasets with the metrics and ranks the metrics by agreement with people.
 
@@ -160,6 +163,7 @@ def run(
     apart : whether scores of changed images (``METRIC@CHANGE``) are held against those of the
         images as they are (`perceptbench.agreement.alignment`); else they rank as metrics do.
     margin : of a figure, what is too little to matter in the choice of a metric.
+    clock : told what the time is spent on.
 
     Raises
     ------
@@ -181,11 +185,13 @@ def run(
             by_reason.setdefault(why, []).append(metric)
         reasons = "; ".join(f"{_few(found)}: {why}" for why, found in by_reason.items())
         raise DataError(f"no metric is left to rank ({reasons})")
+    clock = clock or Clock()
     scores, failures, notes, precision = score_all(
         [perturbed(dataset, perturb) if perturb else dataset for dataset in with_images],
         metrics,
         options,
         weights_dir,
+        clock,
     )
     if perturb and len(scores):
         scores = unperturbed(scores, [m.info.name for m in metrics])
@@ -206,17 +212,18 @@ def run(
     }
     columns = sorted({name for found in measured.values() for name in found})
     parts = [part for dataset in datasets for part in dataset.judgements]
-    found = evaluate(
-        parts,
-        scores,
-        metrics=columns,
-        stress_power=power,
-        in_domain={
-            name: found | {m for d in datasets if d.name == name for m in d.in_domain}
-            for name, found in in_domain(names, trained_on).items()
-        },
-        ranked_only=ranked_only,
-    )
+    with clock.time("statistics"):
+        found = evaluate(
+            parts,
+            scores,
+            metrics=columns,
+            stress_power=power,
+            in_domain={
+                name: found | {m for d in datasets if d.name == name for m in d.in_domain}
+                for name, found in in_domain(names, trained_on).items()
+            },
+            ranked_only=ranked_only,
+        )
     run_on = [
         metric in PEOPLE or metric in measured.get(dataset, ())
         for dataset, metric in zip(found.table["dataset"], found.table["metric"], strict=True)
@@ -267,7 +274,8 @@ def run(
     result.agreement["source"] = table["metric"].map(sources).fillna("")
     result.board = board(result)
     if cost:
-        _record_cost(result, metrics, options.device)
+        with clock.time("cost"):
+            _record_cost(result, metrics, options.device)
     if precision:
         result.provenance["rank_correlation_with_fp32"] = precision
     return result
@@ -453,6 +461,7 @@ def score_all(
     metrics: Sequence[Metric],
     options: Options,
     weights_dir: Path | None,
+    clock: Clock | None = None,
 ) -> tuple[
     pd.DataFrame, pd.DataFrame, dict[tuple[str, str], str], dict[str, dict[str, float | None]]
 ]:
@@ -476,6 +485,7 @@ def score_all(
             min_size=min_size,
             label=dataset.name,
             rebuild=partial(_rebuilt, [m.info for m in metrics], weights_dir, resolution),
+            clock=clock,
         )
         found.table.insert(0, "dataset", dataset.name)
         found.failures.insert(0, "dataset", dataset.name)
@@ -575,10 +585,12 @@ def _machine(options: Options) -> dict[str, Any]:
 def _record_cost(result: Run, metrics: Sequence[Metric], device: str) -> None:
     from perceptbench.scoring.cost import cost
 
+    gc.freeze()  # measuring memory collects garbage: not each time among all that the run holds
     for m in metrics:
         # A metric that raises was named when it was to score.
         with suppress(Exception):
             result.provenance["metrics"][m.info.name]["cost"] = cost(m.at(None), device)
+    gc.unfreeze()
 
 
 def _versions() -> dict[str, str]:

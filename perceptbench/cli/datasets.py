@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from perceptbench.datasets.download import Archive
     from perceptbench.datasets.manifest import Manifest, Source
     from perceptbench.datasets.score_sets import ScoreSet
+    from perceptbench.scoring.options import Options
 
 data_dir = click.option(
     "--data-dir", type=FILE, metavar="DIR", envvar="PERCEPTBENCH_DATA",
@@ -237,7 +238,26 @@ def verify_datasets(
 @datasets.command("conform")
 @click.argument("name")
 @click.argument("run", type=FILE, required=False, metavar="[RUN]")
-def conform(name: str, run: Path | None) -> None:
+@click.option(
+    "--measure", is_flag=True,
+    help="First score the dataset with every metric of which a figure is published, into the "
+    "folder RUN; those whose weights are not here are named.",
+)  # fmt: skip
+@data_dir
+@options.weights_dir
+@options.cache_dir
+@options.allow_missing
+@options.scoring
+def conform(
+    name: str,
+    run: Path | None,
+    measure: bool,
+    data_dir: Path | None,
+    weights_dir: Path | None,
+    cache_dir: Path | None,
+    allow_missing: bool,
+    scoring: Options,
+) -> None:
     """Compare a run's figures for dataset NAME with those that others published.
 
     RUN is the run's folder, or an agreement table. [default: the newest folder in runs]
@@ -245,6 +265,7 @@ def conform(name: str, run: Path | None) -> None:
     \b
     perceptbench run tid2013 -m psnr -o runs/first
     perceptbench datasets conform tid2013 runs/first
+    perceptbench datasets conform tid2013 --measure --data-dir data --weights-dir weights
     """
     from perceptbench.datasets.conformance import ABSENT, OUT, conformance
     from perceptbench.datasets.judgements import numbers
@@ -253,6 +274,8 @@ def conform(name: str, run: Path | None) -> None:
     from perceptbench.reporting.leaderboard import format_table
 
     manifest = find_manifest(name)
+    if measure:
+        run = _measured(manifest, run, data_dir, weights_dir, cache_dir, allow_missing, scoring)
     path = run or _newest_run()
     path = path / "agreement.csv" if path.is_dir() else path
     table, _ = read_table(path)
@@ -280,6 +303,39 @@ def conform(name: str, run: Path | None) -> None:
     outside = int((found["verdict"] == OUT).sum())
     if outside:
         raise DataError(f"dataset {name}: {outside} figures are out of tolerance, named above")
+
+
+def _measured(
+    manifest: Manifest,
+    out: Path | None,
+    data_dir: Path | None,
+    weights_dir: Path | None,
+    cache_dir: Path | None,
+    allow_missing: bool,
+    scoring: Options,
+) -> Path:
+    """The folder of a new run of all that there are published figures of."""
+    from perceptbench import run as pipeline
+    from perceptbench.datasets.load import load_dataset
+    from perceptbench.metrics.registry import catalogue, select
+    from perceptbench.reporting import run_folder
+
+    known, infos = catalogue(), []
+    for metric in dict.fromkeys(figure.metric for figure in manifest.published):
+        try:
+            infos += select([metric], known)
+        except UsageError:
+            click.echo(f"perceptbench: there is no metric {metric} here", err=True)
+    cache = cache_dir or options.user_cache()
+    dataset = load_dataset(manifest, data_dir, cache, allow_missing=allow_missing)
+    folder = run_folder.create(out)
+    result = pipeline.run(
+        [dataset], infos, weights_dir=weights_dir, options=scoring, command=options.command_line()
+    )
+    for metric, why in result.skipped.items():
+        click.echo(f"perceptbench: {metric}: skipped: {why}", err=True)
+    run_folder.write(result, folder)
+    return folder
 
 
 def _newest_run() -> Path:

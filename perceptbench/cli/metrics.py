@@ -54,11 +54,13 @@ def list_metrics(library: str | None, everything: bool) -> None:
 
 @metrics.command("taps")
 @click.argument("backbone", required=False)
-def list_taps(backbone: str | None) -> None:
+@click.option("--all", "everything", is_flag=True, help="Every module of a library's network.")
+def list_taps(backbone: str | None, everything: bool) -> None:
     """The layers of BACKBONE a loss can read; without BACKBONE, the networks known by name.
 
     \b
     perceptbench metrics taps vgg16
+    perceptbench metrics taps timm:vit_small_patch14_dinov2.lvd142m
     """
     from perceptbench.losses import backbones, networks
     from perceptbench.reporting.leaderboard import format_table
@@ -66,14 +68,18 @@ def list_taps(backbone: str | None) -> None:
     if backbone is None:
         rows = [(name, known.url or "-") for name, known in networks.ARCHITECTURES.items()]
         click.echo(format_table(("backbone", "ImageNet weights"), rows), nl=False)
-        click.echo("and any other of torchvision.models, or your own as module:callable")
+        click.echo(
+            "and any other of torchvision.models, timm:NAME, hf:REPO, open_clip:NAME:TAG, or your "
+            "own as module:callable"
+        )
         return
     network = backbones.load_network(backbone)
     found = [
         (alias, node, " x ".join(map(str, shape)))
-        for alias, node, shape in backbones.list_taps(network)
+        for alias, node, shape in backbones.list_taps(network, everything=everything)
     ]
-    click.echo(format_table(("name", "node", "C x H x W at 224 x 224"), found), nl=False)
+    height, width = network.size or (backbones.SIDE, backbones.SIDE)
+    click.echo(format_table(("name", "node", f"C x H x W at {height} x {width}"), found), nl=False)
 
 
 @metrics.command("show")

@@ -116,6 +116,8 @@ def run(
     from perceptbench.errors import UsageError, unknown
     from perceptbench.metrics.registry import catalogue, select
     from perceptbench.reporting import curves, markdown, pictures, run_folder
+    from perceptbench.scoring.clock import Clock
+    from perceptbench.scoring.outlook import duration
 
     if (published and not datasets) or (variants and not published):
         raise UsageError("--published needs a DATASET, and --variants needs --published")
@@ -156,12 +158,15 @@ def run(
     if dry_run:
         for sentence in (s for dataset in loaded for s in dataset.assumed):
             click.echo(f"perceptbench: {sentence}", err=True)
+        total = 0.0
         for name, told in pipeline.outlooks(
             loaded, infos, weights_dir=weights_dir, options=scoring
         ):
             click.echo(f"{name}: {told}")
+            total += told.seconds or 0.0
+        click.echo(f"In all about {duration(total)} of scoring")
         return
-    folder = run_folder.create(out)
+    folder, clock = run_folder.create(out), Clock()
     if not datasets and not files and not metrics and not brought:
         natural.board(folder / natural.FOLDER, cache)
         click.echo("\n# The embedded suite: computed images\n")
@@ -175,11 +180,16 @@ def run(
         cost=True,
         perturb=changes,
         margin=margin,
+        clock=clock,
     )
-    result.curves = curves.curves(result)
-    if with_pictures:
-        result.pictures = pictures.pictures(result, [d for d in loaded if d.at_hand])
     written = "leaderboard.html, .md, .csv, agreement, scores, run.json"
     for sentence in (s for dataset in loaded for s in dataset.assumed):
         click.echo(f"perceptbench: {sentence}", err=True)
-    end(result, folder, FORMATS, markdown.page(result), written)
+    try:
+        with clock.time("report"):
+            result.curves = curves.curves(result)
+            if with_pictures:
+                result.pictures = pictures.pictures(result, [d for d in loaded if d.at_hand])
+            end(result, folder, FORMATS, markdown.page(result), written)
+    finally:
+        click.echo(clock)

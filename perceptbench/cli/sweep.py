@@ -26,7 +26,8 @@ FORMATS = ("md", "html", "figures")
 @click.option(
     "--distances", default="l1,l2,cosine,gram,unit_normalised", show_default=True,
     metavar="NAME,...",
-    help="Also cosine_flat, mean_feature. unit_normalised has equal weights here: twice cosine.",
+    help="Also cosine_flat, mean_feature, wsd, swd, jsd, skld. unit_normalised has equal weights "
+    "here: twice cosine.",
 )  # fmt: skip
 @click.option(
     "--weights", default="imagenet", show_default=True, metavar="imagenet|random|FILE",

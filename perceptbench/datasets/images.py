@@ -3,15 +3,15 @@
 Conventions
 -----------
 8-bit values are divided by 255, 16-bit values by 65535. Grey becomes three equal channels, palettes
-and CMYK become RGB as Pillow does it, EXIF orientation is applied, colour profiles are ignored.
+and CMYK become RGB as Pillow does it, EXIF orientation is applied. An embedded colour profile that
+is not sRGB is converted to sRGB (colorimetrically); one that cannot be is named, and ignored.
 Transparent pixels are laid on white, in coded values, which is said once. Values without a known
-range (floating point, 32-bit integers) are refused, and so is more than twice
+range (floating point, 32-bit integers) are refused, so are high dynamic range (PQ, HLG), several
+frames, and more than twice
 ``PIL.Image.MAX_IMAGE_PIXELS`` (about 179 million pixels: a decompression bomb).
 
-JPEG and WebP are decoded by torchvision.io, which gives the values of Pillow in 0.7 to 0.9 of the
-time (tests/benchmarks/bench_images.py). PNG is not, though it would be a sixth faster: torchvision
-0.29 crashes the whole process on a PNG with damaged data, where Pillow says so. Of a 16-bit colour
-PNG Pillow by itself keeps 8 bits; here all 16 are read.
+All are decoded by Pillow. Of a 16-bit colour PNG Pillow by itself keeps 8 bits; here all 16 are
+read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from perceptbench.datasets.tables import spelled
 from perceptbench.errors import DataError, UsageError, first_line
@@ -41,10 +41,14 @@ KERNELS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-#: Format -> the function of torchvision.io that is as exact as Pillow, as robust, and faster.
-FASTER = {"JPEG": "decode_jpeg", "WEBP": "decode_webp"}
 #: Raised when a change of the code changes the values of a decoded file.
-DECODING = 1
+DECODING = 2
+#: Steps of 8 bits by which no colour may move, for a profile to count as sRGB.
+SAME_COLOUR = 2
+#: Before the transfer characteristics (ITU-T H.273) in PNG, and in AVIF two bytes later.
+TRANSFER = {b"cICP": 1, b"colrnclx": 2}
+#: Transfer characteristics of high dynamic range.
+HDR = {16: "PQ", 18: "HLG"}
 #: EXIF tag of the orientation; 1 is upright.
 ORIENTATION = 0x0112
 
@@ -102,11 +106,7 @@ def read_image(path: Path, size: int | None = None, kernel: str = "bilinear") ->
             return _from_array(path, size)
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
-            decoder = FASTER.get(image.format or "", "")
-            if decoder and size is None and _is_plain(image):
-                pixels = _by_torchvision(decoder, data)
-                if pixels is not None:
-                    return _floats(pixels)
+            _refuse_more_than_an_image(path, data, image)
             array = _pixels(path, data, image)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such image") from None
@@ -145,26 +145,56 @@ def _floats(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
 
 
-def _is_plain(image: Image.Image) -> bool:
-    """Upright, opaque, one frame, grey or RGB."""
-    upright = image.getexif().get(ORIENTATION, 1) == 1
-    return upright and image.mode in {"L", "RGB"} and not getattr(image, "is_animated", False)
+def _refuse_more_than_an_image(path: Path, data: bytes, image: Any) -> None:
+    """Raises DataError for several frames and for high dynamic range."""
+    frames = getattr(image, "n_frames", 1)
+    # The further pictures of a camera's MPO are previews and other eyes.
+    if frames > 1 and image.format != "MPO":
+        raise DataError(f"{path}: holds {frames} frames; save the one that is meant by itself")
+    head = data[: 1 << 16]
+    for mark, skipped in TRANSFER.items():
+        place = head.find(mark)
+        if place < 0 or image.format not in {"PNG", "AVIF"}:
+            continue
+        after = place + len(mark) + (skipped if mark == b"cICP" else skipped + 1)
+        curve = HDR.get(head[after] if after < len(head) else 0)
+        if curve:
+            raise DataError(f"{path}: is of high dynamic range ({curve}); give it tone-mapped")
 
 
-def _by_torchvision(decoder: str, data: bytes) -> torch.Tensor | None:
-    """uint8 (3, H, W); None where torchvision cannot, so that Pillow tries, and says why."""
-    import torch
-    import torchvision.io
-
-    decode = getattr(torchvision.io, decoder, None)  # WebP came with 0.20
-    if decode is None:
-        return None
+def _as_srgb(path: Path, image: Image.Image) -> Image.Image:
+    """An 8-bit image whose colours are those of its profile, in sRGB."""
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return image
     try:
-        buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        pixels: torch.Tensor = decode(buffer, torchvision.io.ImageReadMode.RGB)
-    except RuntimeError:
-        return None
-    return pixels
+        if image.mode in {"P", "PA", "LA", "1"}:
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        target = "RGBA" if image.mode == "RGBA" else "RGB"
+        change = _conversion(source, image.mode, target)
+        colour = "RGB" if target == "RGBA" else image.mode
+        if colour == "RGB" and _is_srgb(_conversion(source, "RGB", "RGB")):
+            return image
+        converted = ImageCms.applyTransform(image, change)
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        _say_once(f"{path} has a colour profile that is of no use ({error}): taken for sRGB")
+        return image
+    assert converted is not None
+    return converted
+
+
+def _conversion(source: Any, mode: str, target: str) -> Any:
+    intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, target, intent)
+
+
+def _is_srgb(change: Any) -> bool:
+    """Whether a conversion from RGB leaves all colours where they are, about."""
+    steps = np.linspace(0, 255, 6, dtype=np.uint8)
+    lattice = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 6, 3)
+    moved = np.array(ImageCms.applyTransform(Image.fromarray(lattice), change))
+    return int(np.abs(moved.astype(int) - lattice).max()) <= SAME_COLOUR
 
 
 def _pixels(path: Path, data: bytes, image: Image.Image) -> np.ndarray:
@@ -173,10 +203,13 @@ def _pixels(path: Path, data: bytes, image: Image.Image) -> np.ndarray:
         kind = "floating-point" if image.mode == "F" else "32-bit integer"
         raise DataError(f"{path}: {kind} images have no known value range")
     if _is_16_bit(image):
+        if image.info.get("icc_profile"):
+            _say_once(f"{path} has a colour profile, which is ignored in images of 16 bits")
         deep = _deep(path, data, image)
         return _upright(_on_white(path, deep[..., :3], deep[..., 3:]), image)
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
+    image = _as_srgb(path, image)
     if not image.has_transparency_data:
         return np.array(image.convert("RGB"))
     layers = np.array(image.convert("RGBA"))
@@ -241,12 +274,14 @@ def _on_white(path: Path, colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return colours * alpha + (1 - alpha)
 
 
-_said: list[str] = []
+_said: set[str] = set()
 
 
 def _say_once(text: str) -> None:
-    if not _said:
-        _said.append(text)
+    """Says what is true of many images of the first one only."""
+    kind = text.partition(" has ")[2]
+    if kind not in _said:
+        _said.add(kind)
         print(f"perceptbench: {text}", file=sys.stderr)
 
 

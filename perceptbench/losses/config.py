@@ -5,12 +5,17 @@ A feature loss names a network and one row a tap; a composite loss one row a ter
 .. code-block:: toml
 
     [backbone]
-    name = "vgg16"            # `perceptbench metrics taps` lists networks; or "module:callable"
-    weights = "imagenet"      # or "random", or a file's path
+    name = "vgg16"            # `perceptbench metrics taps` lists networks; "timm:NAME", "hf:REPO",
+                              # "open_clip:NAME:TAG", see libraries; or "module:callable"
+    weights = "imagenet"      # or "random", or a file's path; "imagenet" and "pretrained" are both
+                              # what the network is published with, see weights.find_weights
     seed = 0                  # of random weights
     pooling = "max"           # or "average", "l2"
                               # "steerable-pyramid" has none of these three, but octaves,
                               # orientations, colour, response: see pyramid.SteerablePyramid
+    layout = "tokens"         # or "nchw", "nhwc"; these three only where the network does not say
+    prefix_tokens = 1         # it, see networks.Layout
+    grid = [14, 14]
 
     [input]                   # optional, see inputs.InputTable
     scales = [1, 0.5]         # the sum over the images at these resolutions
@@ -29,7 +34,7 @@ A feature loss names a network and one row a tap; a composite loss one row a ter
 
     [[term]]                  # instead of [backbone] and [[tap]]
     weight = 0.1
-    loss = "lpips-alex"       # a preset or a path, or else
+    loss = "lpips-alex"       # a preset, a key of NAMED or a path, or else
     pixel = "l1"              # a key of pixel.KINDS, or else
     matching = "pair"         # or "batch": feature matching, see gan.FeatureMatching, with
     layers = ["relu1"]        # these taps of
@@ -38,7 +43,7 @@ A feature loss names a network and one row a tap; a composite loss one row a ter
     module = "mine:Loss"      # instead of all these: a callable that returns a module, which maps
                               # images (x, y) to (N,), as nlpd.NLPD does
 
-``detach_target = true`` (of a feature loss) and ``frozen = false`` (of a backbone) concern training
+``detach_target = true`` and ``frozen = false`` (of a backbone) concern training
 only. Paths are relative to the file's own folder.
 """
 
@@ -56,7 +61,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
+    PositiveInt,
     ValidationError,
     model_validator,
 )
@@ -64,20 +71,41 @@ from torch import nn
 
 from perceptbench import toml
 from perceptbench.errors import DataError, UsageError, unknown
-from perceptbench.losses.backbones import Backbone, Network, at_scale, load_network, own_module
+from perceptbench.losses.backbones import (
+    Backbone,
+    Network,
+    at_scale,
+    frozen_weights,
+    load_network,
+    own_module,
+)
+from perceptbench.losses.classical import LOSSES
 from perceptbench.losses.composite import Composite
 from perceptbench.losses.distances import POWERS, REDUCTIONS, distance
 from perceptbench.losses.feature_loss import FeatureLoss, Term
 from perceptbench.losses.fused import EPSILON
 from perceptbench.losses.gan import FeatureMatching
 from perceptbench.losses.inputs import Input, InputTable
-from perceptbench.losses.networks import architecture
+from perceptbench.losses.networks import Kind, architecture
 from perceptbench.losses.pixel import KINDS, PixelLoss
 from perceptbench.losses.pyramid import OPTIONS
 from perceptbench.losses.weights import find_weights, load_head, sha256
 
 #: Raised when a change of the code changes the numbers of a loss file.
 CODE_VERSION = 1
+#: Losses that have a name and no file: name -> a callable that takes the options of `ImageLoss`.
+NAMED = {
+    **{name: f"perceptbench.losses.pixel:{name}" for name in ("mse", "mae", "charbonnier")},
+    **{name: f"perceptbench.losses.classical.{where}" for name, where in LOSSES.items()},
+}
+#: Metrics that are no losses: name -> why.
+NO_LOSS = {
+    "psnr": "it is a logarithm of mse, without a gradient where images are identical; use mse",
+    **dict.fromkeys(("butteraugli", "ssimulacra2", "vmaf"), "a program's figure has no gradient"),
+}
+#: Options of a composite that are its own, and those that are its terms', too.
+WHOLE_OPTIONS = ("mean", "range")
+TERM_OPTIONS = ("spatial", "detach_target")
 
 
 class _Table(BaseModel):
@@ -96,6 +124,14 @@ class BackboneTable(_Table):
     orientations: int | None = None
     colour: str | None = None
     response: str | None = None
+    layout: Kind | None = None
+    prefix_tokens: NonNegativeInt | None = None
+    grid: tuple[PositiveInt, PositiveInt] | None = None
+
+    def stated(self) -> dict[str, Any]:
+        """What the file says of the layout of activations, see `networks.Layout`."""
+        said = {"kind": self.layout, "prefix_tokens": self.prefix_tokens, "grid": self.grid}
+        return {key: value for key, value in said.items() if value is not None}
 
     def options(self) -> dict[str, Any]:
         """The keyword arguments of the network's constructor, defaults filled in.
@@ -193,7 +229,7 @@ class Networks:
         """The network of a ``[backbone]`` table; `base` is what a weights path is relative to."""
         weights, options = None, table.options()
         source = "random" if options else table.weights  # a formula has none
-        if source == "imagenet":
+        if source in ("imagenet", "pretrained"):
             weights = find_weights(table.name, self.folder)
         elif source != "random":
             weights = base / source
@@ -202,9 +238,13 @@ class Networks:
         if weights is not None and str(weights) not in self.sha256:
             self.sha256[str(weights)] = sha256(weights)
         seed = table.seed if weights is None else 0
-        key = (table.name, weights, seed, table.pooling, *options.items())
+        layout = table.stated()
+        key = (table.name, weights, seed, table.pooling, *options.items(), *layout.items())
         if key not in self._loaded:
-            self._loaded[key] = load_network(table.name, weights, seed, table.pooling, **options)
+            self._loaded[key] = load_network(
+                table.name, weights, seed, table.pooling, layout=layout, folder=self.folder,
+                **options,
+            )  # fmt: skip
         return self._loaded[key]
 
 
@@ -237,7 +277,7 @@ def build_loss(
     networks: Networks,
     base: Path = Path(),
     source: str = "loss",
-    **options: bool,
+    **options: Any,
 ) -> nn.Module:
     """The module a configuration stands for: a FeatureLoss, a Composite, or the one it names.
 
@@ -247,7 +287,7 @@ def build_loss(
     networks : where networks come from.
     base : folder that paths in it are relative to.
     source : the file, for errors.
-    options : keyword arguments of FeatureLoss (``mean``, ``spatial`` ...).
+    options : see `load_loss`.
 
     Raises
     ------
@@ -261,17 +301,20 @@ def build_loss(
 
 
 def _build(
-    config: LossConfig, networks: Networks, base: Path, options: dict[str, bool]
+    config: LossConfig, networks: Networks, base: Path, options: dict[str, Any]
 ) -> nn.Module:
     if config.module is not None:
         return own_module("loss", config.module, options)
+    options = {"detach_target": config.detach_target, **options}
     if config.term:
+        whole = {key: options.pop(key) for key in WHOLE_OPTIONS if key in options}
         parts: dict[str, tuple[float, nn.Module]] = {}
         for number, row in enumerate(config.term):
             name = row.loss or row.pixel or f"{row.matching} matching"
             key = name if name not in parts else f"{name} ({number})"
             parts[key] = (row.weight, _build_term(row, networks, base, options))
-        return Composite(parts)
+        whole |= {key: options[key] for key in TERM_OPTIONS if key in options}
+        return Composite(parts, **whole)
     assert config.backbone is not None
     network = networks.get(config.backbone, base)
     rows = _live(config)
@@ -281,29 +324,41 @@ def _build(
         list(dict.fromkeys(taps)),
         resolve_input(config, network),
         frozen=config.backbone.frozen,
+        registered=options.pop("registered", False),
     )
     heads = [load_head(row.head, base, networks.folder) for row in rows]
     terms = [
         Term(row.layer, row.distance, row.weight, head, row.p, row.reduction, row.epsilon)
         for row, head in zip(rows, heads, strict=True)
     ]
-    loss = FeatureLoss(backbone, terms, **{"detach_target": config.detach_target, **options})
+    loss = FeatureLoss(backbone, terms, **options)
     _check_heads(loss)
     return loss
 
 
-def _build_term(
-    row: TermRow, networks: Networks, base: Path, options: dict[str, bool]
-) -> nn.Module:
+def _build_term(row: TermRow, networks: Networks, base: Path, options: dict[str, Any]) -> nn.Module:
+    few = {key: options[key] for key in TERM_OPTIONS if options.get(key)}
     if row.pixel is not None:
-        return PixelLoss(row.pixel)
+        return PixelLoss(row.pixel, **few)
     if row.loss is not None:
         nested, folder = read_part(row.loss, base)
+        if nested.module is not None:
+            # A target is detached by the composite; a user's module need not know how.
+            options = {key: value for key, value in few.items() if key != "detach_target"}
+        elif nested.detach_target:
+            options = {**options, "detach_target": True}
         return build_loss(nested, networks, folder, row.loss, **options)
     assert row.backbone is not None and row.matching is not None
     network = networks.get(row.backbone, base)
     return FeatureMatching(
-        Backbone(network, row.layers, frozen=row.backbone.frozen), match=row.matching
+        Backbone(
+            network,
+            row.layers,
+            frozen=row.backbone.frozen,
+            registered=options.get("registered", False),
+        ),
+        match=row.matching,
+        **few,
     )
 
 
@@ -324,7 +379,10 @@ def _live(config: LossConfig) -> list[TapRow]:
 def resolve_input(config: LossConfig, network: Network) -> Input:
     """The input handling: what the network was made for, with the file's keys laid over it."""
     own = {key: value for key, value in config.input.items() if key in Input.model_fields}
-    return Input.model_validate({**network.default.model_dump(), **own})
+    usual = network.default.model_dump()
+    if own.get("positions") == "interpolated":
+        usual |= {"resize": "none", "multiple": network.patch}
+    return Input.model_validate({**usual, **own})
 
 
 def _check_heads(loss: FeatureLoss) -> None:
@@ -335,14 +393,14 @@ def _check_heads(loss: FeatureLoss) -> None:
     side = max(64, *(loss.backbone.input.crop or (0, 0)))
     side = math.ceil(side / min(loss.backbone.scales))
     with torch.inference_mode():
-        at = loss.backbone(torch.zeros(1, 3, side, side))
+        at = loss.backbone(torch.zeros(1, 3, side, side, device="cpu"))
     for number in headed:
         term = loss.terms[number]
         wanted = term.how.compare(*[term.how.embed(at[term.tap])] * 2).shape[1]
-        if loss.weights(number).numel() not in (1, wanted):
+        width = getattr(loss, f"head{number}").numel()
+        if width not in (1, wanted):
             raise UsageError(
-                f"tap {term.tap!r}: the head has {loss.weights(number).numel()} weights, "
-                f"{wanted} are needed there"
+                f"tap {term.tap!r}: the head has {width} weights, {wanted} are needed there"
             )
 
 
@@ -360,8 +418,12 @@ def read_loss(name: str, base: Path = Path()) -> tuple[LossConfig, Path]:
         folder, source = path.parent, str(path)
     elif name in known:
         path, folder, source = known[name], Path(), name
+    elif name in NAMED:
+        return LossConfig(module=NAMED[name]), Path()
+    elif name in NO_LOSS:
+        raise UsageError(f"{name} is a metric and no loss: {NO_LOSS[name]}")
     else:
-        raise unknown("metric", name, known)
+        raise unknown("metric", name, {*known, *NAMED})
     table = {k: v for k, v in toml.read(path).items() if k in LossConfig.model_fields}
     return parse_loss(table, source), folder
 
@@ -374,14 +436,15 @@ def read_part(name: str, base: Path = Path()) -> tuple[LossConfig, Path]:
     return config, folder
 
 
-def load_loss(name: str, weights_dir: str | Path | None = None, **options: bool) -> nn.Module:
+def load_loss(name: str, weights_dir: str | Path | None = None, **options: Any) -> nn.Module:
     """A preset by its name, or the loss in a TOML file, ready to train with.
 
     Parameters
     ----------
-    name : a preset (``lpips-alex``) or a path that ends in ``.toml``.
+    name : a preset (``lpips-alex``), a key of NAMED, or a path that ends in ``.toml``.
     weights_dir : folder with weights files; default ``PERCEPTBENCH_WEIGHTS``.
-    options : keyword arguments of FeatureLoss (``mean``, ``spatial`` ...).
+    options : of `ImageLoss` (``mean``, ``spatial``, ``detach_target``, ``range``), and of losses
+        over a network: ``checkpointing`` (`FeatureLoss`), ``registered`` (`Backbone`).
 
     Raises
     ------
@@ -403,7 +466,7 @@ def resolve(config: LossConfig, loss: nn.Module, base: Path = Path()) -> dict[st
         rows = []
         for row, part in zip(config.term, loss.parts, strict=True):
             what = row.model_dump(mode="json", exclude={"weight"}, exclude_none=True)
-            what["weights"] = _digest(part.state_dict())
+            what["weights"] = _digest({**part.state_dict(), **frozen_weights(part)})
             if row.loss is not None:
                 nested, folder = read_part(row.loss, base)
                 what = {"loss": resolve(nested, part, folder)}
@@ -411,13 +474,16 @@ def resolve(config: LossConfig, loss: nn.Module, base: Path = Path()) -> dict[st
         rows = [row for row in rows if row["weight"]]
         return {"code": CODE_VERSION, "term": sorted(rows, key=_canonical)}
     if config.module is not None:
-        found = {"module": config.module, "weights": _digest(loss.state_dict())}
+        found = {
+            "module": config.module,
+            "weights": _digest({**loss.state_dict(), **frozen_weights(loss)}),
+        }
         return {"code": CODE_VERSION, **found, **_own_code(loss)}
     assert config.backbone is not None and isinstance(loss, FeatureLoss)
     taps = [_resolved_tap(row, loss, n) for n, row in enumerate(_live(config))]
     trunk = loss.backbone.trunk
     options = config.backbone.options() if trunk is not None else {}
-    weights = _digest(trunk.state_dict()) if trunk is not None and not options else None
+    weights = _digest(loss.backbone.weights()) if trunk is not None and not options else None
     return {
         "code": CODE_VERSION,
         "backbone": {
@@ -425,6 +491,7 @@ def resolve(config: LossConfig, loss: nn.Module, base: Path = Path()) -> dict[st
             "pooling": config.backbone.pooling,
             "weights": weights,
             **options,
+            **config.backbone.stated(),
         },
         "input": _resolved_input(loss.backbone),
         "tap": sorted(taps, key=_canonical),
@@ -444,7 +511,8 @@ def _own_code(loss: nn.Module) -> dict[str, str]:
 
 def _resolved_input(backbone: Backbone) -> dict[str, Any]:
     """Without the kernel where nothing is resized."""
-    resized = backbone.input.resize != "none" or backbone.scales != (1.0,)
+    given = backbone.input
+    resized = given.resize != "none" or given.multiple is not None or backbone.scales != (1.0,)
     return backbone.input.model_dump(mode="json", exclude=set() if resized else {"kernel"})
 
 

@@ -28,6 +28,8 @@ from perceptbench.losses.fused import EPSILON, UnitSquares
 
 #: Added by DISTS to both terms of its similarities (Ding et al. 2020, eq. 3 and 4).
 DISTS_C = 1e-6
+#: Directions at most that `sliced` looks along.
+DIRECTIONS = 256
 #: Locations a side that `contextual` compares at most.
 POINTS = 32
 REDUCTIONS = ("mean", "sum", "spatial_mean_channel_sum")
@@ -79,9 +81,14 @@ def spatial_mean(activations: Tensor) -> Tensor:
 
 def power(difference: Tensor, p: float) -> Tensor:
     """|difference| to the power p, element by element."""
-    if p == 1:
-        return difference.abs()
-    return difference.square() if p == 2 else difference.abs() ** p
+    if p == 2:
+        return difference.square()
+    size = difference.abs()
+    if not 1 < p < 2:
+        return size if p == 1 else size**p
+    # The second derivative at 0 is infinite; taken as 0, as where nothing is active.
+    zero = size == 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, size) ** p)
 
 
 def reduced_power(x: Tensor, y: Tensor, p: float, reduction: str) -> Tensor:
@@ -145,6 +152,76 @@ def contextual(x: Tensor, y: Tensor) -> Tensor:
     relative = apart / (apart.amin(2, keepdim=True) + 1e-5)
     likeness = torch.softmax((1 - relative) / 0.5, dim=2)
     return -likeness.amax(1).mean(1, keepdim=True).log()
+
+
+def sorted_channels(activations: Tensor) -> Tensor:
+    """Each channel's activations (N, C, H, W) in their order, (N, C, H W)."""
+    return activations.flatten(2).sort(2).values
+
+
+def mean_absolute(x: Tensor, y: Tensor) -> Tensor:
+    """Mean absolute difference, (N, 1). Of `sorted_channels`: the mean over channels of the
+    Wasserstein distance (of order 1) between what a channel says in either image, wherever.
+    """
+    return (x - y).abs().flatten(1).mean(1, keepdim=True)
+
+
+@cache
+def directions(channels: int) -> Tensor:
+    """Random directions in the space of channels, of unit length, (D, C), the same always.
+
+    As many as there are channels, no more than DIRECTIONS.
+    """
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(min(channels, DIRECTIONS), channels, generator=generator)
+    return F.normalize(drawn, dim=1)
+
+
+def sliced(activations: Tensor) -> Tensor:
+    """Activations (N, C, H, W) along some directions, sorted, (N, D, H W)."""
+    along = directions(activations.shape[1]).to(activations)
+    return sorted_channels(along @ activations.flatten(2))
+
+
+def mean_square(x: Tensor, y: Tensor) -> Tensor:
+    """Mean squared difference, (N, 1). Of `sliced`: the squared sliced Wasserstein distance (of
+    order 2; Bonneel, Rabin, Peyre, Pfister 2015) between the channel vectors of two images.
+    """
+    return (x - y).square().flatten(1).mean(1, keepdim=True)
+
+
+def log_softmax(activations: Tensor) -> Tensor:
+    """Logarithm of the softmax over the channels at each location, (N, C, H, W)."""
+    return torch.log_softmax(activations, 1)
+
+
+def jensen_shannon_map(x: Tensor, y: Tensor) -> Tensor:
+    """Jensen-Shannon divergence at each location, for logarithms of p and q, (N, 1, H, W).
+
+    (KL(p, m) + KL(q, m)) / 2 with m = (p + q) / 2, in nats. With d = (log p - log q) / 2 this is
+    sum ((p - q) d - (p + q) log cosh d) / 2, which is 0 for equal p and q and keeps its digits for
+    nearly equal ones.
+    """
+    p, q, half = x.exp(), y.exp(), (x - y) / 2
+    size = half.abs()
+    log_cosh = size + torch.log1p(torch.expm1(-2 * size) / 2)
+    total = ((p - q) * half - (p + q) * log_cosh).sum(1, keepdim=True) / 2
+    return total.clamp_min(0)  # rounding
+
+
+def symmetric_kl_map(x: Tensor, y: Tensor) -> Tensor:
+    """Half of KL(p, q) + KL(q, p) at each location, for logarithms of p and q, (N, 1, H, W)."""
+    return ((x.exp() - y.exp()) * (x - y)).sum(1, keepdim=True) / 2
+
+
+def jensen_shannon(x: Tensor, y: Tensor) -> Tensor:
+    """The mean of `jensen_shannon_map` over the locations, (N, 1)."""
+    return jensen_shannon_map(x, y).mean((2, 3))
+
+
+def symmetric_kl(x: Tensor, y: Tensor) -> Tensor:
+    """The mean of `symmetric_kl_map` over the locations, (N, 1)."""
+    return symmetric_kl_map(x, y).mean((2, 3))
 
 
 def mean_structure_texture(x: Tensor, y: Tensor) -> Tensor:
@@ -220,6 +297,13 @@ FIXED = {
     "gram": Distance("gram", gram, sum_square),
     "structure_texture": Distance("mean structure and texture", raw, mean_structure_texture),
     "contextual": Distance("contextual", points, contextual),
+    # Of the literature on foundation features; Ghildyal, Barman, Zadtootaghaj 2025,
+    # arXiv:2409.07650, take them over windows of 8 x 8 numbers of tokens by channels, here over
+    # the channels at a location, or the locations of a channel.
+    "wsd": Distance("wasserstein", sorted_channels, mean_absolute),
+    "swd": Distance("sliced wasserstein", sliced, mean_square),
+    "jsd": Distance("jensen-shannon", log_softmax, jensen_shannon, 1.0, jensen_shannon_map),
+    "skld": Distance("symmetric kl", log_softmax, symmetric_kl, 1.0, symmetric_kl_map),
 }
 #: The same with a learned head instead of equal weights.
 HEADED = {"structure_texture": Distance("structure and texture", raw, structure_texture, head=None)}

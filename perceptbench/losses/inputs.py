@@ -1,6 +1,6 @@
 """What happens to an image before a network sees it; part of a loss's configuration."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import (
@@ -9,6 +9,7 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     PositiveFloat,
+    model_serializer,
     model_validator,
 )
 from torch import Tensor
@@ -35,6 +36,12 @@ class Input(BaseModel):
     resize : ``none``; a number: the shorter side in pixels; two numbers: height and width.
     kernel : of the resizing and of input scales, anti-aliased.
     crop : centred crop, height and width; None keeps all.
+    multiple : each side is resized to the nearest multiple of this number of pixels, as a network
+        of patches wants it; None leaves them.
+    positions : of a network with an embedding for each place of the one image size it was trained
+        at. ``fixed``: images must come in that size; ``interpolated``: in any, the embeddings are
+        interpolated, for networks whose library can do that (timm, transformers). Then `resize`
+        is ``none`` and `multiple` the side of a patch unless the file says otherwise.
     value_range : what [0, 1] is mapped to before normalising, as the network was trained.
     mean, std : per channel, subtracted and divided by, in `value_range`.
     """
@@ -44,24 +51,53 @@ class Input(BaseModel):
     resize: Literal["none"] | Side | Size = "none"
     kernel: Literal["bilinear", "bicubic"] = "bilinear"
     crop: Size | None = None
+    multiple: Side | None = None
+    positions: Literal["fixed", "interpolated"] = "fixed"
     value_range: tuple[float, float] = (0.0, 1.0)
     mean: Triple = IMAGENET_MEAN
     std: Positives = IMAGENET_STD
+
+    @model_serializer(mode="wrap")
+    def _said(self, dump: Any) -> dict[str, Any]:
+        """Without what most networks have no use for: hashes of older files stay as they are."""
+        usual = {"multiple": None, "positions": "fixed"}
+        return {k: v for k, v in dump(self).items() if k not in usual or v != usual[k]}
 
     def fit(self, images: Tensor) -> Tensor:
         """Images (N, 1 or 3, H, W) in [0, 1], resized, cropped and as RGB, still in [0, 1]."""
         if self.resize != "none":
             images = self._resized(images, self._size(images.shape[-2], images.shape[-1]))
-        if self.crop is not None:
-            height, width = self.crop
-            top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
-            if top < 0 or left < 0:
-                raise ValueError(
-                    f"an image of {images.shape[-1]} x {images.shape[-2]} pixels is smaller than "
-                    f"the crop of {width} x {height}"
-                )
-            images = images[..., top : top + height, left : left + width]
+        images = self._cropped(images)
+        if self.multiple is not None:
+            height, width = (
+                max(1, round(side / self.multiple)) * self.multiple for side in images.shape[-2:]
+            )
+            if (height, width) != tuple(images.shape[-2:]):
+                images = self._resized(images, (height, width))
         return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+    def fit_weight(self, weight: Tensor, scale: float) -> Tensor:
+        """Weights (N, 1, H, W) of the places of images, brought where `scaled`, `fit` bring these.
+
+        As means over areas.
+        """
+        if scale != 1:
+            weight = F.interpolate(weight, self._at(weight, scale), mode="area")
+        if self.resize != "none":
+            weight = F.interpolate(weight, self._size(*weight.shape[-2:]), mode="area")
+        return self._cropped(weight)
+
+    def _cropped(self, images: Tensor) -> Tensor:
+        if self.crop is None:
+            return images
+        height, width = self.crop
+        top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+        if top < 0 or left < 0:
+            raise ValueError(
+                f"an image of {images.shape[-1]} x {images.shape[-2]} pixels is smaller than "
+                f"the crop of {width} x {height}"
+            )
+        return images[..., top : top + height, left : left + width]
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] as the network takes them."""
@@ -80,8 +116,12 @@ class Input(BaseModel):
         """Images (N, C, H, W) in [0, 1] at another resolution, each side times `scale`."""
         if scale == 1:
             return images
+        return self._resized(images, self._at(images, scale))
+
+    @staticmethod
+    def _at(images: Tensor, scale: float) -> tuple[int, int]:
         height, width = (max(1, round(side * scale)) for side in images.shape[-2:])
-        return self._resized(images, (height, width))
+        return height, width
 
     def _resized(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         # Bicubic kernels overshoot.
@@ -124,7 +164,7 @@ class InputTable(Input):
         return list(zip(self.scales, weights, strict=True))
 
 
-def default_input(normalised: bool, size: int | None) -> Input:
+def default_input(normalised: bool, size: tuple[int, int] | None) -> Input:
     """Input handling of a network: ImageNet's statistics or none, its only size or any."""
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if normalised else ((0.0,) * 3, (1.0,) * 3)
-    return Input(resize=(size, size) if size else "none", mean=mean, std=std)
+    return Input(resize=size or "none", mean=mean, std=std)

@@ -1,9 +1,10 @@
 """The networks that activations are read from: a table of architectures, small ones of our own.
 
 Any network of ``torchvision.models`` can be named; those in ARCHITECTURES are known in more
-detail. A user's own is named ``module:callable``; the callable returns an ``nn.Module``. One that
-cannot be traced can still be read if it names its own taps: an attribute ``taps``, and a
-``forward(images, taps)`` that returns the activations at those by name.
+detail. Those of other libraries are named as in LIBRARIES, see `libraries`. A user's own is named
+``module:callable``; the callable returns an ``nn.Module``, whose parts are its taps. It may name
+taps of its own instead: an attribute ``taps``, and a ``forward(images, taps)`` that returns the
+activations at those by name.
 """
 
 from collections import OrderedDict
@@ -19,7 +20,32 @@ from perceptbench.errors import unknown
 from perceptbench.losses import pyramid
 
 #: How a network lays out its activations: channels second, channels last, or (N, tokens, C).
-Layout = Literal["nchw", "nhwc", "tokens"]
+Kind = Literal["nchw", "nhwc", "tokens"]
+#: What a network of a library is named with -> the package, also the extra that installs it.
+LIBRARIES = {"timm": "timm", "hf": "transformers", "open_clip": "open_clip"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a network lays out its activations.
+
+    Attributes
+    ----------
+    kind : where the channels are. Of a network that gives maps and token sequences, those of its
+        maps.
+    prefix_tokens : class and register tokens, which come before those of the grid. None: not
+        known; the grid is then the largest square that the last tokens make, for square images.
+    grid : rows and columns of the tokens. None: as the sides of the image are to each other.
+    """
+
+    kind: Kind = "nchw"
+    prefix_tokens: int | None = None
+    grid: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        """The kind alone where nothing else is known."""
+        known = self.prefix_tokens is not None or self.grid is not None
+        return repr(self) if known else self.kind
 
 
 @dataclass(frozen=True)
@@ -41,10 +67,16 @@ class Architecture:
     build: str
     weights: str | None = None
     aliases: dict[str, str] = field(default_factory=dict)
-    layout: Layout = "nchw"
+    layout: Kind = "nchw"
     normalised: bool = True
     size: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def library(self) -> str:
+        """The key of LIBRARIES it comes from; empty for torchvision's, ours and a user's own."""
+        head = self.build.partition(":")[0]
+        return head if head in LIBRARIES else ""
 
     @property
     def url(self) -> str | None:
@@ -125,7 +157,7 @@ ARCHITECTURES = {
 
 
 def architecture(name: str) -> Architecture:
-    """The entry of ARCHITECTURES, any other network of torchvision, or a user's own.
+    """The entry of ARCHITECTURES, another of torchvision's, a library's, or a user's own.
 
     Raises
     ------

@@ -1,6 +1,14 @@
-"""Where a network's weights come from: a folder of the user's, torchvision's cache or server."""
+"""Where a network's weights come from: a folder of the user's, a library's cache, a server.
+
+Files are state dicts, as safetensors or as a pickle of which nothing but tensors is loaded. In a
+weights folder, and on a mirror, the file of a library's network is called by its name without the
+library, ``:`` and ``/`` written ``--``: ``vit_small_patch16_224.dino.safetensors``,
+``ViT-B-32--laion2b_s34b_b79k.safetensors``; that of transformers lies in a folder with its
+``config.json``: ``facebook--dinov2-small/model.safetensors``.
+"""
 
 import hashlib
+import importlib
 import importlib.util
 import os
 import re
@@ -16,6 +24,7 @@ import torch
 
 from perceptbench.errors import DataError, Unavailable, UsageError, first_line
 from perceptbench.kinds import really
+from perceptbench.losses import libraries
 from perceptbench.losses.networks import architecture
 from perceptbench.redirects import stay_encrypted
 
@@ -23,17 +32,24 @@ from perceptbench.redirects import stay_encrypted
 PATIENCE = 5.0
 #: How files of torch begin: a zip, or a pickle of which nothing but tensors is loaded.
 OWN = (b"pk\x03\x04", b"\x80\x02")
+#: How the libraries call the weights in a repository, the preferred first.
+PUBLISHED = (
+    "model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin",
+    "open_clip_pytorch_model.bin",
+)  # fmt: skip
+ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
 #: How a head's name begins -> version of LPIPS.
 LPIPS_VERSIONS = {"lpips": "v0.1", "lpips-v0.0": "v0.0"}
 
 
 def find_weights(backbone: str, folder: Path | None = None) -> Path:
-    """The file with a backbone's ImageNet weights.
+    """The file with a backbone's own weights: those of ImageNet, or what its library has.
 
     Looked for in this order: `folder` (or ``PERCEPTBENCH_WEIGHTS``) as torchvision names the
-    file, as ``BACKBONE.pth`` or ``BACKBONE_features.pth``; torchvision's own cache; the folder
-    or address ``PERCEPTBENCH_MIRROR`` if there is one, else torchvision's server; a download fills
-    that cache and shows its size and progress.
+    file, as ``BACKBONE.pth``, ``BACKBONE.safetensors`` or ``BACKBONE_features.pth``; torchvision's
+    own cache; the folder or address ``PERCEPTBENCH_MIRROR`` if there is one, else torchvision's
+    server; a download fills that cache and shows its size and progress. For a library's network
+    see `_of_library`.
 
     Raises
     ------
@@ -42,6 +58,10 @@ def find_weights(backbone: str, folder: Path | None = None) -> Path:
     DataError : the download does not match its published checksum.
     """
     folder = folder or _folder_from_environment()
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"weights folder {folder} does not exist")
+    if architecture(backbone).library:
+        return _of_library(backbone, folder)
     url = architecture(backbone).url
     if url is None:
         raise UsageError(
@@ -49,12 +69,11 @@ def find_weights(backbone: str, folder: Path | None = None) -> Path:
         )
     filename = url.rpartition("/")[2]
     if folder is not None:
-        if not folder.is_dir():
-            raise UsageError(f"weights folder {folder} does not exist")
-        for name in (filename, f"{backbone}.pth", f"{backbone}_features.pth"):
+        endings = (".pth", ".safetensors", "_features.pth")
+        for name in (filename, *(f"{backbone}{ending}" for ending in endings)):
             if (folder / name).is_file():
                 return folder / name
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / filename
+    cached = _checkpoints() / filename
     if cached.is_file():
         return cached
     mirror = os.environ.get("PERCEPTBENCH_MIRROR", "")
@@ -66,15 +85,100 @@ def find_weights(backbone: str, folder: Path | None = None) -> Path:
     return _download(f"{mirror.rstrip('/')}/{filename}" if mirror else url, cached)
 
 
+def _checkpoints() -> Path:
+    """Where torch keeps what torchvision and timm download."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _of_library(name: str, folder: Path | None) -> Path:
+    """The weights of a library's network.
+
+    Looked for in `folder`, among torch's downloads, in the cache that the libraries share
+    (``huggingface_hub``), which is only read, and on the mirror. Of an address that is no more
+    than a safetensors file, which can do nothing but hold numbers: it has no checksum in its name.
+
+    Raises
+    ------
+    Unavailable : there is none, or the library is not installed.
+    UsageError : there is no such network.
+    """
+    repository, url = libraries.repository(name)
+    stem = _stem(name)
+    names = [f"{stem}{ending}" for ending in ENDINGS] + [f"{stem}/{file}" for file in PUBLISHED]
+    names += [url.rpartition("/")[2]] if url else []
+    found = _nearby(names, repository, PUBLISHED, folder)
+    mirror = os.environ.get("PERCEPTBENCH_MIRROR", "")
+    if found is None and mirror.startswith(("https://", "http://127.0.0.1")):
+        file = f"{stem}.safetensors"
+        return _download(f"{mirror.rstrip('/')}/{file}", _checkpoints() / file, checked=False)
+    if found is None:
+        of = f"`hf download {repository}` puts them there" if repository else f"they are at {url}"
+        raise Unavailable(
+            f"{stem}{ENDINGS[0]} is in no weights folder and in no cache on this machine "
+            f"({of}); put the file into a folder and name it with --weights-dir"
+        )
+    return found
+
+
+def beside(name: str, file: str, weights: Path | None, folder: Path | None) -> Path | None:
+    """Another file of a network of transformers, such as its ``config.json``.
+
+    Parameters
+    ----------
+    name : ``hf:REPO``.
+    file : its name in the repository.
+    weights : the weights that are used, beside which it may lie.
+    folder : weights folder.
+    """
+    if weights is not None and (weights.parent / file).is_file():
+        return weights.parent / file
+    names = [f"{_stem(name)}/{file}"]
+    return _nearby(names, name.partition(":")[2], (file,), folder or _folder_from_environment())
+
+
+def _stem(name: str) -> str:
+    return re.sub("[:/]", "--", name.partition(":")[2].strip("/"))
+
+
+def _nearby(
+    names: Sequence[str], repository: str, files: Sequence[str], folder: Path | None
+) -> Path | None:
+    """The first of some files that is on this machine.
+
+    Parameters
+    ----------
+    names : what it may be called in a folder of weights.
+    repository : on the Hub, or a folder that is one.
+    files : what it may be called there.
+    folder : weights folder.
+    """
+    mirror = os.environ.get("PERCEPTBENCH_MIRROR", "")
+    folders = [folder, _checkpoints(), Path(mirror) if mirror and "://" not in mirror else None]
+    for where in [f for f in folders if f is not None]:
+        for name in names:
+            if (where / name).is_file():
+                return where / name
+    for file in files:
+        if repository and (Path(repository) / file).is_file():
+            return Path(repository) / file
+    hub = importlib.util.find_spec("huggingface_hub") and importlib.import_module("huggingface_hub")
+    if hub and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repository):
+        for file in files:
+            cached = hub.try_to_load_from_cache(repository, file)
+            if isinstance(cached, str):
+                return Path(cached)
+    return None
+
+
 def _folder_from_environment() -> Path | None:
     value = os.environ.get("PERCEPTBENCH_WEIGHTS")
     return Path(value) if value else None
 
 
-def _download(url: str, target: Path) -> Path:
+def _download(url: str, target: Path, checked: bool = True) -> Path:
     # torchvision's names end in the first eight digits of the file's sha256.
-    expected = target.stem.rpartition("-")[2]
-    if not re.fullmatch("[0-9a-f]{8,64}", expected):
+    expected = target.stem.rpartition("-")[2] if checked else ""
+    if checked and not re.fullmatch("[0-9a-f]{8,64}", expected):
         raise Unavailable(
             f"{target.name} has no checksum in its name: it is not downloaded; put the file into "
             "a folder and name it with --weights-dir"
@@ -168,7 +272,7 @@ def load_head(
     if kind == "dists":
         return _numbered(dists_heads(folder), rest, head)
     file, _, key = head.rpartition(":")
-    state = _state(base / file)
+    state = read_state(base / file)
     if key not in state:
         raise DataError(f"{base / file}: holds no {key!r}")
     return _dense(state[key], f"{base / file}: {key!r}")
@@ -180,7 +284,6 @@ def _numbered(heads: list[torch.Tensor], index: str, head: str) -> torch.Tensor:
     return heads[int(index)]
 
 
-@cache
 def lpips_heads(network: str, version: str = "v0.1") -> list[torch.Tensor]:
     """The linear heads of LPIPS, one (C,) a tap, from the ``lpips`` package's data.
 
@@ -200,7 +303,7 @@ def lpips_heads(network: str, version: str = "v0.1") -> list[torch.Tensor]:
     path = Path(spec.submodule_search_locations[0]) / "weights" / version / f"{network}.pth"
     if not path.is_file():
         raise UsageError(f"there are no LPIPS heads for {network!r}; use alex, squeeze or vgg")
-    state = _state(path)
+    state = read_state(path)
     return [state[f"lin{i}.model.1.weight"].flatten() for i in range(len(state))]
 
 
@@ -236,7 +339,7 @@ def dists_heads(folder: Path | None = None) -> list[torch.Tensor]:
             "DISTS needs dists_weights.pt in the weights folder or the package `DISTS-pytorch`: "
             "pip install DISTS-pytorch"
         )
-    state = _state(path)
+    state = read_state(path)
     given = [_dense(state.get(key), f"{path}: {key!r}") for key in ("alpha", "beta")]
     if any(len(weights) != sum(DISTS_CHANNELS) for weights in given):
         raise DataError(f"{path}: alpha and beta have not {sum(DISTS_CHANNELS)} numbers each")
@@ -245,15 +348,50 @@ def dists_heads(folder: Path | None = None) -> list[torch.Tensor]:
     return [torch.cat(both) / total for both in zip(alpha, beta, strict=True)]
 
 
-def _state(path: Path) -> dict[str, torch.Tensor]:
+def read_state(path: Path, what: str = "weights") -> dict[str, torch.Tensor]:
+    """The tensors of a state dict, by name; nothing else is loaded.
+
+    Parameters
+    ----------
+    path : a safetensors file if its name ends so, else one that torch saved. Where checkpoints
+        hold more, the state dict is what they call ``state_dict`` or ``model``.
+    what : it is to hold, for errors.
+
+    Raises
+    ------
+    DataError : there is no such file, it is none, or it holds numbers that are not finite.
+    Unavailable : it is a safetensors file, and that package is not installed.
+    """
     try:
-        state: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        return dict(state)
+        if path.suffix == ".safetensors":
+            if importlib.util.find_spec("safetensors") is None:
+                raise Unavailable(
+                    f"{path.name} needs the package `safetensors`: "
+                    "pip install 'perceptbench[safetensors]'"
+                )
+            state = importlib.import_module("safetensors.torch").load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            for key in ("state_dict", "model"):
+                state = state[key] if isinstance(state.get(key), dict) else state
+        found = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+    except (Unavailable, DataError):
+        raise
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such weights file") from None
-    except Exception as error:  # torch raises many kinds for a file that is no state dict
-        reason = really(path, *OWN) or first_line(error)
-        raise DataError(f"{path}: cannot be read as weights ({reason})") from None
+    except Exception as error:  # torch and safetensors raise many kinds
+        raise not_weights(path, what, error) from None
+    for key, value in found.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise DataError(f"{path}: {key!r} holds numbers that are not finite")
+    return found
+
+
+def not_weights(path: Path, what: str, error: Exception) -> DataError:
+    """The error for a file that is no state dict, or not the right one."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = really(path, *OWN) or lines[-1].strip()
+    return DataError(f"{path}: cannot be read as {what} ({reason})")
 
 
 def sha256(path: Path) -> str:

@@ -1,7 +1,8 @@
 """Whether a metric keeps the protocol, and how it behaves: what `perceptbench metrics check` shows.
 
 Hard properties fail a metric: its form, finite values, the same number in any batch and at any
-time, identity, sign, inputs and global state left alone, no memory held from call to call, a sound
+time and by way of its halves where it has them, identity, sign, inputs and global state left
+alone, no memory held from call to call, a sound
 gradient where it says it has one. The rest is reported: symmetry, the order along the distortion
 ladders of `perceptbench.distortions`, a shift by one pixel, speed and memory.
 """
@@ -129,6 +130,9 @@ def _measure(
     both, alone = call(x, y), torch.cat([call(x[i : i + 1], y[i : i + 1]) for i in range(len(x))])
     apart = (both - alone).abs().max().item() / scale
     card.hard("independent of the batch", apart <= TOLERANCE, f"largest difference {apart:.1e}")
+    if callable(getattr(call, "embed", None)) and callable(getattr(call, "compare", None)):
+        apart = (both - call.compare(call.embed(x), call.embed(y))).abs().max().item() / scale
+        card.hard("halves equal the whole", apart <= 1e-6, f"largest difference {apart:.1e}")
     apart = (both - call(x, y)).abs().max().item() / scale
     card.hard("deterministic", apart <= 1e-6, f"largest difference {apart:.1e}")
 

@@ -1,6 +1,7 @@
 """Other people's metric as one of ours: fed what it asks for, guarded, turned into a distance."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,8 +36,15 @@ COLOUR_SPACES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def _whole(halves: Any, reference: Tensor, distorted: Tensor) -> Tensor:
+    value: Tensor = halves.compare(halves.embed(reference), halves.embed(distorted))
+    return value
+
+
 class Foreign(nn.Module):
     """Batches (N, 3, H, W) in [0, 1], sRGB-coded, reference first -> distances (N,).
+
+    Has `embed` and `compare` where the metric has both, and then does without its being callable.
 
     Parameters
     ----------
@@ -54,15 +62,37 @@ class Foreign(nn.Module):
             call.eval().requires_grad_(False)
         self.inner = call  # a module among them is moved to the device with this one
         self.info = info
+        if all(callable(getattr(call, half, None)) for half in ("embed", "compare")):
+            self.embed, self.compare = self._embed, self._compare
+            if not callable(call):
+                call = partial(_whole, call)
         self.guard = Guard(call, info.name, info.timeout)
 
     def forward(self, reference: Tensor, distorted: Tensor) -> Tensor:
         """Distances (N,); raises whatever the metric does, and where its answer is no (N,)."""
         value = self.guard(self._prepared(reference), self._prepared(distorted))
+        return self._distances(value, len(reference))
+
+    def _embed(self, images: Tensor) -> Any:
+        """What is compared of images (N, 3, H, W); raises whatever the metric does."""
+        return self.guard.ask(self.inner.embed, self._prepared(images))
+
+    def _compare(self, reference: Any, distorted: Any) -> Tensor:
+        """Distances (N,) of two embeddings, a tensor each or a tuple; raises as `forward`."""
+        if isinstance(reference, Tensor):
+            value = self.guard.ask(self.inner.compare, reference, distorted)
+            return self._distances(value, len(reference))
+        half = len(reference)
+        value = self.guard.ask(
+            lambda *both: self.inner.compare(both[:half], both[half:]), *reference, *distorted
+        )
+        return self._distances(value, len(reference[0]))
+
+    def _distances(self, value: Any, count: int) -> Tensor:
         if not isinstance(value, Tensor):
             raise TypeError(f"returned {type(value).__name__}, not a tensor")
-        if tuple(value.shape) != (len(reference),):
-            raise ValueError(f"returned shape {tuple(value.shape)}, not ({len(reference)},)")
+        if tuple(value.shape) != (count,):
+            raise ValueError(f"returned shape {tuple(value.shape)}, not ({count},)")
         identical = self.info.identical or 0.0
         return identical - value if self.info.higher_is_better else value - identical
 

@@ -132,7 +132,11 @@ class Guard:
         self._worker: _Worker | None = None
 
     def __call__(self, *inputs: Tensor) -> Any:
-        """What the callable returns for copies of the inputs.
+        """What the callable returns for copies of the inputs; raises as `ask`."""
+        return self.ask(self.call, *inputs)
+
+    def ask(self, call: Callable[..., Any], *inputs: Tensor) -> Any:
+        """What one of its functions returns for copies of the inputs.
 
         Raises
         ------
@@ -152,7 +156,7 @@ class Guard:
             self.most = int(SHARE * memory.free(device))
         held = memory.held(device)
         before = _read_settings()
-        job = self._worker.submit(lambda: self._watched(context, inputs))
+        job = self._worker.submit(lambda: self._watched(context, call, inputs))
         try:
             value = _result(job, self.timeout)
             self._watch_memory(held, memory.held(device), sum(t.nbytes for t in inputs))
@@ -177,13 +181,15 @@ class Guard:
             self._leaked = f"holds {size_of} more than at first, a leak; it is not asked again"
             raise Leaked(self._leaked)
 
-    def _watched(self, context: "_Context", inputs: tuple[Tensor, ...]) -> Any:
+    def _watched(
+        self, context: "_Context", call: Callable[..., Any], inputs: tuple[Tensor, ...]
+    ) -> Any:
         """Runs in the worker."""
         with context:
             copies = [t.clone() for t in inputs]
             before = _read_settings()
             try:
-                return self.call(*copies)
+                return call(*copies)
             finally:
                 if not self._hung:  # else it comes late, and others have gone on since
                     changed = _restore(before)

@@ -4,8 +4,14 @@ A metric is one class or function, called with two batches of images, reference 
 
     metric(reference: (N, 3, H, W), distorted: (N, 3, H, W)) -> (N,)
 
-It returns one number a pair. A class is instantiated without arguments first. What it needs and
-says of itself are attributes of the class or function, all optional, named as the keys of
+It returns one number a pair. A class is instantiated without arguments first. One that can be
+written in two halves may have, beside that or instead, methods ::
+
+    embed(images: (N, 3, H, W)) -> embedding, a tensor (N, ...) or a tuple of such tensors
+    compare(embedding of the references, embedding of the distorted images) -> (N,)
+
+and then joins the one pass: each image is embedded once, however many pairs it is in. What it
+needs and says of itself are attributes of the class or function, all optional, named as the keys of
 `MetricInfo` that are in DECLARED:
 
 >>> def closeness(reference, distorted):

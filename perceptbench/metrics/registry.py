@@ -104,7 +104,7 @@ def catalogue() -> Catalogue:
 
 
 def _code(module: str) -> str | None:
-    """Digest of a metric's source: its file if it is ours, else its whole package.
+    """Digest of a metric's source: its folder and colours if it is ours, else its whole package.
 
     Another package's parts are not known, and it may be under development.
     """
@@ -114,9 +114,14 @@ def _code(module: str) -> str | None:
         return None
     if spec is None or spec.origin is None:
         return None
-    files = [Path(spec.origin)]
     top = module.partition(".")[0]
-    if top != __name__.partition(".")[0]:
+    if top == __name__.partition(".")[0]:
+        files = [
+            *sorted(Path(spec.origin).parent.glob("*.py")),
+            Path(__file__).parents[1] / "colour.py",
+        ]
+    else:
+        files = [Path(spec.origin)]
         root = importlib.util.find_spec(top)
         folders = (root.submodule_search_locations or []) if root else []
         files += [path for folder in folders for path in sorted(Path(folder).rglob("*.py"))]

@@ -13,7 +13,7 @@ For each backbone and distance, taps in the order of the network:
 by definition.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -34,6 +34,10 @@ SCALES = {
     "unit_normalised": "squared",
     "cosine_flat": "squared",
     "mean_feature": "linear",
+    "wsd": "linear",
+    "swd": "squared",
+    "jsd": "squared",
+    "skld": "squared",
 }
 DEFAULT_DISTANCES = ("l1", "l2", "cosine", "gram", "unit_normalised")
 #: Networks whose taps are those that LPIPS reads: backbone -> preset.
@@ -122,8 +126,9 @@ def default_taps(backbone: str) -> list[str]:
     """The taps of a network that say most of it, in its order.
 
     Those of LPIPS where it has the network; all of a network that names its own (the octaves of
-    the steerable pyramid); the ends of the STAGES of transformers; else each activation function,
-    where there are not MANY of them; else the last map at each resolution, poolings left out.
+    the steerable pyramid); the ends of the STAGES of transformers, four blocks or the stages of
+    another library's network; else each activation function, where there are not MANY of them;
+    else the last map at each resolution, poolings left out.
 
     >>> default_taps("steerable-pyramid")
     ['octave1', 'octave2', 'octave3', 'octave4', 'octave5']
@@ -139,12 +144,31 @@ def default_taps(backbone: str) -> list[str]:
         return network.nodes[1:]
     # Maps of one place are no maps: classifiers.
     shapes = {node: shape for _, node, shape in list_taps(network)[1:] if shape[-1] > 1}
+    if network.found is not None:
+        return _blocks(shapes)
     active = [node for node in shapes if isinstance(_module(network, node), ACTIVATIONS)]
     if 0 < len(active) <= MANY:
         return active
     kept = [node for node in shapes if not isinstance(_module(network, node), POOLINGS)]
     last = {shapes[node][1:]: node for node in kept}
     return list(last.values())
+
+
+def _blocks(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Of a library's network the last block or stage at each resolution, or if all have one
+    resolution, four blocks: those at the ends of its quarters.
+
+    >>> _blocks({f"blocks.{i}": (8, 4, 4) for i in range(12)})
+    ['blocks.2', 'blocks.5', 'blocks.8', 'blocks.11']
+    """
+    numbered = [node for node in shapes if node.rpartition(".")[2].isdigit()] or list(shapes)
+    shallow = min(node.count(".") for node in numbered)
+    blocks = [node for node in numbered if node.count(".") == shallow]
+    last = {shapes[node][1:]: node for node in blocks}
+    if len(last) > 1:
+        return list(last.values())
+    quarters = [round(len(blocks) * k / 4) - 1 for k in (1, 2, 3, 4)]
+    return [blocks[k] for k in dict.fromkeys(quarters) if k >= 0]
 
 
 def _module(network: Network, node: str) -> nn.Module | None:

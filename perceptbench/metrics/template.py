@@ -45,7 +45,18 @@ class {cls}:
 
     def __call__(self, reference: Tensor, distorted: Tensor) -> Tensor:
         """(N, 1, H, W) twice ((N, 3, H, W) in colour) -> (N,)."""
-        squared = (reference - distorted).square().mean((1, 2, 3))
+        return self.compare(self.embed(reference), self.embed(distorted))
+
+    # Optional: what can be done once an image, however many pairs it is in, and the rest. Without
+    # these two, a metric is what `__call__` says of pairs.
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(N, 1, H, W) -> what is compared, a tensor (N, ...) or a tuple of such tensors."""
+        return images.flatten(1)
+
+    def compare(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        """Two embeddings -> (N,)."""
+        squared = (reference - distorted).square().mean(1)
         return (squared + 1e-12).sqrt() - 1e-6  # finite gradient for identical images
 '''
 

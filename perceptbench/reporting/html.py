@@ -234,7 +234,8 @@ ABOUT = {
 }
 COST = (
     "A loss is paid for at every training step. Measured on this run's device, one pair of "
-    "256 x 256 pixels, forward pass only, each metric alone."
+    "256 x 256 pixels, each metric alone: the forward pass, a training step (forward and backward) "
+    "and the memory that step takes at its peak."
 )
 NO_COST = "This run recorded no cost of its metrics."
 
@@ -350,8 +351,13 @@ def _costs(metrics: Sequence[str], records: Mapping[str, Any]) -> list[dict[str,
         seconds, parameters = cost.get("seconds_per_pair"), cost.get("parameters")
         if seconds is not None:
             count = "–" if parameters is None else f"{parameters:,}"
-            found.append((seconds, {"metric": index, "name": name, "parameters": count,
-                                    "time": f"{1e3 * seconds:.3g} ms"}))  # fmt: skip
+            step, held = cost.get("seconds_per_step"), cost.get("step_bytes")
+            found.append((seconds, {
+                "metric": index, "name": name, "parameters": count,
+                "time": f"{1e3 * seconds:.3g} ms",
+                "step": "–" if step is None else f"{1e3 * step:.3g} ms",
+                "memory": "–" if held is None else f"{held / 2**20:.0f} MiB",
+            }))  # fmt: skip
     return [row for _, row in sorted(found, key=lambda entry: entry[0])]
 
 

@@ -82,6 +82,8 @@ class _Beside(_Table):
 
 class _Cost(_Table):
     seconds_per_pair: Annotated[Number, Field(ge=0)] | None = None
+    seconds_per_step: Annotated[Number, Field(ge=0)] | None = None
+    step_bytes: Count | None = None
     parameters: Count | None = None
 
 

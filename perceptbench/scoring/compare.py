@@ -168,12 +168,12 @@ class Comparison:
         found: dict[str, list[Tensor]] = {}
         if self._sums:
             held = [x.rows[node] for node in self._sums]
-            for part in _steps(held, len(i)):
+            for part in steps(held, len(i)):
                 k, m = (places(which[part], held[0].device) for which in (i, j))
                 self._take_sums(x, k, y, m, found)
         for (node, embed), wanted in self._others.items():
             at_x, at_y = x.embeddings[node, embed], y.embeddings[node, embed]
-            for part in _steps([at_x], len(i)):
+            for part in steps([at_x], len(i)):
                 ex, ey = at_x[places(i[part], at_x.device)], at_y[places(j[part], at_y.device)]
                 for id_, how, head in wanted:
                     values = how.compare(ex, ey).to(_widest(ex))
@@ -253,7 +253,7 @@ def _widest(values: Tensor) -> torch.dtype:
     return torch.float32 if values.device.type == "mps" else torch.float64
 
 
-def _steps(held: Sequence[Tensor], count: int) -> list[slice]:
+def steps(held: Sequence[Tensor], count: int) -> list[slice]:
     """Which pairs are taken together."""
     device, each = held[0].device.type, max(1, *(tensor[:1].nbytes for tensor in held))
     step = max(1, TOGETHER_BYTES.get(device, 1 << 26) // each)

@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from perceptbench.scoring import machine
+from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.compare import Kernel, compiled, row_values_in_pieces
 from perceptbench.scoring.loading import Load, read, stream
 from perceptbench.scoring.options import DEFAULT, Options
@@ -73,6 +74,7 @@ def score(
     min_size: Mapping[str, int] | None = None,
     label: str = "pairs",
     rebuild: Rebuild | None = None,
+    clock: Clock | None = None,
 ) -> Scores:
     """Scores every pair with every metric.
 
@@ -90,6 +92,7 @@ def score(
     label : what the progress bar says.
     rebuild : makes the arguments `metrics`, `identities` and `min_size` again, on another
         machine; the engine ``ray`` needs it.
+    clock : told what the time is spent on.
 
     Examples
     --------
@@ -102,7 +105,9 @@ def score(
     """
     job = prepare(pairs, load, metrics, options, identities=identities, min_size=min_size)
     options = job.options
-    job.recall()
+    job.clock = clock or job.clock
+    with job.clock.time("store"):
+        job.recall()
     if options.engine == "ray":
         from perceptbench.scoring import cluster
 
@@ -163,6 +168,7 @@ class Job:
         self.primitive_notes: dict[str, str] = {}
         self.store = Store(options.store, say) if options.store is not None else None
         self.pairs = pd.DataFrame()
+        self.clock = Clock()
 
     def recall(self) -> None:
         """Reads from the store what it has."""
@@ -221,11 +227,13 @@ class Job:
                     some = islice(images, len(self._keys(part)))
                     found = walk.shard([self.rows[n] for n in part], ids, some)
                     self.take(part, found.values, found.failures, found.notes)
-                self._keep(rows, ids)
+                with self.clock.time("store"):
+                    self._keep(rows, ids)
 
     def walk(self, advance: Callable[[int, int], Any] = lambda pairs, images: None) -> Walk:
         """What walks the shards."""
-        return Walk(self.plan, self.device, self._kernel(), self.options.precision, advance, say)
+        precision = self.options.precision
+        return Walk(self.plan, self.device, self._kernel(), precision, advance, say, self.clock)
 
     def _keys(self, rows: Sequence[int]) -> list[str]:
         return keys_of(self.rows[n] for n in rows)

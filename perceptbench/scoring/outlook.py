@@ -1,16 +1,13 @@
 """What a job will do and how long it will take, told before it is done."""
 
-import time
 from dataclasses import dataclass
 
 import torch
 
+from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.engine import Job
 from perceptbench.scoring.plan import Opaque
 from perceptbench.scoring.walk import keys_of
-
-#: Pairs that are computed to see how long they take.
-SAMPLE = 4
 
 
 @dataclass(frozen=True)
@@ -86,23 +83,25 @@ def _titled(metric: Opaque) -> str:
 
 
 def _seconds(job: Job, work: list[tuple[list[int], list[str]]]) -> float | None:
-    """Time for all that is missing, from that for a few pairs of the first shard."""
+    """Time for all that is missing, from that for one pair: what each image and each pair takes."""
     if not work:
         return 0.0
-    rows, ids = work[0][0][:SAMPLE], work[0][1]
-    keys = keys_of(job.rows[n] for n in rows)
-    images = [(key, job.read(key)) for key in keys]
-    if all(image is None for _, image in images):
+    rows, ids = work[0]
+    for row in (job.rows[n] for n in rows):
+        images = [(key, job.read(key)) for key in keys_of([row])]
+        if all(image is not None for _, image in images):
+            break
+    else:
         return None
-    told = [(key, "cannot be read" if image is None else image) for key, image in images]
-    walk = job.walk()
-    took = []
+    assert job.footprint  # has warmed up
+    walk, clock = job.walk(), Clock()
+    walk.clock = clock
     with torch.inference_mode():
-        for _ in range(2):  # the first warms up
-            start = time.perf_counter()
-            walk.shard([job.rows[n] for n in rows], ids, iter(told))
-            took.append(time.perf_counter() - start)
-    return took[-1] / len(rows) * sum(len(rows) for rows, _ in work)
+        walk.shard([row], ids, iter([(key, image) for key, image in images if image is not None]))
+    per_image, per_pair = clock.seconds("image") / len(images), clock.seconds("pair")
+    shards = [list(rows) for rows, _ in work]
+    encoded = sum(len(keys_of(job.rows[n] for n in rows)) for rows in shards)
+    return per_image * encoded + per_pair * sum(len(rows) for rows in shards)
 
 
 def duration(seconds: float) -> str:

@@ -27,6 +27,8 @@ from perceptbench.losses.feature_loss import FeatureLoss
 from perceptbench.losses.inputs import Input
 
 Metric = Callable[[Tensor, Tensor], Tensor]
+#: What `embed` gives: a tensor (N, ...), or several.
+Embedding = Tensor | tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,7 @@ class Opaque:
 
     Attributes
     ----------
-    call : (reference, distorted), two (N, 3, H, W) -> (N,).
+    call : (reference, distorted), two (N, 3, H, W) -> (N,); of one in two halves, unused.
     title : whose it is.
     stored : whether what decides its values is known, so that they can be kept.
     min_size : smallest image side it is defined for.
@@ -84,6 +86,12 @@ class Opaque:
     title: str
     stored: bool
     min_size: int = 1
+
+    @property
+    def halves(self) -> tuple[Callable[[Tensor], Embedding], Metric] | None:
+        """`embed` and `compare` of a metric that has both; None of one that sees pairs only."""
+        embed, compare = (getattr(self.call, name, None) for name in ("embed", "compare"))
+        return (embed, compare) if callable(embed) and callable(compare) else None
 
 
 @dataclass
@@ -169,7 +177,7 @@ def make_plan(
                 plan.metrics[name].append((id_, factor * weight))
     for where, feature_pass in found.items():
         first = feature_pass.backbone
-        device = next((p.device for p in first.parameters()), torch.device("cpu"))
+        device = next((t.device for t in first.weights().values()), torch.device("cpu"))
         feature_pass.backbone = Backbone(first.network, list(nodes[where]), first.input).to(device)
         plan.passes.append(feature_pass)
     return plan

@@ -6,9 +6,10 @@ images are there, and a batch is let go when no pair needs it any more.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perceptbench.errors import first_line
-from perceptbench.scoring.compare import Comparison, Encoded, Kernel, places
-from perceptbench.scoring.plan import Opaque, Plan
+from perceptbench.scoring.clock import Clock
+from perceptbench.scoring.compare import Comparison, Encoded, Kernel, places, steps
+from perceptbench.scoring.plan import Embedding, Metric, Opaque, Plan
 
 #: Pixels that are encoded together: on a CPU, for each thread, few enough for its cache; more
 #: of small images, whose activations matter less there than the layout of the weights.
@@ -27,6 +29,8 @@ CPU_PIXELS, CPU_PIXELS_OF_SMALL, GPU_PIXELS = 1 << 17, 1 << 18, 1 << 23
 SMALL = 1 << 14
 #: Pixels of one side of the pairs that an opaque metric is given together.
 OPAQUE_PIXELS = {"cpu": 1 << 20, "cuda": 1 << 24}
+#: Pixels of which a CPU makes an embedding at a time.
+EMBED_PIXELS = 1 << 16
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 Pair = tuple[str, str]
@@ -41,13 +45,16 @@ class Batch:
     ----------
     pixels : (M, 3, H, W).
     encoded : for each pass what is compared; None where it was not asked for, or why it failed.
+    embedded : for each metric in two halves its embedding.
     """
 
     pixels: Tensor
     encoded: list[Encoded | Exception | None]
+    embedded: dict[str, Embedding] = field(default_factory=dict)
 
     def nbytes(self) -> int:
         held = [t for e in self.encoded if isinstance(e, Encoded) for t in e.tensors()]
+        held += [t for embedding in self.embedded.values() for t in _tensors(embedding)]
         return self.pixels.nbytes + sum(t.nbytes for t in held)
 
 
@@ -79,6 +86,7 @@ class Walk:
     precision : of the networks: ``fp32``, ``tf32``, ``bf16``, ``fp16``.
     advance : told how many pairs and images are done.
     say : takes sentences for the user.
+    clock : told what the time is spent on.
     smaller : how often the batch was halved for lack of memory.
     """
 
@@ -88,6 +96,7 @@ class Walk:
     precision: str = "fp32"
     advance: Callable[[int, int], Any] = lambda pairs, images: None
     say: Callable[[str], Any] = print
+    clock: Clock = field(default_factory=Clock)
     smaller: int = 0
 
     def shard(self, rows: Sequence[Pair], ids: Iterable[str], images: Stream) -> Found:
@@ -131,9 +140,10 @@ class Walk:
                 if comparison is None:
                     found.append(None)
                     continue
-                with self.autocast():
-                    activations = feature_pass.backbone(pixels)
-                found.append(comparison.encode(activations))
+                with self.clock.time("networks", "image"):
+                    with self.autocast():
+                        activations = feature_pass.backbone(pixels)
+                    found.append(comparison.encode(activations))
             except Exception as error:  # a network may be a user's own
                 if _out_of_memory(error):
                     raise
@@ -145,12 +155,60 @@ class Walk:
         with torch.inference_mode():
             pixels = image[None].to(self.device)
             comparisons = [Comparison(f.primitives, self.kernel) for f in self.plan.passes]
-            return Batch(pixels, self.encode(pixels, comparisons)).nbytes()
+            embedded, _ = self.embed(pixels, self.plan.opaque)
+            return Batch(pixels, self.encode(pixels, comparisons), embedded).nbytes()
+
+    def embed(
+        self, pixels: Tensor, metrics: Mapping[str, Opaque]
+    ) -> tuple[dict[str, Embedding], dict[str, Exception]]:
+        """Embeddings of a batch (M, 3, H, W) by metrics in two halves, and why some have none."""
+        found, failed = {}, {}
+        for id_, metric in metrics.items():
+            if metric.halves is None or min(pixels.shape[2:]) < metric.min_size:
+                continue
+            try:
+                # On a CPU one large image at a time, whose intermediate results are in its cache.
+                step = max(1, EMBED_PIXELS // pixels[0, 0].numel()) if self.on_cpu else len(pixels)
+                with self.clock.time(metric.title, "image", metric=True):
+                    parts = [_embedding(metric.halves[0], some) for some in pixels.split(step)]
+                    found[id_] = _joined(parts)
+            except Exception as error:  # a plugin may raise anything
+                if _out_of_memory(error):
+                    raise
+                failed[id_] = error
+        return found, failed
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.device.type == "cpu"
 
     def autocast(self) -> Any:
         if self.precision in AUTOCAST:
             return torch.autocast(self.device.type, dtype=AUTOCAST[self.precision])
         return nullcontext()
+
+
+def _tensors(embedding: Embedding) -> tuple[Tensor, ...]:
+    return embedding if isinstance(embedding, tuple) else (embedding,)
+
+
+def _joined(parts: Sequence[Embedding]) -> Embedding:
+    """One embedding of all images from embeddings of some each."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], tuple):
+        return tuple(torch.cat(tensors) for tensors in zip(*map(_tensors, parts), strict=True))
+    return torch.cat([tensor for part in parts for tensor in _tensors(part)])
+
+
+def _embedding(embed: Callable[[Tensor], Embedding], images: Tensor) -> Embedding:
+    """An embedding of some images; raises ValueError where it is none."""
+    found = embed(images)
+    for tensor in _tensors(found):
+        if not isinstance(tensor, Tensor) or tensor.shape[:1] != (len(images),):
+            what = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise ValueError(f"embed returned {what}, not ({len(images)}, ...)")
+    return found
 
 
 def keys_of(rows: Iterable[Pair]) -> list[str]:
@@ -182,7 +240,11 @@ class _Shard:
         self.pending: list[tuple[list[int], dict[str, Tensor]]] = []
 
     def run(self, images: Stream) -> None:
-        for key, image in images:
+        while True:
+            with self.walk.clock.time("images", "image"):
+                key, image = next(images, ("", None))
+            if image is None:
+                break
             if isinstance(image, str):
                 self.unreadable[key] = image
                 self._compare([key])
@@ -207,6 +269,7 @@ class _Shard:
         try:
             pixels = torch.stack(images).to(self.walk.device, non_blocking=True)
             encoded = self.walk.encode(pixels, self.passes)
+            embedded, failed = self.walk.embed(pixels[: len(keys)], self.opaque)
         except Exception as error:
             if not _out_of_memory(error) or len(queue) == 1:
                 raise
@@ -218,7 +281,9 @@ class _Shard:
         for comparison, outcome in zip(self.passes, encoded, strict=True):
             if comparison is not None and isinstance(outcome, Exception):
                 self._note(comparison.ids, outcome)
-        batch = Batch(pixels, encoded)
+        for id_, why in failed.items():
+            self._note([id_], why)
+        batch = Batch(pixels, encoded, embedded)
         for number, key in enumerate(keys):
             self.there[key] = (batch, number)
         self.walk.advance(0, len(keys))
@@ -246,6 +311,8 @@ class _Shard:
         for group in groups.values():
             self._features(group)
         if self.opaque:
+            for group in groups.values():
+                self._halves(group)
             by_size: dict[torch.Size, list[int]] = {}
             for number in (n for group in groups.values() for n in group):
                 size = self.there[self.rows[number][0]][0].pixels.shape[2:]
@@ -285,13 +352,37 @@ class _Shard:
                 continue
             assert comparison is not None
             try:
-                self.pending.append((group, comparison.compare(at_x, i, at_y, j)))
+                with self.walk.clock.time("distances", "pair"):
+                    self.pending.append((group, comparison.compare(at_x, i, at_y, j)))
             except Exception as error:
                 if _out_of_memory(error):
                     raise
                 self._note(comparison.ids, error)
         if len(self.pending) > 64:
             self._collect()
+
+    def _halves(self, group: list[int]) -> None:
+        """Metrics in two halves, of pairs between two batches."""
+        x, y = (self.there[key][0] for key in self.rows[group[0]])
+        for id_ in (id_ for id_ in x.embedded if id_ in y.embedded):
+            halves = self.opaque[id_].halves
+            assert halves is not None
+            ask = partial(self._by_halves, id_, halves[1])
+            largest = max(_tensors(x.embedded[id_]), key=lambda tensor: tensor[:1].nbytes)
+            for part in steps([largest], len(group)):
+                self._ask(id_, ask, group[part])
+
+    def _by_halves(self, id_: str, compare: Callable[..., Tensor], some: list[int]) -> Tensor:
+        return compare(self._embedding(id_, 0, some), self._embedding(id_, 1, some))
+
+    def _embedding(self, id_: str, side: int, some: list[int]) -> Embedding:
+        """Embeddings of one side of pairs that have it in one batch."""
+        batch = self.there[self.rows[some[0]][side]][0]
+        which = places([self.there[self.rows[n][side]][1] for n in some], self.walk.device)
+        embedding = batch.embedded[id_]
+        if isinstance(embedding, tuple):
+            return tuple(tensor[which] for tensor in embedding)
+        return embedding[which]
 
     def _opaque(self, size: torch.Size, group: list[int]) -> None:
         """What opaque metrics say of pairs of one size."""
@@ -303,14 +394,20 @@ class _Shard:
                 reason = f"needs images of at least {opaque.min_size} pixels a side"
                 self.found.notes.setdefault(id_, reason)
                 continue
+            if opaque.halves is not None:
+                continue
             for start in range(0, len(group), step):
-                self._ask(id_, opaque, group[start : start + step])
+                ask = partial(self._by_pixels, opaque.call)
+                self._ask(id_, ask, group[start : start + step])
 
-    def _ask(self, id_: str, opaque: Opaque, group: list[int]) -> None:
-        """What one opaque metric says of pairs of one size, half of them at a time if need be."""
-        x, y = (self._pixels([self.rows[n][side] for n in group]) for side in (0, 1))
+    def _by_pixels(self, call: Metric, some: list[int]) -> Tensor:
+        return call(*(self._pixels([self.rows[n][side] for n in some]) for side in (0, 1)))
+
+    def _ask(self, id_: str, ask: Callable[[list[int]], Tensor], group: list[int]) -> None:
+        """What one metric says of pairs of one size, half of them at a time if need be."""
         try:
-            values = opaque.call(x, y)
+            with self.walk.clock.time(self.opaque[id_].title, "pair", metric=True):
+                values = ask(group)
             if tuple(values.shape) != (len(group),):
                 raise ValueError(f"returned shape {tuple(values.shape)}, not ({len(group)},)")
             self.pending.append((group, {id_: values.detach()}))
@@ -319,8 +416,8 @@ class _Shard:
                 self._note([id_], error)
                 return
             middle = len(group) // 2
-            self._ask(id_, opaque, group[:middle])
-            self._ask(id_, opaque, group[middle:])
+            self._ask(id_, ask, group[:middle])
+            self._ask(id_, ask, group[middle:])
 
     def _pixels(self, keys: list[str]) -> Tensor:
         batches = {id(self.there[key][0]) for key in keys}
@@ -333,7 +430,8 @@ class _Shard:
         """Brings what was computed from the device."""
         for group, values in self.pending:
             for id_, value in values.items():
-                array = value.cpu().double().numpy()
+                with self.walk.clock.time("distances", "pair"):  # a GPU is waited for
+                    array = value.cpu().double().numpy()
                 if not np.isfinite(array).all():
                     half = self.walk.precision in AUTOCAST  # what float32 holds may overflow
                     how = f" in {self.walk.precision}" if half else ""

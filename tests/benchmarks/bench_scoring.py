@@ -9,6 +9,7 @@ first: the engine changes how the C library keeps freed memory, which helps them
 """
 
 import argparse
+import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import lpips
 import pandas as pd
+import piq
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,10 +35,14 @@ from perceptbench.losses import Backbone, FeatureLoss, Term
 from perceptbench.losses.backbones import Network
 from perceptbench.losses.config import BackboneTable, Networks
 from perceptbench.losses.weights import lpips_heads
+from perceptbench.metrics.registry import build, catalogue, select
 from perceptbench.reporting.leaderboard import format_table
+from perceptbench.run import build_metrics
+from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.engine import score
 from perceptbench.scoring.machine import choose_device
 from perceptbench.scoring.options import Options
+from perceptbench.scoring.plan import make_plan
 from perceptbench.scoring.walk import Walk
 
 TAPS = {
@@ -132,7 +138,10 @@ def _as_packages_do(metric: FeatureLoss, theirs: torch.nn.Module, x: Tensor, y: 
         for image in (x, y)
     )
     parts = [
-        (how.compare(how.embed(at_x[t.tap]), how.embed(at_y[t.tap])) * metric.weights(n)).sum(1)
+        (
+            how.compare(how.embed(at_x[t.tap]), how.embed(at_y[t.tap]))
+            * metric.weights(n, at_x[t.tap])
+        ).sum(1)
         for n, (t, how) in enumerate(zip(metric.terms, metric.how, strict=True))
     ]
     return torch.stack(parts).sum(0)
@@ -375,8 +384,97 @@ def gpu(args: argparse.Namespace, networks: Networks) -> Iterator[tuple[str, ...
                 )
 
 
+#: Classical metrics, as piq names what we compute in two halves.
+CLASSICAL = {
+    "ssim": "ssim", "ms-ssim": "multi_scale_ssim", "gmsd": "gmsd", "mdsi": "mdsi",
+    "fsim": "fsim", "vif": "vif_p", "haarpsi": "haarpsi", "vsi": "vsi",
+}  # fmt: skip
+
+
+def classical(args: argparse.Namespace, networks: Networks) -> Iterator[tuple[str, ...]]:
+    """Classical metrics alone and together, 25 references x 24 distortions; piq on a tenth."""
+    table, images = distorted_set(args.data / "material-2afc")
+    images = {key: image.to(args.device) for key, image in images.items()}
+    found = catalogue()
+    ours = {name: build(found.metrics[name], networks).at(None) for name in CLASSICAL}
+    rival, batch, tenth = {}, 6, table.head(60)
+    work = f"{len(table)} pairs, {len(images)} images of 384 x 512"
+    options = Options(args.device)
+    with torch.inference_mode():
+        for name, theirs in CLASSICAL.items():
+            function = partial(getattr(piq, theirs), data_range=1.0, reduction="none")
+
+            def run(some: pd.DataFrame, function: Callable[..., Tensor] = function) -> None:
+                for start in range(0, len(some), batch):
+                    rows = some.iloc[start : start + batch]
+                    x, y = (torch.stack([images[k] for k in rows[c]]) for c in rows)
+                    function(y, x)
+
+            run(table.head(batch))
+            rival[name] = seconds(lambda r=run: r(tenth), args.device) * len(table) / len(tenth)
+    for name, metrics in {**{n: {n: m} for n, m in ours.items()}, "all together": ours}.items():
+        score(table.head(6), images.__getitem__, metrics, options)
+        own = seconds(lambda m=metrics: score(table, images.__getitem__, m, options), args.device)
+        theirs = sum(rival.values()) if name == "all together" else rival[name]
+        ratio = f"ours {theirs / own:.1f} times as fast"
+        yield work, f"{name}, piq {theirs:.0f} s (a tenth timed)", f"{own:.1f} s", ratio
+
+
+def standard_set(args: argparse.Namespace, networks: Networks) -> Iterator[tuple[str, ...]]:
+    """The whole standard set on material-appearance beside its networks' bare forward passes."""
+    dataset = material(args.data / "material-2afc")
+    built, _, _ = build_metrics(select([], catalogue()), args.data / "weights")
+    metrics = {m.info.name: m.at(None) for m in built}
+    sizes = {m.info.name: m.info.min_size for m in built}
+    wanted = pairs(dataset.judgements[0].table)
+    keys = sorted({*wanted["reference"], *wanted["distorted"]})
+    images = {key: dataset.load(key).to(args.device) for key in keys}
+    clock = Clock()
+    options = Options(args.device)
+    score(wanted.head(6), images.__getitem__, metrics, options, min_size=sizes)
+    own = seconds(
+        lambda: score(wanted, images.__getitem__, metrics, options, min_size=sizes, clock=clock),
+        args.device,
+    )
+    passes = make_plan(metrics).passes
+
+    def forward() -> None:
+        with torch.inference_mode():
+            for image in images.values():
+                for one in passes:
+                    one.backbone(image[None])
+
+    forward()
+    bare_passes = seconds(forward, args.device)
+    work = f"standard set, {len(wanted):,} pairs over {len(images)} images of 298 x 298"
+    yield work, f"ours, {len(metrics)} metrics", f"{own:.1f} s", str(clock)
+    ratio = f"ours {own / bare_passes:.1f} times that"
+    yield work, f"bare forward passes of {len(passes)} networks", f"{bare_passes:.1f} s", ratio
+
+
+def first_run(args: argparse.Namespace, networks: Networks) -> Iterator[tuple[str, ...]]:
+    """`perceptbench run` without weights: cold, again from the store, and its --dry-run."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = ["--weights-dir", folder, "--cache-dir", f"{folder}/cache"]
+        for who, more in {
+            "--dry-run": ["--dry-run"],
+            "cold store": ["-o", f"{folder}/1"],
+            "a second run": ["-o", f"{folder}/2"],
+        }.items():
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            call = [sys.executable, "-m", "perceptbench", "run", *home, *more]
+            wall = seconds(lambda c=call: subprocess.run(c, capture_output=True))
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            user, kernel = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+            said = f"{user:.0f} s of user time, {kernel:.0f} s in the kernel"
+            yield "perceptbench run, no weights", who, f"{wall:.1f} s", said
+
+
 PARTS = {
     "one-pass": one_pass,
+    "classical": classical,
+    "standard-set": standard_set,
+    "first-run": first_run,
     "stored": stored,
     "shared-images": shared_images,
     "no-shared-images": no_shared_images,

@@ -83,3 +83,12 @@ def test_what_is_off_is_said_and_what_is_recalled_is_only_shown():
     found = conformance(published, table)
     assert found["verdict"].tolist() == [IN, OUT, SHOWN, ABSENT]
     assert found["difference"].round(4).tolist()[:3] == [0.01, -0.0101, -0.8]
+
+
+def test_one_command_measures_every_metric_that_has_a_published_figure(cli, weights):
+    code, out, err = cli(
+        "datasets", "conform", "macadam-osa", "first", "--measure", "--weights-dir", weights
+    )
+    assert code == 0, err
+    assert "5 of 5 published figures are in first" in out
+    assert all(metric in out for metric in ("mse", "ciede2000", "lpips-alex"))

@@ -95,7 +95,7 @@ def test_16_bit_transparency_is_laid_on_white(tmp_path):
 
 
 def test_transparent_pixels_are_laid_on_white_which_is_said_once(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(images, "_said", [])
+    monkeypatch.setattr(images, "_said", set())
     layers = np.array([[[255, 0, 0, 51], [10, 20, 30, 255]]], dtype=np.uint8)
     for name in ("a.png", "b.png"):
         read = read_image(save(tmp_path / name, layers))
@@ -119,19 +119,91 @@ def test_jpeg_has_the_values_of_pillow(tmp_path, options, grey):
     assert torch.equal(read_image(path), tensor(Image.open(path).convert("RGB")))
 
 
-@pytest.mark.parametrize("options", [{}, {"quality": 100}, {"lossless": True}, {"animated": True}])
+@pytest.mark.parametrize("options", [{}, {"quality": 100}, {"lossless": True}])
 def test_webp_has_the_values_of_pillow(tmp_path, options):
     image = Image.fromarray(COLOUR).resize((101, 77))
-    if options.pop("animated", False):
-        options = {"save_all": True, "append_images": [image.rotate(180)]}
     path = save(tmp_path / "x.webp", image, **options)
     assert torch.equal(read_image(path), tensor(Image.open(path).convert("RGB")))
 
 
-def test_without_a_decoder_of_torchvision_it_is_pillows(tmp_path, monkeypatch):
-    monkeypatch.delattr("torchvision.io.decode_webp", raising=False)
-    path = save(tmp_path / "x.webp", COLOUR)
-    assert torch.equal(read_image(path), tensor(Image.open(path).convert("RGB")))
+@pytest.mark.parametrize("suffix", ["webp", "gif", "png", "tif"])
+def test_several_frames_are_refused_and_counted(tmp_path, suffix):
+    image = Image.fromarray(COLOUR)
+    path = save(tmp_path / f"x.{suffix}", image, save_all=True, append_images=[image.rotate(180)])
+    with pytest.raises(DataError, match=r"x\.\w+: holds 2 frames; save the one that is meant"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(("curve", "name"), [(16, "PQ"), (18, "HLG")])
+def test_high_dynamic_range_is_refused_by_name(tmp_path, curve, name):
+    wide = chunk(b"cICP", bytes([9, curve, 0, 1]))
+    with pytest.raises(DataError, match=f"high dynamic range \\({name}\\); give it tone-mapped"):
+        read_image(png16(tmp_path / "x.png", COLOUR.astype(np.uint16) * 257, before=wide))
+    narrow = chunk(b"cICP", bytes([1, 13, 0, 1]))  # sRGB
+    read_image(png16(tmp_path / "x.png", COLOUR.astype(np.uint16) * 257, before=narrow))
+
+
+def profile(primaries, gamma):
+    """An ICC profile of matrix and curves (ICC.1:2001-04), from RGB primaries as XYZ of D50."""
+
+    def s15(*values):
+        return b"".join(struct.pack(">i", round(v * 65536)) for v in values)
+
+    tags = {b"wtpt": b"XYZ \0\0\0\0" + s15(0.9642, 1.0, 0.8249)}
+    for letter, xyz in zip(b"rgb", primaries, strict=True):
+        tags[bytes([letter]) + b"XYZ"] = b"XYZ \0\0\0\0" + s15(*xyz)
+        curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+        tags[bytes([letter]) + b"TRC"] = curve
+    tags[b"desc"] = b"desc\0\0\0\0" + struct.pack(">I", 2) + b"x\0" + b"\0" * 78
+    tags[b"cprt"] = b"text\0\0\0\0x\0\0\0"
+    table, body, at = b"", b"", 128 + 4 + 12 * len(tags)
+    for tag, data in tags.items():
+        table += tag + struct.pack(">II", at + len(body), len(data))
+        body += data + b"\0" * (-len(data) % 4)
+    head = struct.pack(">I4sI4s4s4s", at + len(body), b"\0" * 4, 0x02100000, b"mntr", b"RGB ",
+                       b"XYZ ") + b"\0" * 12 + b"acsp" + b"\0" * 28  # fmt: skip
+    head += s15(0.9642, 1.0, 0.8249)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+SRGB_D50 = ((0.4360, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
+#: Adobe RGB (1998), adapted to D50 (Lindbloom).
+ADOBE_D50 = ((0.6097, 0.3111, 0.0195), (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7446))
+
+
+def test_a_profile_that_is_not_srgb_is_converted(tmp_path):
+    """The green of Adobe RGB at half its value, by the two matrices: outside sRGB only in red."""
+    colour = np.full((8, 8, 3), (100, 128, 90), dtype=np.uint8)
+    path = save(tmp_path / "x.png", colour, icc_profile=profile(ADOBE_D50, 563 / 256))
+    linear = (np.array([100, 128, 90]) / 255) ** (563 / 256)
+    expected = np.linalg.solve(np.array(SRGB_D50).T, np.array(ADOBE_D50).T @ linear)
+    expected = np.where(
+        expected <= 0.0031308, 12.92 * expected, 1.055 * expected ** (1 / 2.4) - 0.055
+    )
+    got = read_image(path)[:, 4, 4].numpy()
+    np.testing.assert_allclose(got, expected, atol=2.5 / 255)
+    assert np.abs(got - np.array([100, 128, 90]) / 255).max() > 8 / 255
+    grey = save(
+        tmp_path / "g.jpg", Image.fromarray(colour), icc_profile=path and profile(ADOBE_D50, 1.0)
+    )
+    assert read_image(grey).mean() > 0.6  # linear light, 0.42 of it
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_srgb_by_profile_is_left_to_the_last_bit(tmp_path, mode):
+    from PIL import ImageCms
+
+    own = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Image.fromarray(COLOUR).convert(mode)
+    path = save(tmp_path / "x.png", image, icc_profile=own)
+    assert torch.equal(read_image(path), tensor(image.convert("RGB")))
+
+
+def test_a_profile_of_no_use_is_named_and_ignored(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(images, "_said", set())
+    path = save(tmp_path / "x.png", COLOUR, icc_profile=b"no profile at all")
+    assert torch.equal(read_image(path), tensor(COLOUR))
+    assert "x.png has a colour profile that is of no use" in capsys.readouterr().err
 
 
 def test_cmyk_has_the_values_of_pillow_and_is_near_the_picture(tmp_path):

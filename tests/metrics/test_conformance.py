@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from perceptbench.metrics.conformance import check
 from perceptbench.metrics.foreign import Foreign
@@ -75,6 +76,33 @@ BROKEN = {
 }
 
 
+class Halves:
+    """Root mean squared error in two halves, off by `wrong` when asked for the whole."""
+
+    def __init__(self, wrong=0.0):
+        self.wrong = wrong
+
+    def __call__(self, x, y):
+        return rmse(x, y) * (1 + self.wrong)
+
+    def embed(self, images):
+        return images[:, :1], images[:, 1:]
+
+    def compare(self, x, y):
+        return rmse(torch.cat(x, 1), torch.cat(y, 1))
+
+
+class OnlyHalves:
+    embed, compare = Halves.embed, Halves.compare
+
+
+def test_halves_have_to_equal_the_whole_which_may_be_left_out():
+    assert card(Halves()).failed == [] and card(OnlyHalves()).failed == []
+    assert "halves equal the whole" in [name for name, _, _ in card(Halves()).rows]
+    (failed,) = card(Halves(0.01)).failed
+    assert failed.startswith("halves equal the whole: largest difference")
+
+
 @pytest.mark.parametrize("hard", BROKEN)
 @pytest.mark.filterwarnings("ignore:metric made changes")
 def test_a_broken_property_fails(hard):
@@ -101,7 +129,7 @@ def test_a_similarity_whose_best_number_is_unknown_does_not_fail_identity():
     assert any(problem.startswith("identity") for problem in failed)
 
 
-@pytest.mark.parametrize("name", ["mse", "psnr", "ssim", "ciede2000", "watson-ahumada"])
+@pytest.mark.parametrize("name", ["mse", "psnr", "ssim", "ciede2000", "watson-ahumada", "nlpd"])
 def test_our_own_conform(name):
     assert check(build(catalogue().metrics[name], None)).failed == []
 

@@ -35,6 +35,20 @@ def test_the_default_taps_are_those_of_lpips_where_it_has_the_network():
     assert default_taps("vgg16") == ["relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"]
 
 
+def test_the_default_taps_of_a_librarys_network_are_its_stages_or_four_blocks():
+    pytest.importorskip("timm", reason="the package timm is not installed")
+    assert default_taps("timm:test_convnext") == [f"stages.{i}" for i in range(4)]
+    assert default_taps("timm:test_vit") == [f"blocks.{i}" for i in (1, 2, 3, 5)]
+    names = ["wsd", "swd", "jsd", "skld"]
+    found = named("timm:test_vit", distances=names, weights="random", taps=["blocks.5"])
+    assert list(found) == [f"timm:test_vit:blocks.5:{name}" for name in names]
+    x, y = torch.rand(2, 1, 3, 40, 50, generator=torch.Generator().manual_seed(0))
+    networks = Networks()
+    for info in found.values():
+        compute = build(info, networks).at(None)
+        assert compute(x, x).item() == 0 and compute(x, y).item() > 0
+
+
 def test_the_default_taps_of_a_residual_network_are_its_stages():
     stages = [f"layer{i}.1.relu_1" for i in (1, 2, 3, 4)]
     assert default_taps("resnet18") == ["relu", *stages]

@@ -31,3 +31,20 @@ def test_parameters_are_those_of_the_module():
             return (self.layer(reference) - self.layer(distorted)).abs().mean((1, 2, 3))
 
     assert cost(Net())["parameters"] == pytest.approx(3 * 4 * 9 + 4)
+
+
+def test_a_training_step_takes_longer_than_a_forward_pass_and_some_memory():
+    def deep(reference, distorted):
+        for _ in range(20):
+            distorted = (distorted + 0.1).sin()  # each keeps what the backward pass needs
+        return (reference - distorted).abs().mean((1, 2, 3))
+
+    found = cost(deep)
+    assert found["seconds_per_step"] > found["seconds_per_pair"]
+    kept = 20 * 3 * SIDE * SIDE * 4
+    assert found["step_bytes"] == 0 or kept / 2 < found["step_bytes"] < 20 * kept
+
+
+def test_what_has_no_gradient_has_no_cost_of_a_step():
+    found = cost(lambda x, y: (x - y).detach().abs().mean((1, 2, 3)))
+    assert found.keys() == {"seconds_per_pair", "parameters"}

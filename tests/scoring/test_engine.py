@@ -13,6 +13,7 @@ from perceptbench.losses import Backbone, FeatureLoss, Input, Term, load_network
 from perceptbench.losses.backbones import Network
 from perceptbench.metrics.pixel import mae, mse
 from perceptbench.scoring import engine, walk
+from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.engine import Options, score
 
 TAPS = ["features.1", "features.4"]
@@ -397,3 +398,63 @@ def test_the_gpu_gives_the_numbers_of_the_cpu(losses):
     cpu = score(all_pairs("abcd"), images, metrics).table
     gpu = score(all_pairs("abcd"), images, metrics, Options(device="cuda")).table
     np.testing.assert_allclose(gpu[list(metrics)], cpu[list(metrics)], rtol=1e-4)
+
+
+class Halved:
+    """Root mean squared error in two halves, which counts what it is asked."""
+
+    def __init__(self, embedding="tensor"):
+        self.embedding, self.embedded, self.compared = embedding, 0, 0
+
+    def embed(self, images):
+        self.embedded += len(images)
+        if self.embedding == "tuple":
+            return images[:, :1], images[:, 1:]
+        return images if self.embedding == "tensor" else images[0]
+
+    def compare(self, x, y):
+        assert isinstance(x, tuple) == (self.embedding == "tuple")
+        self.compared += 1
+        x, y = (torch.cat(e, 1) if isinstance(e, tuple) else e for e in (x, y))
+        return (x - y).square().mean((1, 2, 3)).sqrt()
+
+
+@pytest.mark.parametrize("embedding", ["tensor", "tuple"])
+def test_a_metric_in_two_halves_embeds_each_image_once(embedding):
+    metric = Halved(embedding)
+    images = Images({k: (40, 48) for k in "abcdef"} | {k: (16, 16) for k in "pq"})
+    pairs = pd.concat([all_pairs("abcdef"), all_pairs("pq")], ignore_index=True)
+    found = score(pairs, images, {"halved": metric, "mse": mse})
+    np.testing.assert_allclose(found.table["halved"] ** 2, found.table["mse"], rtol=1e-5)
+    embedded_to_see_how_large_it_is = metric.embedded - 8
+    assert embedded_to_see_how_large_it_is in {0, 1} and not found.notes
+
+
+def test_an_embedding_of_no_use_costs_its_own_column_only():
+    found = score(
+        all_pairs("ab"), Images({k: (8, 8) for k in "ab"}), {"bad": Halved("wrong"), "mse": mse}
+    )
+    assert found.table["mse"].notna().all() and found.table["bad"].isna().all()
+    assert found.notes["bad"].startswith("failed: ValueError: embed returned (3, 8, 8), not (")
+
+
+def test_a_metric_in_two_halves_is_not_asked_about_images_it_is_not_defined_for():
+    metric = Halved()
+    found = score(
+        all_pairs("ab"), Images({k: (8, 8) for k in "ab"}), {"m": metric}, min_size={"m": 9}
+    )
+    assert found.notes["m"] == "needs images of at least 9 pixels a side"
+    assert metric.embedded == metric.compared == 0
+
+
+def test_the_clock_tells_what_is_done_an_image_from_what_is_done_a_pair(losses):
+    _, metrics = losses
+    clock = Clock()
+    score(
+        all_pairs("abc"), Images({k: (40, 48) for k in "abc"}),
+        {"l2": metrics["l2"], "halved": Halved(), "mse": mse}, clock=clock,
+    )  # fmt: skip
+    of = {"networks": "image", "distances": "pair", "images": "image", "mse": "pair"}
+    assert all(clock.spent[key] > 0 for key in of.items())
+    assert clock.spent["halved", "image"] > 0 and clock.spent["halved", "pair"] > 0
+    assert clock.metrics == {"halved", "mse"} and str(clock).startswith("Took ")

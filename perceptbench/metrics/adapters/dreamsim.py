@@ -32,9 +32,19 @@ class DreamSim(nn.Module):
             dreamsim_type=base,
             use_patch_model=base != kind,
         )
+        if base == kind:  # patch features are not compared by a cosine
+            self.embed, self.compare = self._embed, self._compare
 
     def forward(self, reference: Tensor, distorted: Tensor) -> Tensor:
         return self.inner(_resized(reference), _resized(distorted)).reshape(len(reference))
+
+    def _embed(self, images: Tensor) -> Tensor:
+        """The package's embedding of each image, (N, D)."""
+        return self.inner.embed(_resized(images)).reshape(len(images), -1)
+
+    def _compare(self, x: Tensor, y: Tensor) -> Tensor:
+        """1 minus the cosine of two embeddings, (N,)."""
+        return 1 - functional.cosine_similarity(x, y, dim=-1)
 
 
 def _resized(images: Tensor) -> Tensor:

@@ -44,6 +44,19 @@ class Lpips(nn.Module):
     def forward(self, reference: Tensor, distorted: Tensor) -> Tensor:
         return self.inner(reference, distorted).flatten(1).squeeze(1)
 
+    def embed(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Activations at the taps, of unit length over the channels."""
+        unit = importlib.import_module("lpips").normalize_tensor
+        seen = self.inner.scaling_layer(images) if self.inner.version == "0.1" else images
+        return tuple(unit(at) for at in self.inner.net(seen))
+
+    def compare(self, x: tuple[Tensor, ...], y: tuple[Tensor, ...]) -> Tensor:
+        """Distances (N,), as `forward` gives them."""
+        squares = [(a - b).square() for a, b in zip(x, y, strict=True)]
+        if self.inner.lpips:
+            squares = [head(s) for head, s in zip(self.inner.lins, squares, strict=True)]
+        return torch.stack([s.sum(1).mean((1, 2)) for s in squares]).sum(0)
+
 
 def _fill(network: nn.Module, path: Path) -> None:
     """torchvision's ``features.I...`` into a network that keeps them as ``sliceK.I...``."""

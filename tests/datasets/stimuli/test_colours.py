@@ -16,7 +16,7 @@ from perceptbench.datasets.manifest import find_manifest
 from perceptbench.datasets.stimuli.combvd import FILES, combvd
 from perceptbench.datasets.stimuli.macadam_osa import macadam_osa
 from perceptbench.errors import DataError
-from perceptbench.metrics.colour_difference import ciede2000
+from perceptbench.losses.classical.colours import CIEDE2000
 from perceptbench.metrics.pixel import mse
 from perceptbench.run import run
 from perceptbench.scoring.engine import score
@@ -43,7 +43,7 @@ def test_stress_of_formulas_on_macadams_pairs():
     """CIEDE2000 .2227, square root of MSE .348; the difference is clipping to sRGB."""
     dataset = macadam_osa()
     table = dataset.judgements[0].table
-    found = score(pairs(table), dataset.load, {"ciede2000": ciede2000, "mse": mse}).table
+    found = score(pairs(table), dataset.load, {"ciede2000": CIEDE2000(), "mse": mse}).table
     scored = table.merge(found, on=["reference", "distorted"])
     assert rating.stress(scored.ciede2000, scored.impairment) == pytest.approx(0.2227, abs=0.002)
     assert rating.stress(np.sqrt(scored.mse), scored.impairment) == pytest.approx(0.348, abs=0.001)

@@ -8,7 +8,7 @@ import torch
 from perceptbench import colour
 from perceptbench.datasets.stimuli.modelfest import STIMULI, contrast_pattern, modelfest
 from perceptbench.errors import DataError, UsageError
-from perceptbench.metrics.watson_ahumada import WatsonAhumada
+from perceptbench.losses.classical.detection import WatsonAhumada
 
 
 @pytest.fixture(scope="module")

@@ -193,6 +193,9 @@ def test_lpips_is_the_package_with_weights_from_the_weights_folder(example, weig
     for net, values in {"alex": [0.721881, 0.137566], "squeeze": [0.711048, 0.147902]}.items():
         got = metric(f"lpips:{net}", weights)(*example)
         torch.testing.assert_close(got, torch.tensor(values), atol=1e-5, rtol=0)
+    for net in ("alex", "alex-v0.0", "alex-baseline"):
+        whole = metric(f"lpips:{net}", weights)
+        torch.testing.assert_close(whole.compare(*map(whole.embed, example)), whole(*example))
     old = metric("lpips:alex-v0.0", weights)(*example)
     assert old[0] > old[1] and abs(old[0] - 0.721881) > 0.01
 
