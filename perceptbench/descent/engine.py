@@ -1,4 +1,4 @@
-"""Descents on pixels: Adam from a degraded image toward its reference, under one loss after another.
+"""Descents on pixels: Adam from a degraded image toward its reference, one loss after another.
 
 All images and starts of a loss are one batch. Adam's step does not depend on the size of the
 gradient, so a pixel of one image goes the same way in any batch. A loss that is done lies in the
@@ -105,7 +105,7 @@ def descend(
     steps: int,
     looks: Collection[int],
     *,
-    also: Sequence[nn.Parameter] = (),
+    also: Sequence[tuple[Tensor, float]] = (),
     step_done: Callable[[], object] = lambda: None,
 ) -> tuple[Tensor, np.ndarray]:
     """Adam from `start` toward `reference`, kept in [0, 1].
@@ -118,7 +118,7 @@ def descend(
     start, reference : (N, 3, H, W) in [0, 1].
     steps : of Adam, at RATE falling to 0.
     looks : steps whose images are kept; 0 is the start.
-    also : what is trained together with the pixels, and should not be: see `mistakes`.
+    also : what is trained with the pixels, and its rate; see `mistakes`, for it should not be.
     step_done : called after every step.
 
     Returns
@@ -131,8 +131,9 @@ def descend(
     Unavailable : no gradient reaches the images.
     """
     x = start.clone().requires_grad_()
-    trained = [x, *also]
-    adam = torch.optim.Adam(trained, lr=RATE)
+    groups = [(x, RATE), *also]
+    trained = [variable for variable, _ in groups]
+    adam = torch.optim.Adam([{"params": [variable]} for variable in trained])
     kept, values = [], []
     for step in range(steps + 1):
         if step in looks:
@@ -151,7 +152,8 @@ def descend(
             raise DataError(f"has a gradient that is no number after {step} steps")
         for variable, gradient in zip(trained, gradients, strict=True):
             variable.grad = gradient
-        adam.param_groups[0]["lr"] = RATE * (1 + cos(pi * step / steps)) / 2
+        for group, (_, rate) in zip(adam.param_groups, groups, strict=True):
+            group["lr"] = rate * (1 + cos(pi * step / steps)) / 2
         adam.step()
         with torch.no_grad():
             x.clamp_(0, 1)
@@ -274,9 +276,7 @@ def _descent(
     start = tensor(work.degraded, device)
     reference = tensor(work.references.repeat(len(work.starts), 0), device)
     began = time.perf_counter()
-    kept, own = descend(
-        objective(metric), start, reference, looks[-1], looks, step_done=step_done
-    )
+    kept, own = descend(objective(metric), start, reference, looks[-1], looks, step_done=step_done)
     seconds = (time.perf_counter() - began) / looks[-1] / len(start)
     energy = [invented(*(t.cpu().numpy() for t in (reference, start, images))) for images in kept]
     return Descent(

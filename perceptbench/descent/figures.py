@@ -36,7 +36,7 @@ BOUNDED = [f"{figure}{side}" for figure in FIGURES for side in ("", " low", " hi
 
 
 def removed(distances: np.ndarray) -> np.ndarray:
-    """The share of the degradation that each metric finds removed, (steps, metrics, images, starts).
+    """The share of the degradation that each metric finds removed.
 
     (d_m(r, s) - d_m(r, e)) / max(d_m(r, s), d_m(r, e)): 1 for e = r, 0 for e = s, towards -1 the
     further e is beyond s. NaN where m does not see the start: d_m(r, s) is 0, or below BLIND of
@@ -45,6 +45,10 @@ def removed(distances: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     distances : d_m(r, e), (steps, metrics, images, starts), the first step being the start.
+
+    Returns
+    -------
+    of the same shape.
 
     >>> removed(np.array([4.0, 1.0, 0.0, 8.0]).reshape(4, 1, 1, 1)).ravel()
     array([ 0.  ,  0.75,  1.  , -0.5 ])
@@ -72,20 +76,28 @@ def invented(reference: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.nd
     -------
     (N,); NaN where reference and start are the same.
     """
-    r, s, e = (_coefficients(images) for images in (reference, start, end))
+    r, s, e = (coefficients(images) for images in (reference, start, end))
     outside = np.maximum(0, np.maximum(np.minimum(r, s) - e, e - np.maximum(r, s)))
     degradation = (r - s) ** 2
     energy = [part.reshape(len(part), -1).sum(1) for part in (outside**2, degradation)]
     return np.where(energy[1] > 0, energy[0] / np.where(energy[1] > 0, energy[1], 1), np.nan)
 
 
-def _coefficients(images: np.ndarray) -> np.ndarray:
+def coefficients(images: np.ndarray) -> np.ndarray:
     """(N, 3, H, W) -> (N, 3, H / BLOCK, BLOCK, W / BLOCK, BLOCK), the DCT of each block."""
     n, channels, height, width = images.shape
     rows, columns = height // BLOCK, width // BLOCK
     cut = images[..., : rows * BLOCK, : columns * BLOCK].astype(np.float64)
     blocks = cut.reshape(n, channels, rows, BLOCK, columns, BLOCK)
     return np.asarray(dctn(blocks, axes=(3, 5), norm="ortho"))
+
+
+def panel_mean(values: np.ndarray) -> np.ndarray:
+    """The mean over the metrics, axis 1, of those that are asked; NaN where none is."""
+    known = ~np.isnan(values)
+    counts = known.sum(1)
+    means = np.where(known, values, 0).sum(1) / np.where(counts, counts, 1)
+    return np.where(counts, means, np.nan)
 
 
 def mean_t(values: np.ndarray) -> tuple[float, float, float]:
@@ -124,15 +136,8 @@ def judged(work: "Descents", loss: str) -> np.ndarray:
 
 def per_start(work: "Descents", loss: str) -> dict[str, np.ndarray]:
     """The two figures on the way, (steps, images, starts): `removed` as the mean of the panel."""
-    values = judged(work, loss)
-    known = ~np.isnan(values)
-    counts = known.sum(1)
-    means = np.where(known, values, 0).sum(1) / np.where(counts, counts, 1)
-    shape = len(values), *values.shape[2:]
-    return {
-        "removed": np.where(counts, means, np.nan),
-        "invented": work.found[loss].invented.reshape(shape),
-    }
+    means = panel_mean(judged(work, loss))
+    return {"removed": means, "invented": work.found[loss].invented.reshape(means.shape)}
 
 
 def monotone(work: "Descents", loss: str) -> float:
@@ -204,11 +209,8 @@ def by_judge(work: "Descents") -> pd.DataFrame:
     """`panel.csv`: ``metric``, and what each of the panel finds removed at the end, its mean."""
     rows = {}
     for loss in work.found:
-        values = judged(work, loss)[-1]
-        known = ~np.isnan(values)
-        counts = known.sum((1, 2))
-        sums = np.where(known, values, 0).sum((1, 2))
-        rows[loss] = np.where(counts, sums / np.where(counts, counts, 1), np.nan)
+        ends = judged(work, loss)[-1]
+        rows[loss] = panel_mean(ends.reshape(len(ends), -1))
     table = pd.DataFrame.from_dict(rows, orient="index", columns=pd.Index(work.panel))
     return table.rename_axis("metric").reset_index()
 

@@ -87,7 +87,9 @@ def sheet(columns: Sequence[str], rows: Mapping[str, Sequence[np.ndarray | None]
         for column, image in enumerate(images):
             if image is not None:
                 large = image.repeat(scale, 0).repeat(scale, 1)
-                canvas.paste(Image.fromarray(large), (margin + column * step_x, LINE + row * step_y))
+                canvas.paste(
+                    Image.fromarray(large), (margin + column * step_x, LINE + row * step_y)
+                )
     file = io.BytesIO()
     canvas.save(file, "JPEG", quality=QUALITY, subsampling=0, optimize=True)
     return file.getvalue()

@@ -46,11 +46,15 @@ def render(run: Run) -> dict[str, str]:
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     context = _context(run)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment().get_template("page.html").render(
-        script=Markup(script),
-        script_hash=digest,
-        style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
-        **context,
+    page = (
+        environment()
+        .get_template("page.html")
+        .render(
+            script=Markup(script),
+            script_hash=digest,
+            style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
+            **context,
+        )
     )
     return {"leaderboard.html": page}
 
