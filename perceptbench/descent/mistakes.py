@@ -1,9 +1,9 @@
 """Mistakes in training that no ranking can show, each measured against doing it right.
 
 A study measures one trouble, larger being worse, on the same images with and without the mistake.
-Its claim, that the mistake costs, is *supported* (*refuted*) where the paired difference over images
-is above (below) 0 with a p of Student's t, two-sided and corrected by Holm's method over all studies,
-below 5 %; else it is *undecided*. The 95 % intervals are not corrected.
+Its claim, that the mistake costs, is *supported* (*refuted*) where the paired difference over
+images is above (below) 0 with a p of Student's t, two-sided and corrected by Holm's method over all
+claims, below 5 %; else it is *undecided*. The 95 % intervals are not corrected.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,13 +45,13 @@ from perceptbench.spreadsheet import to_csv
 from perceptbench.study import REFUTED, SUPPORTED, UNDECIDED
 
 #: Weight of LPIPS beside L1 in a composite, and of the discriminator's terms.
-PERCEPTUAL, ADVERSARIAL, MATCHING = 0.1, 0.002, 0.02
+PERCEPTUAL, ADVERSARIAL, MATCHING = 0.1, 0.01, 0.1
 #: Rate at which an extractor that is not frozen learns; rates of generator and discriminator.
 EXTRACTOR_RATE, GENERATOR_RATE, DISCRIMINATOR_RATE = 1e-3, 2e-3, 2e-4
 #: Computed images a generator is trained on; side of its crops; how many a step.
 TRAINING, CROP, BATCH = 24, 32, 8
 #: Batches of feature matching that are compared, how often each is drawn, discriminators.
-BATCHES, DRAWS, DISCRIMINATORS = (2, 32), 16, 4
+BATCHES, DRAWS, DISCRIMINATORS = (2, 32), 12, 8
 #: A generator takes this many steps for one of a descent.
 LONGER = 3
 
@@ -180,7 +180,7 @@ def only_perceptual(bench: Bench) -> list[Finding]:
     return [
         Finding(
             "A perceptual term without a pixel term lets colours drift",
-            f"error of the mean colours of {BLOCK} x {BLOCK} pixels, 8-bit steps, from noise and blur",
+            f"error of mean colours of {BLOCK} x {BLOCK} pixels, 8-bit steps, from noise and blur",
             f"L1 + {PERCEPTUAL} LPIPS",
             "LPIPS only",
             (with_l1, alone),
@@ -309,11 +309,7 @@ def generators(bench: Bench) -> tuple[list[Finding], list[list[str]]]:
             found.append(
                 Finding(
                     f"{task}: {claim}",
-                    (
-                        "degradation left, as the panel sees it",
-                        "energy invented",
-                        "fine detail lost",
-                    )[measured],
+                    TROUBLES[measured],
                     WAYS[right],
                     WAYS[wrong],
                     (trouble[right][measured], trouble[wrong][measured]),
@@ -329,10 +325,11 @@ WAYS = {
     "composite": f"L1 + {PERCEPTUAL} LPIPS",
     "adversarial": f"L1 + {PERCEPTUAL} LPIPS + {ADVERSARIAL} adversarial + {MATCHING} matching",
 }
-#: Claim, which of the three troubles, right, wrong.
+TROUBLES = ("degradation left, as the panel sees it", "energy invented", "fine detail lost")
+#: Claim, which of TROUBLES, right, wrong.
 CLAIMS = (
     ("a perceptual term alone leaves more than with a pixel term", 0, "composite", "perceptual"),
-    ("a pixel term alone loses more fine detail than with a perceptual one", 2, "composite", "pixel"),
+    ("a pixel term alone loses more detail than with a perceptual one", 2, "composite", "pixel"),
     ("adversarial and feature-matching terms invent", 1, "composite", "adversarial"),
 )  # fmt: skip
 
@@ -437,8 +434,11 @@ STUDIES: tuple[Callable[[Bench], list[Finding]], ...] = (
 
 
 def verdicts(findings: Sequence[Finding]) -> pd.DataFrame:
-    """`mistakes.csv`: ``claim, trouble, right, wrong``, the mean of each, ``difference`` with its
-    interval, ``p_holm``, ``units``, ``verdict``."""
+    """`mistakes.csv`, one row a claim.
+
+    ``claim, trouble, right, wrong``, the ``right value`` and ``wrong value``, ``difference``
+    (wrong minus right) with its interval, ``p_holm``, ``units``, ``verdict``.
+    """
     rows = []
     for finding in findings:
         right, wrong = finding.values
@@ -517,16 +517,15 @@ VERDICTS = ("claim", "trouble measured", "right", "mistake", "difference", "p (H
 GENERATORS = ("task", "loss", "degradation removed", "energy invented", "fine detail lost")
 READING = (
     "A claim says that a mistake costs. The trouble is measured on the same images done right and "
-    "with the mistake; the difference is mistake minus right, with its 95 % interval of Student's t "
-    "over images (feature matching: over discriminators). p is corrected by Holm's method over all "
+    "with the mistake; the difference is mistake minus right, with the 95 % interval of Student's "
+    "t over images (feature matching: over discriminators). p is corrected by Holm's method over all "
     "claims; undecided is no evidence that a mistake is harmless."
 )
 
 
 def _verdict(row: dict[str, object]) -> list[str]:
-    difference = estimate(
-        *(float(row[c]) for c in ("difference", "low", "high")), places=3, sign="+"
-    )  # type: ignore[arg-type]
+    value, low, high = (float(str(row[name])) for name in ("difference", "low", "high"))
+    difference = estimate(value, low, high, places=3, sign="+")
     sides = [f"{row[side]}: {row[f'{side} value']:.3f}" for side in ("right", "wrong")]
     p = f"{row['p_holm']:.2g}"
     return [str(row["claim"]), str(row["trouble"]), *sides, difference, p, str(row["verdict"])]
