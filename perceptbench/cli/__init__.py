@@ -16,6 +16,7 @@ from perceptbench.cli.agree import agree
 from perceptbench.cli.compare import compare
 from perceptbench.cli.datasets import datasets
 from perceptbench.cli.descend import descend
+from perceptbench.cli.duel import duel
 from perceptbench.cli.fit import fit
 from perceptbench.cli.metrics import metrics
 from perceptbench.cli.prepare import prepare
@@ -43,7 +44,8 @@ def cli() -> None:
 
 
 for command in (
-    run, report, agree, compare, datasets, descend, fit, metrics, prepare, store, sweep, study,
+    run, report, agree, compare, datasets, descend, duel, fit, metrics, prepare, store, sweep,
+    study,
 ):  # fmt: skip
     cli.add_command(command)
 

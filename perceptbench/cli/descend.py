@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from perceptbench.cli import options
+from perceptbench.cli.ending import leave
 
 
 @click.command()
@@ -16,18 +17,8 @@ from perceptbench.cli import options
     "--panel", multiple=True, metavar="NAME",
     help="A metric that judges. May repeat. [default: one of each kind]",
 )  # fmt: skip
-@click.option("--images", type=options.FOLDER, help="References. [default: computed ones]")
-@click.option("--count", default=4, show_default=True, type=click.IntRange(2), help="Of images.")
-@click.option(
-    "--size", default=64, show_default=True, type=click.IntRange(16, 1024),
-    help="Of images, pixels a side.",
-)  # fmt: skip
+@options.descents
 @click.option("--steps", default=100, show_default=True, type=click.IntRange(1), help="Of Adam.")
-@click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0),
-    help="Of computed images and of noise.",
-)  # fmt: skip
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps")
 @click.option(
     "--mistakes", is_flag=True,
     help="Instead: mistakes in training that no ranking shows, each measured.",
@@ -64,7 +55,6 @@ def descend(
     from perceptbench.metrics.registry import catalogue, select
     from perceptbench.reporting import run_folder
     from perceptbench.scoring.machine import choose_device
-    from perceptbench.writing import together
 
     if mistakes and names:
         raise UsageError("--mistakes has losses of its own; leave -m out")
@@ -83,9 +73,4 @@ def descend(
             folder=folder / "descents", **work,
         )  # fmt: skip
         text, files = page.files(result, steps, command)
-    with together(folder) as draft:
-        for name, content in files.items():
-            run_folder.save(draft / name, content)
-    click.echo(text)
-    written = [name for name in files if not name.endswith(".jpg")]
-    click.echo(f"Written to {folder}: {', '.join(written)}")
+    leave(folder, files, text)

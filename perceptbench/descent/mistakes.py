@@ -518,8 +518,8 @@ GENERATORS = ("task", "loss", "degradation removed", "energy invented", "fine de
 READING = (
     "A claim says that a mistake costs. The trouble is measured on the same images done right and "
     "with the mistake; the difference is mistake minus right, with the 95 % interval of Student's "
-    "t over images (feature matching: over discriminators). p is corrected by Holm's method over all "
-    "claims; undecided is no evidence that a mistake is harmless."
+    "t over images (feature matching: over discriminators). p is corrected by Holm's method over "
+    "all claims; undecided is no evidence that a mistake is harmless."
 )
 
 
