@@ -1,6 +1,7 @@
 """`perceptbench descend`: what a loss does as an objective."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -63,7 +64,12 @@ def descend(
     device = choose_device(device)
     titles, references = starts.references(images, count, size, seed)
     folder = run_folder.create(out)
-    work = {"steps": steps, "seed": seed, "device": device, "weights_dir": weights_dir}
+    work: dict[str, Any] = {
+        "steps": steps,
+        "seed": seed,
+        "device": device,
+        "weights_dir": weights_dir,
+    }
     command = options.command_line()
     if mistakes:
         text, files = training.files(judges, titles, references, command=command, **work)

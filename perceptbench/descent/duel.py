@@ -195,7 +195,9 @@ def _files(
     command: str,
     lost: list[str],
 ) -> tuple[str, dict[str, bytes], list[str]]:
-    files, triplets, shown = {}, [], {}
+    files: dict[str, bytes] = {}
+    shown: dict[tuple[str, str], dict[str, list[np.ndarray]]] = {}
+    triplets = []
     rng = np.random.default_rng(seed)
     order = list(dict.fromkeys(table["held"]))
     for row in table.to_dict("records"):

@@ -7,7 +7,6 @@ raised to the power that makes it proportional to the difference (`STRESS_POWER`
 squared ones), never below 0.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +14,7 @@ import pandas as pd
 from scipy.fft import dctn
 from scipy.special import stdtrit
 
-from perceptbench.errors import DataError, first_line
-from perceptbench.spreadsheet import restored
+from perceptbench.reporting.objective import FIGURES
 
 if TYPE_CHECKING:
     from perceptbench.descent.engine import Descent, Descents
@@ -30,9 +28,6 @@ BLIND = 0.01
 RISE = 0.01
 #: A descent is nearly over where this share of the loss's own way is left.
 NEARLY = 0.05
-#: The figures that stand beside agreement and cost, each with its interval.
-FIGURES = ("removed", "invented")
-BOUNDED = [f"{figure}{side}" for figure in FIGURES for side in ("", " low", " high")]
 
 
 def removed(distances: np.ndarray) -> np.ndarray:
@@ -213,37 +208,3 @@ def by_judge(work: "Descents") -> pd.DataFrame:
         rows[loss] = panel_mean(ends.reshape(len(ends), -1))
     table = pd.DataFrame.from_dict(rows, orient="index", columns=pd.Index(work.panel))
     return table.rename_axis("metric").reset_index()
-
-
-def beside(board: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """A leaderboard with the figures of `descend.csv` beside its own.
-
-    Parameters
-    ----------
-    board : one row a metric, with a column ``metric``.
-    table : `summary`, or what `read_summary` reads.
-
-    Returns
-    -------
-    `board` with the columns BOUNDED, NaN for a metric that has not descended.
-    """
-    return board.merge(table[["metric", *BOUNDED]], on="metric", how="left")
-
-
-def read_summary(path: Path) -> pd.DataFrame:
-    """The table in a `descend.csv`.
-
-    Raises
-    ------
-    DataError : it cannot be read, lacks a column, or has a metric twice.
-    """
-    try:
-        table = restored(pd.read_csv(path))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as descend.csv ({first_line(error)})") from None
-    if missing := [name for name in ("metric", *BOUNDED) if name not in table]:
-        raise DataError(f"{path}: has no column {missing[0]!r}; `perceptbench descend` writes it")
-    if table["metric"].duplicated().any():
-        twice = table["metric"][table["metric"].duplicated()].iloc[0]
-        raise DataError(f"{path}: has the metric {twice} twice")
-    return table

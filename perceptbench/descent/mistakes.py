@@ -6,9 +6,10 @@ images is above (below) 0 with a p of Student's t, two-sided and corrected by Ho
 claims, below 5 %; else it is *undecided*. The 95 % intervals are not corrected.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -169,7 +170,8 @@ def deep_layers(bench: Bench) -> list[Finding]:
 
 
 def only_perceptual(bench: Bench) -> list[Finding]:
-    found, rows = [], {}
+    found: list[list[np.ndarray]] = []
+    rows: dict[str, Tensor] = {}
     for name in ("noise", "blur"):
         start, reference = bench.start(name)
         ends = [bench.end(loss, start, reference) for loss in (bench.composite, bench.lpips)]
@@ -523,9 +525,9 @@ READING = (
 )
 
 
-def _verdict(row: dict[str, object]) -> list[str]:
-    value, low, high = (float(str(row[name])) for name in ("difference", "low", "high"))
-    difference = estimate(value, low, high, places=3, sign="+")
+def _verdict(row: Mapping[Any, Any]) -> list[str]:
+    ends = (row[name] for name in ("difference", "low", "high"))
+    difference = estimate(*ends, places=3, sign="+")
     sides = [f"{row[side]}: {row[f'{side} value']:.3f}" for side in ("right", "wrong")]
     p = f"{row['p_holm']:.2g}"
     return [str(row["claim"]), str(row["trouble"]), *sides, difference, p, str(row["verdict"])]

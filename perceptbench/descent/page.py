@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from perceptbench.descent.engine import RATE, Descents
-from perceptbench.descent.figures import BLIND, BLOCK, FIGURES, by_judge, by_start, summary
+from perceptbench.descent.figures import BLIND, BLOCK, by_judge, by_start, summary
 from perceptbench.reporting.gallery import Section, render, sheet
 from perceptbench.reporting.leaderboard import estimate, format_table
+from perceptbench.reporting.objective import FIGURES
 from perceptbench.spreadsheet import to_csv
 
 #: Images whose pictures are shown.
@@ -79,7 +80,7 @@ def _sections(work: Descents, table: pd.DataFrame) -> list[Section]:
     ]  # fmt: skip
 
 
-SUMMARY = ("loss", "degradation removed", "energy invented", "monotone", "steps", "ms")
+SUMMARY = ("loss", *FIGURES.values(), "monotone", "steps", "ms")
 
 
 def _records(table: pd.DataFrame) -> list[Mapping[str, float]]:

@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
-from perceptbench.reporting import cells, notes
+from perceptbench.reporting import cells, notes, objective
 from perceptbench.reporting.cells import Cell
 from perceptbench.reporting.heat import HeatMap, layer_maps, slice_maps
 from perceptbench.reporting.items import judged
@@ -46,17 +46,14 @@ def render(run: Run) -> dict[str, str]:
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     context = _context(run)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = (
-        environment()
-        .get_template("page.html")
-        .render(
-            script=Markup(script),
-            script_hash=digest,
-            style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
-            **context,
-        )
+    page = environment().get_template("page.html")
+    text = page.render(
+        script=Markup(script),
+        script_hash=digest,
+        style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
+        **context,
     )
-    return {"leaderboard.html": page}
+    return {"leaderboard.html": text}
 
 
 @dataclass(frozen=True)
@@ -203,6 +200,8 @@ def _context(run: Run) -> dict[str, Any]:
         "maps": maps,
         "layers": layers,
         "costs": costs,
+        "objective": objective.told(run.board),
+        "objective_heads": list(objective.FIGURES.values()),
         "disputed": groups,
         "reading": notes.reading(run),
         "figure_notes": list(notes.figures(run).items()),

@@ -8,6 +8,7 @@ from perceptbench.errors import printable, visible
 from perceptbench.reporting import notes
 from perceptbench.reporting.cells import Cell, Row, counts, rows
 from perceptbench.reporting.leaderboard import format_table
+from perceptbench.reporting.objective import FIGURES, told
 from perceptbench.reporting.run_folder import Run
 
 
@@ -46,12 +47,16 @@ def table(run: Run) -> str:
     arrows = [" ↓" if c.statistic in SMALLER_IS_BETTER else "" for c in run.columns]
     header = ["#", "metric", "mean rank", "P(first)"]
     header += [escape(c.title) + arrow for c, arrow in zip(run.columns, arrows, strict=True)]
+    driven = told(run.board)  # as objectives, where that was asked for
+    header += FIGURES.values() if driven else []
     body = []
     for row in rows(run):
         name = f"*{row.metric}*" if row.people else escape(row.metric)
         place = ["", name, "", ""] if row.people else [_rank(row), name, *_standing(row)]
-        body.append(place + [_cell(cell) for cell in row.cells])
-    body.append(["", "*n*", "", "", *(f"{n:,}" for n in counts(run))])
+        asked = driven.get(row.metric, [])
+        body.append(place + [_cell(cell) for cell in row.cells] + asked)
+    extra = [""] * len(FIGURES) if driven else []
+    body.append(["", "*n*", "", "", *(f"{n:,}" for n in counts(run)), *extra])
     return format_table(header, body)
 
 
