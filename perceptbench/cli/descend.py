@@ -70,7 +70,7 @@ def descend(
         "device": device,
         "weights_dir": weights_dir,
     }
-    command = options.command_line()
+    command, failed = options.command_line(), False
     if mistakes:
         text, files = training.files(judges, titles, references, command=command, **work)
     else:
@@ -79,4 +79,7 @@ def descend(
             folder=folder / "descents", **work,
         )  # fmt: skip
         text, files = page.files(result, steps, command)
+        failed = any(why.startswith("failed") for why in result.skipped.values())
     leave(folder, files, text)
+    if failed:
+        raise SystemExit(1)

@@ -234,8 +234,9 @@ def run(
     asked = {info.name for info in losses}
     metrics = [metric for metric in metrics if metric.info.name in asked]
     judges = {info.name for info in panel}
-    members = [member for member in members if member.name in judges]
     worse = degraded(references, starts, seed)
+    pair = tensor(worse, device), tensor(references.repeat(len(starts), 0), device)
+    members = _fit([member for member in members if member.name in judges], *pair, skipped)
     result = Descents(
         list(names), references, tuple(starts), worse, [m.name for m in members], {}, skipped
     )
@@ -244,9 +245,10 @@ def run(
         for metric in metrics:
             bar.set_description(metric.info.name)
             path = folder and folder / f"{_key(metric, members, result, steps)}.npz"
-            done = path and metric.identity(None) and _read(path)
+            known = metric.identity(None) and all(member.identity for member in members)
+            done = _read(path) if path and known else None
             try:
-                found = done or _descent(metric, members, result, looks, bar.update, device)
+                found = done or _descent(metric, members, *pair, looks, bar.update)
             except Unavailable as error:
                 skipped[metric.info.name] = str(error)
                 continue
@@ -255,7 +257,7 @@ def run(
                 continue
             if done:
                 bar.update(steps)
-            elif path:
+            elif path and known:
                 with together(path.parent) as draft:
                     np.savez_compressed(draft / path.name, **vars(found))
             result.found[metric.info.name] = found
@@ -265,16 +267,37 @@ def run(
     return result
 
 
+def _fit(
+    members: Sequence[Member], start: Tensor, reference: Tensor, skipped: dict[str, str]
+) -> list[Member]:
+    """Those that answer with numbers at the starts; why the others do not goes to `skipped`."""
+    found = []
+    for member in members:
+        try:
+            _numbers([member], judge([member], start, reference))
+        except Exception as error:  # a metric may raise anything
+            skipped[member.name] = f"failed as a judge: {first_line(error)}"
+        else:
+            found.append(member)
+    return found
+
+
+def _numbers(members: Sequence[Member], distances: np.ndarray) -> np.ndarray:
+    """The distances (..., M, N); raises DataError where one is no number, naming the metric."""
+    for number, member in enumerate(members):
+        if not np.isfinite(distances[..., number, :]).all():
+            raise DataError(f"the distance of {member.name} is no number")
+    return distances
+
+
 def _descent(
     metric: Metric,
     members: Sequence[Member],
-    work: Descents,
+    start: Tensor,
+    reference: Tensor,
     looks: Sequence[int],
     step_done: Callable[[], object],
-    device: str,
 ) -> Descent:
-    start = tensor(work.degraded, device)
-    reference = tensor(work.references.repeat(len(work.starts), 0), device)
     began = time.perf_counter()
     kept, own = descend(objective(metric), start, reference, looks[-1], looks, step_done=step_done)
     seconds = (time.perf_counter() - began) / looks[-1] / len(start)
@@ -283,7 +306,7 @@ def _descent(
         np.array(looks),
         np.stack([uint8(images) for images in kept]),
         own,
-        np.stack([judge(members, images, reference) for images in kept]),
+        _numbers(members, np.stack([judge(members, images, reference) for images in kept])),
         np.stack(energy),
         seconds,
     )

@@ -50,6 +50,9 @@ def test_what_is_no_number_and_what_has_no_gradient_is_refused():
 
 
 MODULE = """
+def no_number(reference, distorted):
+    return (reference - distorted).abs().mean((1, 2, 3)) * float("nan")
+
 def rounded(reference, distorted):
     return (reference - distorted.round().detach()).abs().mean((1, 2, 3))
 """
@@ -62,13 +65,14 @@ def work(tmp_path, monkeypatch):
     (tmp_path / "stepwise_metric.py").write_text(MODULE)
     infos = select(["mse", "mae", "psnr"], catalogue())
     broken = parse_info({"metric": "stepwise_metric:rounded"}, "rounded", "here")
+    silent = parse_info({"metric": "stepwise_metric:no_number"}, "silent", "here")
     large = select(["ms-ssim"], catalogue())
     names, references = starts.references(None, 2, 16, 0)
 
     def again():
         return engine.run(
-            [*infos, broken, *large], infos, names, references, ["noise", "blur", "other"],
-            steps=20, folder=tmp_path / "kept",
+            [*infos, broken, *large], [*infos, silent], names, references,
+            ["noise", "blur", "other"], steps=20, folder=tmp_path / "kept",
         )  # fmt: skip
 
     return tmp_path / "kept", again
@@ -79,6 +83,7 @@ def test_a_run_names_who_takes_no_part(work):
     assert list(found.found) == ["mse", "mae", "psnr"]
     assert found.panel == ["mse", "mae"]  # decibels have an order, but no size
     assert "no gradient" in found.skipped["rounded"]
+    assert found.skipped["silent"].startswith("failed as a judge: the distance of silent is no")
     assert found.skipped["ms-ssim"] == "needs images of 161 pixels a side"
 
 
