@@ -249,7 +249,7 @@ def run(
             done = _read(path) if path and known else None
             try:
                 found = done or _descent(metric, members, *pair, looks, bar.update)
-            except Unavailable as error:
+            except (Unavailable, DataError) as error:  # it is no objective
                 skipped[metric.info.name] = str(error)
                 continue
             except Exception as error:  # a metric may raise anything
