@@ -14,7 +14,7 @@ from perceptbench.reporting.markdown import code, escape
 from perceptbench.reporting.strips import data_uri
 
 #: Pictures are drawn this side at least, each pixel as a square; quality of their JPEG.
-SIDE, QUALITY = 96, 92
+SIDE, QUALITY = 96, 80
 INK, PAPER, GAP, LINE = (27, 33, 40), (255, 255, 255), 4, 18
 
 
