@@ -88,9 +88,7 @@ def test_the_command_writes_pairs_for_people_to_judge(tmp_path):
         values["moved least"] < values["moved most"]
     ).all()
     for _, row in table[table["category"] == "mse equal"].iterrows():
-        images = [
-            tensor(np.asarray(Image.open(out / row[c]))[None]) for c in ("reference", "a", "b")
-        ]
+        images = [tensor(np.array(Image.open(out / row[c]))[None]) for c in ("reference", "a", "b")]
         levels = [mse(image, images[0]).item() for image in images[1:]]
         assert levels[0] == pytest.approx(levels[1], rel=2 * TOLERANCE)
     filled = io.StringIO(table.assign(p_b=0.25).to_csv(index=False)).getvalue()
