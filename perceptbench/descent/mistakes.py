@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import stdtr
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from perceptbench.agreement.ranking import SIGNIFICANT, holm
+from perceptbench.agreement.inference import SIGNIFICANT, differences, holm
 from perceptbench.descent.dead_leaves import dead_leaves
 from perceptbench.descent.engine import RATE, Loss, Member, convene, descend, judge
 from perceptbench.descent.figures import (
@@ -444,13 +443,12 @@ def verdicts(findings: Sequence[Finding]) -> pd.DataFrame:
     rows = []
     for finding in findings:
         right, wrong = finding.values
-        value, low, high = mean_t((wrong - right)[:, None])
-        n = len(right)
-        error = (wrong - right).std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
-        p = 2 * stdtr(n - 1, -abs(value) / error) if error > 0 else float(value == 0)
+        apart, n = wrong - right, len(right)
+        error = apart.std(ddof=1) / np.sqrt(n)
+        low, high, p = (float(v) for v in differences(apart.mean(), error, n - 1, n))
         rows.append([
             finding.claim, finding.trouble, finding.right, finding.wrong,
-            right.mean(), wrong.mean(), value, low, high, p, n,
+            right.mean(), wrong.mean(), apart.mean(), low, high, p, n,
         ])  # fmt: skip
     columns = ["claim", "trouble", "right", "wrong", "right value", "wrong value"]
     columns += ["difference", "low", "high", "p_holm", "units"]

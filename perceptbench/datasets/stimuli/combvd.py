@@ -62,11 +62,11 @@ def combvd(files: Files) -> Dataset:
     display = f"sRGB, uniform patches of {SIZE} x {SIZE} pixels, no viewing distance"
     tables = (
         Judgements(
-            "combvd", _triplets(pairs), resample=("reference",), statistics=("2afc",),
+            "combvd", _triplets(pairs), statistics=("2afc",),
             display=display,
         ),
         Judgements(
-            "combvd", pairs.reset_index(drop=True), resample=("reference",),
+            "combvd", pairs.reset_index(drop=True),
             statistics=("srcc", "stress"), display=display,
         ),
     )  # fmt: skip

@@ -166,10 +166,9 @@ def edge_in_noise(background: float = 0.3) -> Dataset:
     ratings = _ratings(points)
     observers = (points[OBSERVERS] / TRIALS).loc[ratings["item"]].reset_index(drop=True)
     tables = (
-        Judgements(table=_triplets(points), resample=("a", "b"), statistics=("2afc",), **common),
+        Judgements(table=_triplets(points), statistics=("2afc",), **common),
         Judgements(
             table=ratings,
-            resample=("distorted",),
             statistics=("srcc",),
             observers=observers,
             **common,
