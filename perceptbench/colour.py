@@ -56,6 +56,12 @@ def xyz_to_linear(xyz: Tensor) -> Tensor:
     return _mix(torch.linalg.inv(_matrix(xyz).double()).to(xyz.dtype), xyz)
 
 
+def srgb_to_lab(coded: Tensor) -> Tensor:
+    """sRGB-coded values in [0, 1] -> CIELAB relative to the display's own white, D65."""
+    white = linear_to_xyz(coded.new_ones(3, 1, 1))
+    return xyz_to_lab(linear_to_xyz(srgb_decode(coded)), white)
+
+
 def luminance(linear: Tensor) -> Tensor:
     """Linear sRGB -> relative luminance Y, (..., 1, H, W)."""
     return _mix(_matrix(linear)[1:2], linear)
@@ -127,9 +133,9 @@ def _mix(matrix: Tensor, channels: Tensor) -> Tensor:
 
 
 def _root(x: Tensor) -> Tensor:
-    """Square root with derivative 0, not infinity, at 0, which is anything below 1e-30."""
-    positive = x > 1e-30
-    return torch.where(positive, torch.where(positive, x, 1.0).sqrt(), 0.0)
+    """Square root with derivative 0, not infinity, at 0, which is anything below 1e-30, not NaN."""
+    zero = x <= 1e-30
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, x).sqrt())
 
 
 def _length(a: Tensor, b: Tensor) -> Tensor:

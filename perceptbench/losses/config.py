@@ -29,7 +29,7 @@ A feature loss names a network and one row a tap; a composite loss one row a ter
 
     [[term]]                  # instead of [backbone] and [[tap]]
     weight = 0.1
-    loss = "lpips-alex"       # a preset or a path, or else
+    loss = "lpips-alex"       # a preset, a key of NAMED or a path, or else
     pixel = "l1"              # a key of pixel.KINDS, or else
     matching = "pair"         # or "batch": feature matching, see gan.FeatureMatching, with
     layers = ["relu1"]        # these taps of
@@ -38,7 +38,7 @@ A feature loss names a network and one row a tap; a composite loss one row a ter
     module = "mine:Loss"      # instead of all these: a callable that returns a module, which maps
                               # images (x, y) to (N,), as nlpd.NLPD does
 
-``detach_target = true`` (of a feature loss) and ``frozen = false`` (of a backbone) concern training
+``detach_target = true`` and ``frozen = false`` (of a backbone) concern training
 only. Paths are relative to the file's own folder.
 """
 
@@ -64,7 +64,14 @@ from torch import nn
 
 from perceptbench import toml
 from perceptbench.errors import DataError, UsageError, unknown
-from perceptbench.losses.backbones import Backbone, Network, at_scale, load_network, own_module
+from perceptbench.losses.backbones import (
+    Backbone,
+    Network,
+    at_scale,
+    frozen_weights,
+    load_network,
+    own_module,
+)
 from perceptbench.losses.composite import Composite
 from perceptbench.losses.distances import POWERS, REDUCTIONS, distance
 from perceptbench.losses.feature_loss import FeatureLoss, Term
@@ -78,6 +85,18 @@ from perceptbench.losses.weights import find_weights, load_head, sha256
 
 #: Raised when a change of the code changes the numbers of a loss file.
 CODE_VERSION = 1
+#: Losses that have a name and no file: name -> a callable that takes the options of `ImageLoss`.
+NAMED = {
+    name: f"perceptbench.losses.pixel:{name}" for name in ("mse", "mae", "charbonnier", "ciede2000")
+}
+#: Metrics that are no losses: name -> why.
+NO_LOSS = {
+    "psnr": "it is a logarithm of mse, without a gradient where images are identical; use mse",
+    **dict.fromkeys(("butteraugli", "ssimulacra2", "vmaf"), "a program's figure has no gradient"),
+}
+#: Options of a composite that are its own, and those that are its terms', too.
+WHOLE_OPTIONS = ("mean", "range")
+TERM_OPTIONS = ("spatial", "detach_target")
 
 
 class _Table(BaseModel):
@@ -237,7 +256,7 @@ def build_loss(
     networks: Networks,
     base: Path = Path(),
     source: str = "loss",
-    **options: bool,
+    **options: Any,
 ) -> nn.Module:
     """The module a configuration stands for: a FeatureLoss, a Composite, or the one it names.
 
@@ -247,7 +266,7 @@ def build_loss(
     networks : where networks come from.
     base : folder that paths in it are relative to.
     source : the file, for errors.
-    options : keyword arguments of FeatureLoss (``mean``, ``spatial`` ...).
+    options : see `load_loss`.
 
     Raises
     ------
@@ -261,17 +280,20 @@ def build_loss(
 
 
 def _build(
-    config: LossConfig, networks: Networks, base: Path, options: dict[str, bool]
+    config: LossConfig, networks: Networks, base: Path, options: dict[str, Any]
 ) -> nn.Module:
     if config.module is not None:
         return own_module("loss", config.module, options)
+    options = {"detach_target": config.detach_target, **options}
     if config.term:
+        whole = {key: options.pop(key) for key in WHOLE_OPTIONS if key in options}
         parts: dict[str, tuple[float, nn.Module]] = {}
         for number, row in enumerate(config.term):
             name = row.loss or row.pixel or f"{row.matching} matching"
             key = name if name not in parts else f"{name} ({number})"
             parts[key] = (row.weight, _build_term(row, networks, base, options))
-        return Composite(parts)
+        whole |= {key: options[key] for key in TERM_OPTIONS if key in options}
+        return Composite(parts, **whole)
     assert config.backbone is not None
     network = networks.get(config.backbone, base)
     rows = _live(config)
@@ -281,29 +303,41 @@ def _build(
         list(dict.fromkeys(taps)),
         resolve_input(config, network),
         frozen=config.backbone.frozen,
+        registered=options.pop("registered", False),
     )
     heads = [load_head(row.head, base, networks.folder) for row in rows]
     terms = [
         Term(row.layer, row.distance, row.weight, head, row.p, row.reduction, row.epsilon)
         for row, head in zip(rows, heads, strict=True)
     ]
-    loss = FeatureLoss(backbone, terms, **{"detach_target": config.detach_target, **options})
+    loss = FeatureLoss(backbone, terms, **options)
     _check_heads(loss)
     return loss
 
 
-def _build_term(
-    row: TermRow, networks: Networks, base: Path, options: dict[str, bool]
-) -> nn.Module:
+def _build_term(row: TermRow, networks: Networks, base: Path, options: dict[str, Any]) -> nn.Module:
+    few = {key: options[key] for key in TERM_OPTIONS if options.get(key)}
     if row.pixel is not None:
-        return PixelLoss(row.pixel)
+        return PixelLoss(row.pixel, **few)
     if row.loss is not None:
         nested, folder = read_part(row.loss, base)
+        if nested.module is not None:
+            # A target is detached by the composite; a user's module need not know how.
+            options = {key: value for key, value in few.items() if key != "detach_target"}
+        elif nested.detach_target:
+            options = {**options, "detach_target": True}
         return build_loss(nested, networks, folder, row.loss, **options)
     assert row.backbone is not None and row.matching is not None
     network = networks.get(row.backbone, base)
     return FeatureMatching(
-        Backbone(network, row.layers, frozen=row.backbone.frozen), match=row.matching
+        Backbone(
+            network,
+            row.layers,
+            frozen=row.backbone.frozen,
+            registered=options.get("registered", False),
+        ),
+        match=row.matching,
+        **few,
     )
 
 
@@ -335,14 +369,14 @@ def _check_heads(loss: FeatureLoss) -> None:
     side = max(64, *(loss.backbone.input.crop or (0, 0)))
     side = math.ceil(side / min(loss.backbone.scales))
     with torch.inference_mode():
-        at = loss.backbone(torch.zeros(1, 3, side, side))
+        at = loss.backbone(torch.zeros(1, 3, side, side, device="cpu"))
     for number in headed:
         term = loss.terms[number]
         wanted = term.how.compare(*[term.how.embed(at[term.tap])] * 2).shape[1]
-        if loss.weights(number).numel() not in (1, wanted):
+        width = getattr(loss, f"head{number}").numel()
+        if width not in (1, wanted):
             raise UsageError(
-                f"tap {term.tap!r}: the head has {loss.weights(number).numel()} weights, "
-                f"{wanted} are needed there"
+                f"tap {term.tap!r}: the head has {width} weights, {wanted} are needed there"
             )
 
 
@@ -360,8 +394,12 @@ def read_loss(name: str, base: Path = Path()) -> tuple[LossConfig, Path]:
         folder, source = path.parent, str(path)
     elif name in known:
         path, folder, source = known[name], Path(), name
+    elif name in NAMED:
+        return LossConfig(module=NAMED[name]), Path()
+    elif name in NO_LOSS:
+        raise UsageError(f"{name} is a metric and no loss: {NO_LOSS[name]}")
     else:
-        raise unknown("metric", name, known)
+        raise unknown("metric", name, {*known, *NAMED})
     table = {k: v for k, v in toml.read(path).items() if k in LossConfig.model_fields}
     return parse_loss(table, source), folder
 
@@ -374,14 +412,15 @@ def read_part(name: str, base: Path = Path()) -> tuple[LossConfig, Path]:
     return config, folder
 
 
-def load_loss(name: str, weights_dir: str | Path | None = None, **options: bool) -> nn.Module:
+def load_loss(name: str, weights_dir: str | Path | None = None, **options: Any) -> nn.Module:
     """A preset by its name, or the loss in a TOML file, ready to train with.
 
     Parameters
     ----------
-    name : a preset (``lpips-alex``) or a path that ends in ``.toml``.
+    name : a preset (``lpips-alex``), a key of NAMED, or a path that ends in ``.toml``.
     weights_dir : folder with weights files; default ``PERCEPTBENCH_WEIGHTS``.
-    options : keyword arguments of FeatureLoss (``mean``, ``spatial`` ...).
+    options : of `ImageLoss` (``mean``, ``spatial``, ``detach_target``, ``range``), and of losses
+        over a network: ``checkpointing`` (`FeatureLoss`), ``registered`` (`Backbone`).
 
     Raises
     ------
@@ -403,7 +442,7 @@ def resolve(config: LossConfig, loss: nn.Module, base: Path = Path()) -> dict[st
         rows = []
         for row, part in zip(config.term, loss.parts, strict=True):
             what = row.model_dump(mode="json", exclude={"weight"}, exclude_none=True)
-            what["weights"] = _digest(part.state_dict())
+            what["weights"] = _digest({**part.state_dict(), **frozen_weights(part)})
             if row.loss is not None:
                 nested, folder = read_part(row.loss, base)
                 what = {"loss": resolve(nested, part, folder)}
@@ -411,7 +450,10 @@ def resolve(config: LossConfig, loss: nn.Module, base: Path = Path()) -> dict[st
         rows = [row for row in rows if row["weight"]]
         return {"code": CODE_VERSION, "term": sorted(rows, key=_canonical)}
     if config.module is not None:
-        found = {"module": config.module, "weights": _digest(loss.state_dict())}
+        found = {
+            "module": config.module,
+            "weights": _digest({**loss.state_dict(), **frozen_weights(loss)}),
+        }
         return {"code": CODE_VERSION, **found, **_own_code(loss)}
     assert config.backbone is not None and isinstance(loss, FeatureLoss)
     taps = [_resolved_tap(row, loss, n) for n, row in enumerate(_live(config))]

@@ -79,9 +79,14 @@ def spatial_mean(activations: Tensor) -> Tensor:
 
 def power(difference: Tensor, p: float) -> Tensor:
     """|difference| to the power p, element by element."""
-    if p == 1:
-        return difference.abs()
-    return difference.square() if p == 2 else difference.abs() ** p
+    if p == 2:
+        return difference.square()
+    size = difference.abs()
+    if not 1 < p < 2:
+        return size if p == 1 else size**p
+    # The second derivative at 0 is infinite; taken as 0, as where nothing is active.
+    zero = size == 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, size) ** p)
 
 
 def reduced_power(x: Tensor, y: Tensor, p: float, reduction: str) -> Tensor:

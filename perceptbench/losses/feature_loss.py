@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from perceptbench.errors import UsageError
-from perceptbench.losses.backbones import Backbone
+from perceptbench.losses.backbones import Backbone, split_scale
+from perceptbench.losses.checks import traced, transformed
 from perceptbench.losses.distances import Distance, distance, exact
+from perceptbench.losses.fused import fusible
+from perceptbench.losses.image_loss import ImageLoss, as_large, weighted_mean
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Term:
         return distance(self.distance, self.p, self.reduction, headed, self.epsilon)
 
 
-class FeatureLoss(nn.Module):
+class FeatureLoss(ImageLoss):
     """sum over taps l of w_l * d(phi_l(x), phi_l(y)).
 
     Covers the content loss (l1, l2), cosine distance, Gram (style) loss, LPIPS and DISTS.
@@ -54,10 +57,10 @@ class FeatureLoss(nn.Module):
     ----------
     backbone : network whose taps include those of the terms.
     terms : the summands, at least one.
-    mean : whether `forward` returns the batch's mean instead of (N,).
     spatial : whether `forward` returns a map (N, 1, H, W) instead: each tap's differences at
         their places, scaled up bilinearly to the size of the images.
     detach_target : whether no gradient goes to `y`; its activations are then not kept.
+    mean, range : see `ImageLoss`.
     checkpointing : whether the backbone's activations of `x` are computed a second time in the
         backward pass instead of being kept from the forward pass on: only those at the taps
         are. For LPIPS and one 384 x 512 image that is 185 instead of 364 MiB with VGG16, 17
@@ -82,88 +85,81 @@ class FeatureLoss(nn.Module):
         backbone: Backbone,
         terms: Sequence[Term],
         *,
-        mean: bool = False,
-        spatial: bool = False,
-        detach_target: bool = False,
         checkpointing: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__()
         if not terms:
             raise UsageError("a feature loss needs at least one tap")
-        self.backbone = backbone
-        self.terms = tuple(terms)
-        self.how = tuple(term.how for term in terms)
-        for number, (term, how) in enumerate(zip(self.terms, self.how, strict=True)):
-            if spatial and how.pointwise is None:
-                raise UsageError(f"distance {term.distance!r} has no spatial map")
-            self.register_buffer(f"head{number}", term.head)
-        self.mean, self.spatial = mean, spatial
-        self.detach_target, self.checkpointing = detach_target, checkpointing
+        how = tuple(term.how for term in terms)
+        for term, of_term in zip(terms, how, strict=True):
+            if of_term.pointwise is None:
+                self.placeless = f"distance {term.distance!r}"
+        super().__init__(**options)
+        self.backbone, self.terms, self.how = backbone, tuple(terms), how
+        for number, term in enumerate(self.terms):
+            if backbone.registered:
+                self.register_buffer(f"head{number}", term.head)
+            else:
+                setattr(self, f"head{number}", term.head)  # as its network, no part of the state
+        if not backbone.registered:
+            self.register_load_state_dict_pre_hook(_without_heads)
+        self.checkpointing = checkpointing
 
-    def weights(self, number: int) -> Tensor:
+    def weights(self, number: int, like: Tensor) -> Tensor:
         """What the primitives of term `number` are multiplied with: (K,), or (1,) for all."""
-        head = getattr(self, f"head{number}")
+        weight, head = self.terms[number].weight, getattr(self, f"head{number}")
         if head is None:
-            head = torch.tensor([self.how[number].head])
-        weighted: Tensor = self.terms[number].weight * head
+            share = self.how[number].head
+            assert share is not None
+            return like.new_full((1,), weight * share)
+        if (head.device, head.dtype) != (like.device, like.dtype):
+            given = self.terms[number].head
+            assert given is not None
+            with torch.inference_mode(False):
+                head = (head if self.backbone.registered else given).to(like)
+            if not (self.backbone.registered or traced(like)):
+                setattr(self, f"head{number}", head)
+        weighted: Tensor = weight * head
         return weighted
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Distances between images x and y, both (N, 3, H, W) in [0, 1] (or (N, 1, H, W)).
-
-        Returns
-        -------
-        (N,), their mean (``mean``), or maps (N, 1, H, W) (``spatial``).
-
-        Raises
-        ------
-        ValueError : shapes differ, are not those of images, or values outside [0, 1].
-        """
-        check_images(x, y)
+    def distances(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """See `ImageLoss`; the network runs under autocast, what follows in full precision."""
         at_x = self._activations(x)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detach_target):
             at_y = self.backbone(y)
         with torch.autocast(x.device.type, enabled=False):
             parts = [
-                self._term(number, exact(at_x[term.tap]), exact(at_y[term.tap]), x.shape[-2:])
+                self._term(number, exact(at_x[term.tap]), exact(at_y[term.tap]), weight, x.shape)
                 for number, term in enumerate(self.terms)
             ]
-            total = torch.stack(parts).sum(0)
-        return total.mean() if self.mean else total
+            return torch.stack(parts).sum(0)
 
     def _activations(self, x: Tensor) -> dict[str, Tensor]:
-        if self.checkpointing and torch.is_grad_enabled():
+        if self.checkpointing and torch.is_grad_enabled() and not transformed():
             found: dict[str, Tensor] = checkpoint(self.backbone, x, use_reentrant=False)
             return found
         result: dict[str, Tensor] = self.backbone(x)
         return result
 
-    def _term(self, number: int, x: Tensor, y: Tensor, size: torch.Size) -> Tensor:
-        how = self.how[number]
-        weights = self.weights(number).to(x)
-        if how.fused is not None and not self.spatial and not torch.compiler.is_compiling():
+    def _term(
+        self, number: int, x: Tensor, y: Tensor, weight: Tensor | None, shape: torch.Size
+    ) -> Tensor:
+        how, weights = self.how[number], self.weights(number, x)
+        whole = weight is None and not self.spatial
+        if whole and how.fused is not None and fusible(x, y, weights):
             return how.fused(x, y, weights.expand(x.shape[1]))
         ex, ey = how.embed(x), how.embed(y)
-        if not self.spatial:
+        if whole:
             return (how.compare(ex, ey) * weights).sum(1)
         assert how.pointwise is not None
         places = (how.pointwise(ex, ey) * weights[:, None, None]).sum(1, keepdim=True)
-        return F.interpolate(places, tuple(size), mode="bilinear", align_corners=False)
+        if weight is None:
+            return as_large(places, shape[-2:])
+        scale = split_scale(self.terms[number].tap)[1]
+        return weighted_mean(places, self.backbone.input.fit_weight(weight, scale))[:, 0]
 
 
-def check_images(x: Tensor, y: Tensor) -> None:
-    """Raises ValueError unless x and y are two equal batches of images in [0, 1]."""
-    if x.shape != y.shape or x.dim() != 4 or x.shape[1] not in (1, 3):
-        raise ValueError(
-            f"expected two batches (N, 3, H, W) of the same shape, got {tuple(x.shape)} "
-            f"and {tuple(y.shape)}"
-        )
-    if torch.compiler.is_compiling():
-        return  # looking at values would break the graph
-    for batch in (x, y):
-        low, high = (float(v) for v in torch.aminmax(batch.detach()))
-        if not (low >= -1e-4 and high <= 1 + 1e-4):
-            raise ValueError(
-                f"image values run from {low:.4g} to {high:.4g}; losses take [0, 1] "
-                "(images in [-1, 1]: pass (x + 1) / 2)"
-            )
+def _without_heads(loss: nn.Module, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    """Leaves out of a checkpoint the heads that were in it when networks were submodules."""
+    for number in range(len(loss.terms)):  # type: ignore[arg-type]
+        state_dict.pop(f"{prefix}head{number}", None)

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
+
+from perceptbench.losses.checks import traced, transformed
 
 #: Added to the norm (`distances.unit`) where nothing else is asked for.
 EPSILON = 1e-10
@@ -23,8 +25,9 @@ class UnitSquares(torch.autograd.Function):
     """Mean over the locations of sum_c w_c (u_c - v_c)^2, u and v of unit length over channels.
 
     ``UnitSquares.apply(x, y, w, epsilon)``: two (N, C, H, W) and (C,) -> (N,); epsilon is added
-    to the lengths. Once differentiable with respect to x and y. Fastest where the channels lie
-    side by side in memory.
+    to the lengths. Differentiable with respect to x and y, any number of times: where the gradient
+    is itself differentiated, it is written out operation by operation. Fastest where the channels
+    lie side by side in memory. See `fusible`.
     """
 
     @staticmethod
@@ -42,9 +45,11 @@ class UnitSquares(torch.autograd.Function):
         return values.view(len(x), -1).mean(1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, y, weights, norm_a, norm_b = ctx.saved_tensors
+        # The pieces below are written in place, which no graph and no vmap can follow.
+        if torch.is_grad_enabled() or transformed():
+            return *_written_out(x, y, weights, ctx.epsilon, gradient), None, None
         a, b = rows(x), rows(y)
         at_x, at_y = (
             torch.empty_like(t) if needed else None
@@ -61,6 +66,35 @@ class UnitSquares(torch.autograd.Function):
             if at_y is not None:
                 _through_norm(v, norm_b[piece], scale_b, at.neg_(), out=at_y[piece])
         return _as_map(at_x, x), _as_map(at_y, y), None, None
+
+
+def fusible(x: Tensor, y: Tensor, weights: Tensor) -> bool:
+    """Whether `UnitSquares` can be asked: no tracer, no transform, no forward-mode derivative."""
+    tensors = (x, y, weights)
+    return not (
+        traced(x)
+        or weights.requires_grad
+        or any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)
+    )
+
+
+def _written_out(
+    x: Tensor, y: Tensor, weights: Tensor, epsilon: float, gradient: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The gradients for x and y as differentiable operations."""
+    directions, scales = [], []
+    for t in (x, y):
+        # As in `distances.unit`.
+        norm = (t * t).sum(1, keepdim=True).clamp_min(torch.finfo(t.dtype).tiny).sqrt()
+        directions.append(t / norm)
+        scales.append(1 / (norm + epsilon))
+    u, v = x * scales[0], y * scales[1]
+    share = 2 / (x.shape[2] * x.shape[3]) * gradient[:, None, None, None]
+    at = share * weights[:, None, None] * (u - v)
+    return (
+        scales[0] * (at - directions[0] * (u * at).sum(1, keepdim=True)),
+        -scales[1] * (at - directions[1] * (v * at).sum(1, keepdim=True)),
+    )
 
 
 def rows(activations: Tensor) -> Tensor:

@@ -2,17 +2,20 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perceptbench.errors import UsageError
+from perceptbench.losses.distances import exact
+from perceptbench.losses.image_loss import ImageLoss, as_large, weighted_mean
 
 Features = Sequence[Tensor] | Mapping[str, Tensor]
 
 
-class FeatureMatching(nn.Module):
+class FeatureMatching(ImageLoss):
     """L1 between a discriminator's features of generated and of real images.
 
     sum_l w_l |E phi_l(x) - phi_l(y)|_1 in one of two forms. ``batch``: the expectation over
@@ -28,6 +31,8 @@ class FeatureMatching(nn.Module):
     weights : one a tap; default 1 each.
     match : ``batch`` or ``pair``.
 
+    options : see `ImageLoss`; maps and weights for ``pair`` only.
+
     The real side `y` is detached: the generator must not move the target.
     """
 
@@ -36,14 +41,17 @@ class FeatureMatching(nn.Module):
         features: Callable[[Tensor], Features],
         weights: Sequence[float] | None = None,
         match: str = "batch",
+        **options: Any,
     ) -> None:
-        super().__init__()
         if match not in ("batch", "pair"):
             raise UsageError(f"feature matching: match must be 'batch' or 'pair', not {match!r}")
+        if match == "batch":
+            self.placeless = "feature matching over the batch"
+        super().__init__(**options)
         self.features, self.tap_weights, self.match = features, weights, match
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """(N,) for generated images x and real ones y, (N, 3, H, W) in [0, 1]."""
+    def distances(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """See `ImageLoss`, for generated images x and real ones y."""
         if self.match == "batch" and len(x) == 1:
             warnings.warn(
                 "feature matching over a batch of one image compares two single images' means; "
@@ -52,16 +60,28 @@ class FeatureMatching(nn.Module):
             )
         at_x = _listed(self.features(x))
         with torch.no_grad():
-            at_y = _listed(self.features(y))
+            at_y = _listed(self.features(y.detach()))
         weights = self.tap_weights or [1.0] * len(at_x)
         if not len(at_x) == len(at_y) == len(weights):
             raise ValueError(f"{len(weights)} weights for {len(at_x)} and {len(at_y)} activations")
-        parts = [w * self._distance(a, b) for w, a, b in zip(weights, at_x, at_y, strict=True)]
-        return torch.stack([part.expand(len(x)) for part in parts]).sum(0)
+        with torch.autocast(x.device.type, enabled=False):
+            parts = [
+                w * self._distance(exact(a), exact(b), weight, x.shape[-2:])
+                for w, a, b in zip(weights, at_x, at_y, strict=True)
+            ]
+            if self.match == "batch":
+                parts = [part.expand(x.shape[0]) for part in parts]
+            return torch.stack(parts).sum(0)
 
-    def _distance(self, x: Tensor, y: Tensor) -> Tensor:
+    def _distance(self, x: Tensor, y: Tensor, weight: Tensor | None, size: torch.Size) -> Tensor:
         if self.match == "pair":
-            return (x - y).abs().flatten(1).mean(1)
+            apart = (x - y).abs()
+            if not self.spatial and weight is None:
+                return apart.flatten(1).mean(1)
+            if apart.dim() != 4:
+                raise ValueError(f"feature matching: features {tuple(x.shape)} have no places")
+            places = apart.mean(1, keepdim=True)
+            return as_large(places, size) if weight is None else weighted_mean(places, weight)[:, 0]
         # Channels stay apart: mean over everything else.
         return (
             (x.transpose(0, 1).flatten(1).mean(1) - y.transpose(0, 1).flatten(1).mean(1))
@@ -90,7 +110,7 @@ class Adversarial(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """(N,) for generated images x."""
-        return self.of(self.discriminator(x)).flatten(1).mean(1)
+        return self.of(exact(self.discriminator(x))).flatten(1).mean(1)
 
 
 ADVERSARIAL: dict[str, Callable[[Tensor], Tensor]] = {

@@ -52,16 +52,31 @@ class Input(BaseModel):
         """Images (N, 1 or 3, H, W) in [0, 1], resized, cropped and as RGB, still in [0, 1]."""
         if self.resize != "none":
             images = self._resized(images, self._size(images.shape[-2], images.shape[-1]))
-        if self.crop is not None:
-            height, width = self.crop
-            top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
-            if top < 0 or left < 0:
-                raise ValueError(
-                    f"an image of {images.shape[-1]} x {images.shape[-2]} pixels is smaller than "
-                    f"the crop of {width} x {height}"
-                )
-            images = images[..., top : top + height, left : left + width]
+        images = self._cropped(images)
         return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+    def fit_weight(self, weight: Tensor, scale: float) -> Tensor:
+        """Weights (N, 1, H, W) of the places of images, brought where `scaled`, `fit` bring these.
+
+        As means over areas.
+        """
+        if scale != 1:
+            weight = F.interpolate(weight, self._at(weight, scale), mode="area")
+        if self.resize != "none":
+            weight = F.interpolate(weight, self._size(*weight.shape[-2:]), mode="area")
+        return self._cropped(weight)
+
+    def _cropped(self, images: Tensor) -> Tensor:
+        if self.crop is None:
+            return images
+        height, width = self.crop
+        top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+        if top < 0 or left < 0:
+            raise ValueError(
+                f"an image of {images.shape[-1]} x {images.shape[-2]} pixels is smaller than "
+                f"the crop of {width} x {height}"
+            )
+        return images[..., top : top + height, left : left + width]
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] as the network takes them."""
@@ -80,8 +95,12 @@ class Input(BaseModel):
         """Images (N, C, H, W) in [0, 1] at another resolution, each side times `scale`."""
         if scale == 1:
             return images
+        return self._resized(images, self._at(images, scale))
+
+    @staticmethod
+    def _at(images: Tensor, scale: float) -> tuple[int, int]:
         height, width = (max(1, round(side * scale)) for side in images.shape[-2:])
-        return self._resized(images, (height, width))
+        return height, width
 
     def _resized(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         # Bicubic kernels overshoot.

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from perceptbench.losses.backbones import IMAGE, Network, list_taps, load_network, split_scale
-from perceptbench.losses.config import LossConfig, TermRow, read_part, resolve_input
+from perceptbench.losses.config import NAMED, LossConfig, TermRow, read_part, resolve_input
 
 #: A tap counts as deep where its maps are this many times smaller than the image.
 DEEP = 16
@@ -129,7 +129,7 @@ def _of_terms(config: LossConfig, base: Path) -> list[str]:
             inner = [m for m in mistakes(nested, folder) if m != _only_perceptual()]
             found += [f"{row.loss}: {problem}" for problem in inner]
     found += [problem for row in config.term if (problem := _matching(row))]
-    if not any(row.pixel for row in config.term):
+    if not any(row.pixel or row.loss in NAMED for row in config.term):
         found.append(_only_perceptual())
     return found
 

@@ -5,11 +5,16 @@ doi:10.2352/ISSN.2470-1173.2016.16.HVEI-103, with the parameters of the authors'
 (https://www.cns.nyu.edu/~lcv/NLPyr/NLP_dist.m), which they fitted to undistorted photographs.
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from perceptbench.colour import luma
+from perceptbench.errors import UsageError
+from perceptbench.losses.distances import exact
+from perceptbench.losses.image_loss import ImageLoss, weighted_mean
 
 #: Smallest image side for which six levels can be reflected at their borders.
 MIN_SIZE = 33
@@ -27,16 +32,12 @@ LEVELS: tuple[tuple[float, tuple[tuple[int, int, float], ...]], ...] = (
 BLUR = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
-class NLPD(nn.Module):
+class NLPD(ImageLoss):
     """The mean over six levels of the root mean squared difference of normalised coefficients.
 
     On luma (Rec. 601). Values are those of ``plenoptic.metric.nlpd``, but that nothing is added
-    under the root: identical images have distance 0, and there the gradient is 0.
-
-    Parameters
-    ----------
-    mean : whether `forward` returns the batch's mean instead of (N,).
-    detach_target : whether no gradient goes to `y`.
+    under the root: identical images have distance 0, and there the gradient is 0. A map of weights
+    is averaged down to each level, whose mean square it weighs. For options see `ImageLoss`.
 
     Examples
     --------
@@ -45,33 +46,36 @@ class NLPD(nn.Module):
     tensor([0., 0.])
     """
 
-    def __init__(self, *, mean: bool = False, detach_target: bool = False) -> None:
-        super().__init__()
-        self.mean, self.detach_target = mean, detach_target
+    def __init__(self, **options: Any) -> None:
+        if options.get("spatial"):
+            raise UsageError("NLPD has no spatial map: it is a root over each whole level")
+        super().__init__(**options)
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Distances (N,) of images x and y, (N, 1 or 3, H, W) in [0, 1].
-
-        Raises
-        ------
-        ValueError : an image side below 33 pixels.
-        """
-        if self.detach_target:
-            y = y.detach()
-        # Both at once: half the calls, and a level of either is as large as of the other.
-        levels = normalised_laplacian_pyramid(torch.cat([x, y]))
-        apart = [
-            (level[: len(x)] - level[len(x) :]).square().flatten(1).mean(1) for level in levels
-        ]
-        total = torch.stack([_root(square) for square in apart]).mean(0)
-        return total.mean() if self.mean else total
+    def distances(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """See `ImageLoss`; raises ValueError for an image side below 33 pixels."""
+        with torch.autocast(x.device.type, enabled=False):
+            # Both at once: half the calls, and a level of either is as large as of the other.
+            levels = normalised_laplacian_pyramid(torch.cat([exact(x), exact(y)]))
+            roots = []
+            for level in levels:
+                of_x, of_y = level.tensor_split(2)
+                square = (of_x - of_y).square()
+                roots.append(
+                    _root(
+                        square.flatten(1).mean(1)
+                        if weight is None
+                        else weighted_mean(square, weight)[:, 0]
+                    )
+                )
+            return torch.stack(roots).mean(0)
 
 
 def normalised_laplacian_pyramid(images: Tensor) -> list[Tensor]:
-    """Six levels of images (N, 1 or 3, H, W), finest first, each (N, 1, H / 2^k, W / 2^k)."""
+    """Six levels of images (N, 1 or 3, H, W), finest first, each (N, 1, H / 2^k, W / 2^k).
+
+    At least float32: in divisions of small differences half precision would be noise.
+    """
     level = luma(images) if images.shape[1] == 3 else images
-    # Divisions of small differences: half precision would be noise.
-    level = level.float() if level.itemsize < 4 else level
     if min(level.shape[2:]) < MIN_SIZE:
         height, width = level.shape[2:]
         raise ValueError(
@@ -122,6 +126,6 @@ def _doubled_along(level: Tensor, dim: int, side: int) -> Tensor:
 
 
 def _root(square: Tensor) -> Tensor:
-    """Root with derivative 0, not infinity, at 0."""
-    positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+    """Root with derivative 0, not infinity, at 0; of NaN it is NaN."""
+    zero = square == 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())

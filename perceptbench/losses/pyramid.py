@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from perceptbench.colour import luma, ycbcr
 from perceptbench.errors import UsageError
+from perceptbench.losses.checks import traced, transformed
 
 COLOURS: dict[str, Callable[[Tensor], Tensor]] = {
     "ycbcr": ycbcr,
@@ -100,20 +101,21 @@ class SteerablePyramid(nn.Module):
         wanted = [self.taps.index(tap) + 1 for tap in taps or self.taps]
         # At least float32: there are no transforms of less on a CPU.
         images = images.float() if images.itemsize < 4 else images
-        planes = COLOURS[self.colour](images)
-        parts = [self._analyse(piece, wanted) for piece in planes.split(self._together(planes))]
+        with torch.autocast(images.device.type, enabled=False):
+            planes = COLOURS[self.colour](images)
+            parts = [self._analyse(p, wanted) for p in self._pieces(planes)]
         return {
             f"octave{octave}": maps[0] if len(maps) == 1 else torch.cat(maps)
             for octave, maps in zip(wanted, zip(*parts, strict=True), strict=True)
         }
 
-    def _together(self, planes: Tensor) -> int:
-        """How many images are taken at a time."""
-        if planes.device.type != "cpu":
-            return len(planes)
+    def _pieces(self, planes: Tensor) -> Sequence[Tensor]:
+        """As many images as are taken at a time."""
+        if planes.device.type != "cpu" or traced(planes):
+            return [planes]
         height, width = (padded_size(side, self.octaves) for side in planes.shape[2:])
         bands = planes.shape[1] * self.orientations * height * width
-        return max(1, PIECE_BYTES // (bands * 2 * planes.itemsize))
+        return planes.split(max(1, PIECE_BYTES // (bands * 2 * planes.itemsize)))
 
     def _analyse(self, planes: Tensor, wanted: Sequence[int]) -> list[Tensor]:
         """Responses at the wanted octaves of planes (N, C, H, W)."""
@@ -128,8 +130,10 @@ class SteerablePyramid(nn.Module):
 
     def _octave(self, spectrum: Tensor, octave: int, size: torch.Size) -> Tensor:
         """One octave, of a spectrum (N, C, h, w) that ends where the octave does."""
-        form = windows(
-            *spectrum.shape[-2:], self.orientations, octave == 1, spectrum.real.dtype,
+        # What a tracer makes is no tensor for other calls, and none of those is one for it.
+        make = windows.__wrapped__ if traced(spectrum) else windows
+        form = make(
+            *map(int, spectrum.shape[-2:]), self.orientations, octave == 1, spectrum.real.dtype,
             spectrum.device,
         )  # fmt: skip
         bands = spectrum[:, :, None] * form
@@ -150,7 +154,7 @@ class SteerablePyramid(nn.Module):
             if self.response == "complex":
                 maps = torch.stack([response.real, response.imag], dim=3)
         maps = maps.flatten(1, -3)
-        if maps.device.type == "cpu":
+        if maps.device.type == "cpu" and not transformed():  # a vmap knows no layouts
             # Distances at a place then find its channels side by side.
             maps = maps.contiguous(memory_format=torch.channels_last)
         return maps
@@ -204,7 +208,8 @@ def windows(
     """
     # Not an inference tensor: one that trains may need it after one that scores.
     with torch.inference_mode(False):
-        v, u = (2 * torch.fft.fftfreq(n, dtype=torch.float64) for n in (height, width))
+        like = {"dtype": torch.float64, "device": torch.device("cpu")}
+        v, u = (2 * torch.fft.fftfreq(n, **like) for n in (height, width))
         v = v[:, None].expand(height, width)
         radial = radial_window(torch.hypot(u, v), 1 if finest else 2).square()
         angle = torch.atan2(v, u)
@@ -234,7 +239,8 @@ def padded(planes: Tensor, octaves: int) -> Tensor:
 
 def _reflected(size: int, octaves: int) -> Tensor:
     """Which of `size` places stands at each place of the padded side, again and again if small."""
-    places = torch.arange(padded_size(size, octaves)) - 2**octaves
+    size = int(size)
+    places = torch.arange(padded_size(size, octaves), device="cpu") - 2**octaves
     places = places % max(1, 2 * (size - 1))
     return torch.minimum(places, 2 * (size - 1) - places).clamp_min(0)
 
@@ -242,7 +248,8 @@ def _reflected(size: int, octaves: int) -> Tensor:
 def padded_size(size: int, octaves: int) -> int:
     """The padded side: one that halves for every octave and that transforms are fast for."""
     unit = 2 ** max(1, octaves - 1)
-    count = -(-(size + 2 ** (octaves + 1)) // unit)
+    # An int also where torch.jit.trace has tensors for sizes, which `//=` would change in place.
+    count = -(-(int(size) + 2 ** (octaves + 1)) // unit)
     while not _has_small_factors(count):
         count += 1
     return unit * count

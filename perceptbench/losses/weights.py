@@ -180,7 +180,6 @@ def _numbered(heads: list[torch.Tensor], index: str, head: str) -> torch.Tensor:
     return heads[int(index)]
 
 
-@cache
 def lpips_heads(network: str, version: str = "v0.1") -> list[torch.Tensor]:
     """The linear heads of LPIPS, one (C,) a tap, from the ``lpips`` package's data.
 

@@ -1,9 +1,8 @@
 """CIEDE2000 between images, pixel by pixel."""
 
-import torch
 from torch import Tensor
 
-from perceptbench import colour
+from perceptbench.losses.pixel import PixelLoss
 
 
 def ciede2000(reference: Tensor, distorted: Tensor) -> Tensor:
@@ -17,10 +16,4 @@ def ciede2000(reference: Tensor, distorted: Tensor) -> Tensor:
     -----
     Sharma, Wu, Dalal 2005, doi:10.1002/col.20070, with unit parametric factors.
     """
-    return colour.ciede2000(_lab(reference), _lab(distorted)).mean((1, 2))
-
-
-def _lab(images: Tensor) -> Tensor:
-    linear = colour.srgb_decode(images)
-    white = colour.linear_to_xyz(torch.ones(3, 1, 1, dtype=images.dtype, device=images.device))
-    return colour.xyz_to_lab(colour.linear_to_xyz(linear), white)
+    return PixelLoss("ciede2000")(reference, distorted)

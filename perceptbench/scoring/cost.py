@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from perceptbench.losses.backbones import frozen_weights
+
 #: Side of the square images, of noise, that are compared; calls of which the fastest counts.
 SIDE, CALLS = 256, 3
 
@@ -26,7 +28,8 @@ def cost(metric: Callable[..., Any], device: str = "cpu") -> dict[str, float | i
     parameters = 0
     if isinstance(metric, torch.nn.Module):
         metric = metric.to(device)
-        parameters = sum(p.numel() for p in metric.parameters())
+        tensors = [*metric.parameters(), *frozen_weights(metric).values()]
+        parameters = sum(t.numel() for t in tensors if isinstance(t, torch.nn.Parameter))
     generator = torch.Generator().manual_seed(0)
     reference, noise = torch.rand(2, 1, 3, SIDE, SIDE, generator=generator).to(device)
     distorted = 0.9 * reference + 0.1 * noise

@@ -169,7 +169,7 @@ def make_plan(
                 plan.metrics[name].append((id_, factor * weight))
     for where, feature_pass in found.items():
         first = feature_pass.backbone
-        device = next((p.device for p in first.parameters()), torch.device("cpu"))
+        device = next((t.device for t in first.weights().values()), torch.device("cpu"))
         feature_pass.backbone = Backbone(first.network, list(nodes[where]), first.input).to(device)
         plan.passes.append(feature_pass)
     return plan

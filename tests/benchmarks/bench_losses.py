@@ -1,9 +1,14 @@
 """LPIPS forward and backward: ours beside lpips, piq and torchmetrics, in one run.
 
-    python tests/benchmarks/bench_losses.py [--device auto] [--repeats 5]
+    python tests/benchmarks/bench_losses.py [--device auto] [--repeats 5] [--steps]
 
 Random weights (speed does not depend on them). `distance` is everything but the network: the
 same call with the backbone's answers prepared. piq has LPIPS with VGG16 only.
+
+With `--steps`, one training step instead: forward and backward to an image whose target needs no
+gradient, in float32 and under bfloat16 autocast, compiled or not, with the time of each and what it
+adds to the memory: of a GPU the peak, of a CPU what autograd keeps from forward to backward.
+Libraries take turns, and the median is of the turns.
 """
 
 import argparse
@@ -12,6 +17,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import lpips
 import piq
@@ -30,6 +36,7 @@ TAPS = {
     "squeeze": ("squeezenet1_1", [f"features.{i}" for i in (1, 4, 7, 9, 10, 11, 12)]),
     "vgg": ("vgg16", ["relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"]),
 }
+Row = tuple[str, str, str, float, int]
 SIZES = {"64 x 64, batch 64": (64, 64, 64), "384 x 512, batch 4": (4, 384, 512)}
 
 
@@ -95,6 +102,64 @@ def forward_and_training(
     return seconds(forward, device, repeats), seconds(training, device, repeats)
 
 
+def training_steps(net: str, shape: tuple[int, int, int], device: str, repeats: int) -> list[Row]:
+    """(precision, whether compiled, library, seconds, bytes) of one step, libraries in turn."""
+    n, h, w = shape
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.rand(2, n, 3, h, w, generator=generator).to(device)
+    image = x.requires_grad_()
+    rows: list[Row] = []
+    for compiled, bf16 in itertools.product((False, True), repeat=2):
+        modules = rivals(net, load_network(TAPS[net][0]))
+        works = {}
+        for library, module in modules.items():
+            module = module.to(device)
+            call = torch.compile(module) if compiled else module
+            works[library] = partial(step, call, image, y, device, bf16)
+        for work in works.values():
+            work()  # compiles, and warms up
+        times: dict[str, list[float]] = {library: [] for library in works}
+        for _ in range(repeats):
+            for library, work in works.items():
+                times[library].append(seconds(work, device, 1))
+        rows += [
+            ("bf16" if bf16 else "fp32", "compiled" if compiled else "eager", library,
+             statistics.median(times[library]), memory(work, device))
+            for library, work in works.items()
+        ]  # fmt: skip
+        torch.compiler.reset()
+    return rows
+
+
+def step(loss: Callable[..., Tensor], image: Tensor, y: Tensor, device: str, bf16: bool) -> None:
+    """One training step, the optimiser's part left out."""
+    image.grad = None
+    with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=bf16):
+        value = loss(image, y)
+    value.float().mean().backward()
+
+
+def memory(work: Callable[[], object], device: str) -> int:
+    """Bytes a step adds at its peak (GPU), or keeps for the backward pass (CPU)."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        work()
+    return sum(kept.values())
+
+
 def measure(module: nn.Module, x: Tensor, y: Tensor, device: str, repeats: int) -> list[float]:
     """Seconds: forward, forward and backward; the same of everything but the backbone."""
     image = x.clone().requires_grad_()
@@ -129,10 +194,20 @@ def main() -> None:
     options.add_argument("--device", default="auto")
     options.add_argument("--repeats", type=int, default=5)
     options.add_argument("--nets", default="alex,squeeze,vgg")
+    options.add_argument("--steps", action="store_true")
     args = options.parse_args()
     device = choose_device(args.device)
     name = torch.cuda.get_device_name() if device.startswith("cuda") else "CPU"
     print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
+    if args.steps:
+        found = [
+            (net, size, *row[:3], f"{1000 * row[3]:.0f}", f"{row[4] / 2**20:.0f}")
+            for net, (size, shape) in itertools.product(args.nets.split(","), SIZES.items())
+            for row in training_steps(net, shape, device, args.repeats)
+        ]
+        header = ("LPIPS", "images", "precision", "how", "library", "step ms", "MiB")
+        print(format_table(header, found))
+        return
     rows = []
     for net, (size, shape) in itertools.product(args.nets.split(","), SIZES.items()):
         generator = torch.Generator().manual_seed(0)

@@ -132,7 +132,10 @@ def _as_packages_do(metric: FeatureLoss, theirs: torch.nn.Module, x: Tensor, y: 
         for image in (x, y)
     )
     parts = [
-        (how.compare(how.embed(at_x[t.tap]), how.embed(at_y[t.tap])) * metric.weights(n)).sum(1)
+        (
+            how.compare(how.embed(at_x[t.tap]), how.embed(at_y[t.tap]))
+            * metric.weights(n, at_x[t.tap])
+        ).sum(1)
         for n, (t, how) in enumerate(zip(metric.terms, metric.how, strict=True))
     ]
     return torch.stack(parts).sum(0)

@@ -93,7 +93,7 @@ def test_the_forward_pass_stops_at_the_deepest_tap():
     network.module.layer2.register_forward_pre_hook(lambda *_: pytest.fail("went on"))
     network.module.layer2[0].conv1.register_forward_pre_hook(lambda *_: pytest.fail("went on"))
     backbone(torch.rand(1, 3, 64, 64))
-    assert not any(key.startswith(("layer2", "fc")) for key in backbone.state_dict())
+    assert not any(key.startswith(("layer2", "fc")) for key in backbone.trunk.state_dict())
 
 
 def test_vit_and_swin_maps_hold_their_tokens_in_place():

@@ -92,7 +92,7 @@ def test_it_is_a_preset_a_metric_and_a_term():
     both = build_loss(parse_loss(tables, "mine.toml"), Networks())
     torch.testing.assert_close(both(x, y), (x - y).abs().mean((1, 2, 3)) + 0.1 * alone(x, y))
     assert len(mistakes(*read_loss("nlpd"))) == 1 and not mistakes(parse_loss(tables, "x"))
-    with pytest.raises(UsageError, match=r"nlpd: loss perceptbench.*NLPD cannot be built.*spatial"):
+    with pytest.raises(UsageError, match=r"nlpd: NLPD has no spatial map"):
         load_loss("nlpd", spatial=True)
 
 
