@@ -142,14 +142,12 @@ def descend(
         if not value.requires_grad:
             raise Unavailable("no gradient reaches the images")
         values.append(value.detach().cpu().numpy())
-        if not np.isfinite(values[-1]).all():
-            raise DataError(f"is no number after {step} steps")
+        _finite(value, "is", step)
         if step == steps:
             break
         scale = torch.from_numpy(np.abs(values[0])).to(value).clamp_min(1e-12)
         gradients = torch.autograd.grad((value / scale).sum(), trained)
-        if not all(bool(gradient.isfinite().all()) for gradient in gradients):
-            raise DataError(f"has a gradient that is no number after {step} steps")
+        _finite(gradients[0], "has a gradient that is", step)
         for variable, gradient in zip(trained, gradients, strict=True):
             variable.grad = gradient
         for group, (_, rate) in zip(adam.param_groups, groups, strict=True):
@@ -159,6 +157,14 @@ def descend(
             x.clamp_(0, 1)
         step_done()
     return torch.stack(kept), np.stack(values)
+
+
+def _finite(found: Tensor, what: str, step: int) -> None:
+    """Raises DataError where a figure of an image, of `found` (N, ...), is no number."""
+    bad = ~found.detach().reshape(len(found), -1).isfinite().all(1)
+    if bool(bad.any()):
+        where = f"for {int(bad.sum())} of {len(bad)} images"
+        raise DataError(f"{what} no number {where}, {f'after {step} steps' if step else 'at once'}")
 
 
 def objective(metric: Metric) -> Loss:

@@ -8,6 +8,7 @@ claims, below 5 %; else it is *undecided*. The 95 % intervals are not corrected.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,13 @@ from tqdm import tqdm
 from perceptbench.agreement.inference import SIGNIFICANT, differences, holm
 from perceptbench.descent.dead_leaves import dead_leaves
 from perceptbench.descent.engine import RATE, Loss, Member, convene, descend, judge
-from perceptbench.descent.figures import (
-    BLOCK,
-    coefficients,
-    invented,
-    mean_t,
-    panel_mean,
-    removed,
-)
+from perceptbench.descent.figures import BLOCK, coefficients, invented, mean_t, panel_mean, removed
 from perceptbench.descent.starts import degraded, tensor, uint8
 from perceptbench.distortions import distort
 from perceptbench.errors import DataError
+from perceptbench.losses.backbones import Backbone
 from perceptbench.losses.composite import Composite
-from perceptbench.losses.config import Networks, build_loss, load_loss, read_loss
+from perceptbench.losses.config import load_loss
 from perceptbench.losses.feature_loss import FeatureLoss
 from perceptbench.losses.gan import Adversarial, FeatureMatching
 from perceptbench.losses.networks import small_discriminator
@@ -92,7 +87,7 @@ class Bench:
     names: Sequence[str]
     references: np.ndarray
     members: Sequence[Member]
-    lpips: nn.Module
+    lpips: FeatureLoss
     steps: int
     seed: int
     device: str
@@ -114,8 +109,16 @@ class Bench:
         reference: Tensor,
         also: Sequence[tuple[Tensor, float]] = (),
     ) -> Tensor:
-        """Where a descent ends, (n, 3, H, W)."""
+        """Where a descent ends, (n, 3, H, W); `also` is trained with it."""
         return descend(loss, start, reference, self.steps, [self.steps], also=also)[0][0]
+
+    def compare(
+        self, name: str, right: Loss, wrong: Loss, also: Sequence[tuple[Tensor, float]] = ()
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Start, reference, and the ends done right and with the mistake, which trains `also`."""
+        start, reference = self.start(name)
+        ends = [self.end(right, start, reference), self.end(wrong, start, reference, also)]
+        return start, reference, ends
 
 
 # What is measured: (n,) of images, larger is worse.
@@ -153,8 +156,7 @@ def deep_layers(bench: Bench) -> list[Finding]:
     assert isinstance(even, FeatureLoss)
     terms = [replace(term, weight=4.0**k) for k, term in enumerate(even.terms)]
     deep = FeatureLoss(even.backbone, terms)
-    start, reference = bench.start("blur")
-    ends = [bench.end(loss, start, reference) for loss in (even, deep)]
+    start, reference, ends = bench.compare("blur", even, deep)
     rows = {"reference": reference, "start": start, "even": ends[0], "deep": ends[1]}
     return [
         Finding(
@@ -172,8 +174,7 @@ def only_perceptual(bench: Bench) -> list[Finding]:
     found: list[list[np.ndarray]] = []
     rows: dict[str, Tensor] = {}
     for name in ("noise", "blur"):
-        start, reference = bench.start(name)
-        ends = [bench.end(loss, start, reference) for loss in (bench.composite, bench.lpips)]
+        start, reference, ends = bench.compare(name, bench.composite, bench.lpips)
         found.append([drift(reference, end) for end in ends])
         rows |= {"reference": reference, name: start}
         rows |= {f"{name}: with L1": ends[0], f"{name}: LPIPS only": ends[1]}
@@ -191,21 +192,13 @@ def only_perceptual(bench: Bench) -> list[Finding]:
 
 
 def not_frozen(bench: Bench) -> list[Finding]:
-    config, base = read_loss("lpips-alex")
-    assert config.backbone is not None
-    table = config.backbone.model_copy(update={"frozen": False})
-    config = config.model_copy(update={"backbone": table})
-    loss = build_loss(config, Networks(bench.weights_dir), base).to(bench.device)
-    start, reference = bench.start("noise")
+    backbone, terms = bench.lpips.backbone, bench.lpips.terms
+    own = Backbone(backbone.network, backbone.taps, backbone.input, frozen=False)
+    loss = FeatureLoss(own, terms).to(bench.device)
+    trained = [(weights, EXTRACTOR_RATE) for weights in loss.parameters()]
+    start, reference, ends = bench.compare("noise", bench.lpips, loss, trained)
     with torch.no_grad():
-        before = loss(start, reference)
-    trained = [(p, EXTRACTOR_RATE) for p in loss.parameters() if p.requires_grad]
-    ends = [
-        bench.end(bench.lpips, start, reference),
-        bench.end(loss, start, reference, trained),
-    ]
-    with torch.no_grad():
-        share = [1 - d / before for d in (bench.lpips(start, reference), loss(start, reference))]
+        before, after = (part(start, reference).cpu().numpy() for part in (bench.lpips, loss))
     rows = {"reference": reference, "start": start, "frozen": ends[0], "not frozen": ends[1]}
     return [
         Finding(
@@ -213,22 +206,18 @@ def not_frozen(bench: Bench) -> list[Finding]:
             "share of the distance between start and reference that it no longer sees afterwards",
             "LPIPS, frozen",
             "LPIPS, its network trained along",
-            (share[0].cpu().numpy(), share[1].cpu().numpy()),
+            (0 * before, 1 - after / before),
             _picture("Denoising by LPIPS", bench.names, rows),
         )
     ]
 
 
 def not_detached(bench: Bench) -> list[Finding]:
-    start, reference = bench.start("noise")
-    target = reference.clone().requires_grad_()
     composite = bench.composite
-    ends = [
-        bench.end(composite, start, reference),
-        bench.end(
-            lambda x, _: composite(x, target.clamp(0, 1)), start, reference, [(target, RATE)]
-        ),
-    ]
+    target = tensor(bench.references, bench.device).requires_grad_()
+    start, reference, ends = bench.compare(
+        "noise", composite, lambda x, _: composite(x, target.clamp(0, 1)), [(target, RATE)]
+    )
     rows = {"reference": reference, "start": start, "detached": ends[0]}
     rows |= {"not detached": ends[1], "its target": target.detach().clamp(0, 1)}
     return [
@@ -293,9 +282,10 @@ def generators(bench: Bench) -> tuple[list[Finding], list[list[str]]]:
     members = [member for member in bench.members if member.name != "lpips-alex"]
     for task, (ladder, level) in TASKS.items():
         start = tensor(_worse(bench.references, ladder, level, bench.seed), bench.device)
+        pool = _pool(bench, ladder, level)
         ends, trouble = {}, {}
         for way in ("pixel", "perceptual", "composite", "adversarial"):
-            generator = _train(bench, ladder, level, way)
+            generator = _train(bench, pool, way)
             with torch.no_grad():
                 ends[way] = end = generator(start)
             seen = np.stack([judge(members, images, reference) for images in (start, end)])
@@ -306,17 +296,13 @@ def generators(bench: Bench) -> tuple[list[Finding], list[list[str]]]:
             table.append([task, WAYS[way], *told])
         rows = {"reference": reference, "input": start, **ends}
         picture = _picture(f"{task}, images that were not trained on", bench.names, rows)
-        for claim, measured, right, wrong in CLAIMS:
-            found.append(
-                Finding(
-                    f"{task}: {claim}",
-                    TROUBLES[measured],
-                    WAYS[right],
-                    WAYS[wrong],
-                    (trouble[right][measured], trouble[wrong][measured]),
-                    picture,
-                )
+        found += [
+            Finding(
+                f"{task}: {claim}", TROUBLES[measured], WAYS[right], WAYS[wrong],
+                (trouble[right][measured], trouble[wrong][measured]), picture,
             )
+            for claim, measured, right, wrong in CLAIMS
+        ]  # fmt: skip
     return found, table
 
 
@@ -360,12 +346,9 @@ def _networks(bench: Bench, seed: int) -> tuple[Generator, nn.Sequential]:
 
 def _features(discriminator: nn.Sequential) -> Callable[[Tensor], list[Tensor]]:
     def features(images: Tensor) -> list[Tensor]:
-        found = []
-        for layer in discriminator:
-            images = layer(images)
-            if isinstance(layer, nn.LeakyReLU):
-                found.append(images)
-        return found
+        after = accumulate(discriminator, lambda x, layer: layer(x), initial=images)
+        layers = zip(discriminator, islice(after, 1, None), strict=True)
+        return [x for layer, x in layers if isinstance(layer, nn.LeakyReLU)]
 
     return features
 
@@ -397,26 +380,21 @@ def _crops(
     return found[0], found[1]
 
 
-def _train(bench: Bench, ladder: str, level: int, way: str) -> Generator:
-    """A generator trained with one of WAYS."""
+def _train(bench: Bench, pool: tuple[Tensor, Tensor], way: str) -> Generator:
+    """A generator trained on a `_pool` with one of WAYS."""
     rng = np.random.default_rng([bench.seed, 4])
-    clean, worse = _pool(bench, ladder, level)
     generator, discriminator = _networks(bench, bench.seed)
     loss: nn.Module = {"pixel": PixelLoss("l1"), "perceptual": bench.lpips}.get(
         way, bench.composite
     )
     if way == "adversarial":
-        loss = Composite(
-            {
-                "composite": (1.0, loss),
-                "adversarial": (ADVERSARIAL, Adversarial(discriminator)),
-                "matching": (MATCHING, FeatureMatching(_features(discriminator))),
-            }
-        )
+        matching = FeatureMatching(_features(discriminator))
+        terms = {"adversarial": (ADVERSARIAL, Adversarial(discriminator))}
+        loss = Composite({"composite": (1.0, loss), **terms, "matching": (MATCHING, matching)})
     learns = torch.optim.Adam(generator.parameters(), lr=GENERATOR_RATE)
     watches = torch.optim.Adam(discriminator.parameters(), lr=DISCRIMINATOR_RATE)
     for _ in range(LONGER * bench.steps):
-        target, given = _crops(clean, worse, rng)
+        target, given = _crops(*pool, rng)
         output = generator(given)
         if way == "adversarial":
             told = F.softplus(-discriminator(target)) + F.softplus(discriminator(output.detach()))
@@ -478,6 +456,7 @@ def files(
     DataError : no metric of the panel can be had.
     """
     lpips = load_loss("lpips-alex", weights_dir).to(device)
+    assert isinstance(lpips, FeatureLoss)
     _, members, skipped = convene(judges, references.shape[1], device, weights_dir)
     if not [member for member in members if member.name != "lpips-alex"]:
         why = "; ".join(f"{name} {reason}" for name, reason in skipped.items())
