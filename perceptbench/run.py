@@ -14,6 +14,7 @@ import pandas as pd
 from perceptbench.agreement import evaluate
 from perceptbench.agreement.own_tables import read_scores
 from perceptbench.agreement.ranking import in_domain
+from perceptbench.agreement.standing import MARGIN
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.judgements import Judgements, pairs
 from perceptbench.errors import DataError, Unavailable, UsageError, visible
@@ -91,6 +92,7 @@ def run(
     brought: Sequence[Brought] = (),
     cost: bool = False,
     ranked_only: bool = False,
+    margin: float = MARGIN,
 ) -> Run:
     """Scores the datasets with the metrics and ranks the metrics by agreement with people.
 
@@ -106,6 +108,7 @@ def run(
     brought : scores computed elsewhere, which join the ranking.
     cost : whether to measure what each metric costs alone, for the record.
     ranked_only : the leaderboard's figures only, on whole tables; for hundreds of metrics.
+    margin : of a figure, what is too little to matter in the choice of a metric.
 
     Raises
     ------
@@ -169,7 +172,7 @@ def run(
     ]
     result.provenance = _provenance(datasets, metrics, weights, options)
     result.board = board(result)
-    result.provenance["command"] = command
+    result.provenance |= {"command": command, "margin": margin}
     for own in brought:
         result.provenance["metrics"] |= {
             name: {"title": f"from {visible(own.source)}"} for name in own.metrics

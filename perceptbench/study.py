@@ -5,6 +5,7 @@ A study is a TOML file:
 .. code-block:: toml
 
     title = "Does a trained network agree better with people than a random one?"
+    margin = 0.02             # optional: a difference within it is none, see below
 
     [[claim]]
     text = "Trained AlexNet features agree better than random ones"
@@ -240,11 +241,13 @@ def verdicts(study: Study, run: Run) -> pd.DataFrame:
         if better == worse:
             here = _no_difference(pairs, better)
         rows.append({**start, "dataset": "", **_pooled(here, study.margin)})
-        for row in here.itertuples():
-            low, high, p = differences(row.value, row.error, row.freedom, int(row.units))
+        each: list[dict[str, Any]] = here.to_dict("records")  # type: ignore[assignment]
+        for row in each:
+            value, units = row["value"], row["units"]
+            low, high, p = differences(value, row["error"], row["freedom"], int(units))
             rows.append({
-                **start, "dataset": row.group, "difference": row.value, "low": float(low),
-                "high": float(high), "p": float(p), "units": row.units, "verdict": "",
+                **start, "dataset": row["group"], "difference": value, "low": float(low),
+                "high": float(high), "p": float(p), "units": units, "verdict": "",
             })  # fmt: skip
     table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
     numbers = ["difference", "low", "high", "p", "p_holm", "q_p", "i2"]
@@ -382,7 +385,7 @@ def _forest(claim: Claim, run: Run, rows: pd.DataFrame) -> str:
             for name, side in zip((claim.better, claim.worse), sides, strict=True)
             if side["value"] != side["value"]
         ]
-        told.append(f"- {escape(column.title)}: {values}{escape(''.join(lost))}\n")
+        told.append(f"- {escape(f'{column.title}: {values}' + ''.join(lost))}\n")
     text += "\nThe figures, better against worse:\n\n" + "".join(told)
     return text + ("\n†: trained on this dataset; not counted.\n" if "†" in text else "")
 

@@ -83,7 +83,7 @@ def test_without_an_out_folder_the_run_lands_below_runs(cli, tmp_path):
         (["run", "--weights-dir", "nowhere"], ["nowhere"]),
         (["run", "--judgements", "none.csv"], ["judgement file none.csv does not exist"]),
         (["run", "--device", "abacus", "macadam-osa"], ["device 'abacus' cannot be used"]),
-        (["run"], ["--resamples"]),
+        (["run", "--margin", "0"], ["--margin"]),
         (["run", "material-appearance"], ["--data-dir is needed", "github.com/mlagunas"]),
         (["rnu"], ["rnu"]),
     ],
@@ -240,8 +240,13 @@ def test_scores_of_ones_own_join_the_ranking(cli, images, tmp_path):
     )
     assert code == 0, errors
     board = pd.read_csv(tmp_path / "out" / "leaderboard.csv").set_index("metric")
-    for name in ("mse", "mine", "alike"):
-        assert board.loc[name, "mine 2afc"] == pytest.approx(0.8)
+    # The three order the images alike: one row, with all names.
+    assert board.loc["alike", "also"] == "mine mse"
+    assert board.loc["alike", "mine 2afc"] == pytest.approx(0.8)
+    found = pd.read_csv(tmp_path / "out" / "agreement.csv")
+    whole = found[(found["statistic"] == "2afc") & (found["slice"] == "all")]
+    figures = whole.set_index("metric")["value"]
+    assert figures[["mse", "mine", "alike"]].tolist() == pytest.approx([0.8] * 3)
     recorded = json.loads((tmp_path / "out" / "run.json").read_text())["metrics"]
     assert recorded["alike"]["title"].endswith("scores.csv")
     rejected(cli("run", "--judgements", file, *options, "--higher-is-better", "alik"), 2, "alike")

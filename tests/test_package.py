@@ -55,7 +55,7 @@ QUICK = ["mse", "ssim", "lpips-alex", "watson-ahumada", "ciede2000", "pyramid-un
 
 
 def embedded_suite(weights, cache, names):
-    """The embedded suite run afresh; few resamples, for the values."""
+    """The embedded suite run afresh."""
     from perceptbench.datasets.load import load_dataset
     from perceptbench.metrics.registry import catalogue, select
 

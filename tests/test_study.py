@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t as student
+from scipy.stats import ttest_1samp
 
 from perceptbench.agreement.evaluate import COMPARISON
 from perceptbench.datasets.judgements import Judgements
@@ -15,7 +16,7 @@ from perceptbench.losses.config import Networks, build_loss, parse_loss
 from perceptbench.metrics.registry import catalogue
 from perceptbench.reporting.markdown import escape
 from perceptbench.reporting.run_folder import Run
-from perceptbench.study import Claim, Study, overall, page, read_study, shipped, verdicts
+from perceptbench.study import Claim, Study, page, read_study, shipped, verdicts
 
 REPORTS = Path(__file__).resolve().parents[1] / "reports" / "studies"
 NAMES = ("pixel-vs-perceptual", "common-mistakes", "learned-vs-fixed")
@@ -126,96 +127,188 @@ def test_an_unknown_study_is_answered_with_the_nearest(found):
         read_study("common-mistake", found)
 
 
-def made(differences, statistic="srcc", skipped=()):
-    """A run of two figures with known paired differences a - b: (value, half width, p) each."""
+def made(effects, statistic="srcc", skipped=(), trained=(), chance=0.0):
+    """A run with a known paired difference a - b on each dataset: (value, standard error)."""
+    datasets = NAMED[: len(effects)]
     parts = [
         Judgements(name, pd.DataFrame({"reference": ["r"], "distorted": ["d"], "quality": [1.0]}),
                    resample=("reference",), statistics=(statistic,))
-        for name in ("one", "two")[: len(differences)]
+        for name in datasets
     ]  # fmt: skip
     pairs, figures = [], []
-    for part, (value, half, p) in zip(parts, differences, strict=True):
-        pairs.append((part.dataset, "all", statistic, "a", "b", value, value - half, value + half,
-                      p, p, np.nan, np.nan, 50))  # fmt: skip
+    for name, (value, error) in zip(datasets, effects, strict=True):
+        key = {"dataset": name, "slice": "all", "statistic": statistic}
+        pairs.append({**key, "a": "a", "b": "b", "difference": value, "error": error,
+                      "freedom": 9.0, "units": 10})  # fmt: skip
         figures += [
-            {"dataset": part.dataset, "slice": "all", "statistic": statistic, "metric": m,
-             "value": v, "n": 50, "units": 10, "in_domain": m == "a"}
+            {**key, "metric": m, "value": v, "chance": chance, "ceiling": 1.0, "note": "",
+             "in_domain": m == "a" and name in trained}
             for m, v in (("a", 0.5 + value), ("b", 0.5))
         ]  # fmt: skip
     record = {"device": "cpu", "precision": "fp32"}
     return Run(
         pd.DataFrame(), pd.DataFrame(figures), pd.DataFrame(), parts, dict(skipped),
-        pd.DataFrame(), pd.DataFrame(pairs, columns=list(COMPARISON)), provenance=record,
+        pd.DataFrame(), pd.DataFrame(pairs).reindex(columns=list(COMPARISON)), provenance=record,
     )  # fmt: skip
 
 
-def study(*claims):
+NAMED = ("one", "two", "three", "four", "five", "six", "seven")
+
+
+def study(*claims, margin=0.02):
     return Study("mine", "Mine", tuple(Claim(text=f"{a} over {b}", better=a, worse=b)
-                                       for a, b in claims), [])  # fmt: skip
+                                       for a, b in claims), [], margin)  # fmt: skip
 
 
-def test_a_claim_is_judged_by_its_corrected_difference():
-    table = verdicts(study(("a", "b")), made([(0.1, 0.05, 0.001), (0.1, 0.2, 0.4)]))
-    assert list(table["verdict"]) == ["supported", "undecided"]
-    assert overall(list(table["verdict"])) == "supported"
-    # One test a dataset: nothing to correct, the interval stays.
-    np.testing.assert_allclose(table["low"], [0.05, -0.1])
-    np.testing.assert_allclose(table["p_holm"], table["p"])
+def pooled(table):
+    return table[table["dataset"] == ""].reset_index(drop=True)
+
+
+def test_on_one_dataset_the_effect_is_its_difference():
+    table = verdicts(study(("a", "b")), made([(0.1, 0.02)]))
+    assert table["dataset"].tolist() == ["", "one"]
+    assert table["verdict"].tolist() == ["supported", ""]
+    half = student.ppf(0.975, 9) * 0.02
+    np.testing.assert_allclose(table["low"], 0.1 - half)
+    np.testing.assert_allclose(table["high"], 0.1 + half)
+    np.testing.assert_allclose(table["p"], 2 * student.sf(5, 9))
+    assert table["datasets"].iloc[0] == 1 and np.isnan(table["q_p"].iloc[0])
+
+
+def test_a_difference_is_a_share_of_the_way_from_chance_to_people():
+    (row,) = pooled(
+        verdicts(study(("a", "b")), made([(0.1, 0.02)], "2afc", chance=0.5))
+    ).itertuples()
+    assert row.difference == pytest.approx(0.2)
+    assert row.high - row.low == pytest.approx(2 * student.ppf(0.975, 9) * 0.04)
+
+
+def test_over_datasets_that_agree_the_effect_is_that_of_a_t_test_over_them():
+    """No spread but sampling, equal errors: Hartung and Knapp's p is that of Student's test."""
+    values = [0.10, 0.12, 0.09]
+    table = verdicts(study(("a", "b")), made([(v, 0.02) for v in values]))
+    row = table.iloc[0]
+    expected = ttest_1samp(values, 0)
+    assert row["verdict"] == "supported" and row["i2"] == 0 and row["datasets"] == 3
+    assert row["difference"] == pytest.approx(np.mean(values))
+    assert row["p"] == pytest.approx(expected.pvalue)
+    assert [row["low"], row["high"]] == pytest.approx(list(expected.confidence_interval(0.95)))
+    assert table["dataset"].tolist() == ["", "one", "two", "three"]
+    assert table["verdict"].tolist()[1:] == ["", "", ""]
 
 
 def test_the_claim_the_other_way_round_is_refuted_with_the_mirrored_interval():
-    table = verdicts(study(("b", "a")), made([(0.1, 0.05, 0.001)]))
-    assert list(table["verdict"]) == ["refuted"]
-    np.testing.assert_allclose(table.loc[0, ["low", "high"]].tolist(), [-0.15, -0.05])
+    there = verdicts(study(("a", "b")), made([(0.1, 0.02)])).iloc[0]
+    back = verdicts(study(("b", "a")), made([(0.1, 0.02)])).iloc[0]
+    assert back["verdict"] == "refuted"
+    assert [back["low"], back["high"]] == [-there["high"], -there["low"]]
 
 
-def test_where_small_is_good_a_negative_difference_supports():
-    table = verdicts(study(("a", "b")), made([(-0.1, 0.05, 0.001)], statistic="stress"))
-    assert list(table["verdict"]) == ["supported"]
-    assert table.loc[0, "difference"] == pytest.approx(0.1)
+def test_the_claims_of_a_study_are_one_family():
+    table = pooled(verdicts(study(("a", "b"), ("b", "a")), made([(0.1, 0.02)])))
+    np.testing.assert_allclose(table["p_holm"], 2 * table["p"])
+    # An effect that is clear alone may not be among many claims.
+    once = pooled(verdicts(study(("a", "b")), made([(0.1, 0.04)])))
+    many = pooled(verdicts(study(*[("a", "b")] * 3), made([(0.1, 0.04)])))
+    assert once["verdict"].tolist() == ["supported"]
+    assert many["verdict"].tolist() == ["undecided"] * 3
 
 
-def test_holm_counts_the_claims_of_a_dataset_and_stretches_the_interval():
-    table = verdicts(study(("a", "b"), ("b", "a")), made([(0.1, 0.05, 0.02)]))
-    np.testing.assert_allclose(table["p_holm"], 0.04)
-    ratio = student.ppf(1 - 0.0125, 9) / student.ppf(1 - 0.025, 9)
-    assert table.loc[0, "low"] == pytest.approx(0.1 - 0.05 * ratio)
+def test_datasets_that_contradict_each_other_differ():
+    table = verdicts(study(("a", "b")), made([(0.3, 0.02), (-0.3, 0.02), (0.3, 0.02)]))
+    row = table.iloc[0]
+    assert row["verdict"] == "differs between datasets"
+    assert row["q_p"] < 1e-6 and row["i2"] > 0.9
+    text = page(study(("a", "b")), made([(0.3, 0.02), (-0.3, 0.02), (0.3, 0.02)]), table, {})
+    assert "### 1. a over b: differs between datasets" in text and "I² 100 %" in text
 
 
-def test_datasets_that_contradict_each_other_leave_a_claim_undecided():
-    table = verdicts(study(("a", "b")), made([(0.1, 0.05, 0.001), (-0.1, 0.05, 0.001)]))
-    assert overall(list(table["verdict"])) == "undecided"
+def test_support_on_one_dataset_of_seven_is_no_support():
+    table = verdicts(study(("a", "b")), made([(0.1, 0.02), *[(0.0, 0.05)] * 6]))
+    alone = table.set_index("dataset").loc["one"]
+    assert alone["p"] < 0.001 and table["verdict"].iloc[0] == "undecided"
 
 
-def test_a_figure_that_a_metric_does_not_have_is_undefined_there():
-    run = made([(0.1, 0.05, 0.001), (0.1, 0.05, 0.001)])
+@pytest.mark.parametrize(
+    ("effect", "verdict"),
+    [((0.001, 0.002), "equivalent"), ((0.001, 0.05), "undecided"), ((0.001, 0.01), "equivalent"),
+     ((0.0, 0.0), "equivalent")],
+)  # fmt: skip
+def test_equivalent_is_within_the_margin_of_the_study(effect, verdict):
+    assert verdicts(study(("a", "b")), made([effect]))["verdict"].iloc[0] == verdict
+    # .001 + t(.95; 9) .002 = .0047
+    narrow = verdicts(study(("a", "b"), margin=0.004), made([effect]))["verdict"].iloc[0]
+    assert narrow == ("equivalent" if effect[1] == 0 else "undecided")
+
+
+def test_two_metrics_of_one_order_are_equivalent():
+    run = made([(0.3, 0.02), (0.3, 0.02)])
+    names = {"reference": ["r"] * 3, "distorted": ["d", "e", "f"]}
+    run.scores = pd.DataFrame({"dataset": "one", **names, "a": [1.0, 2, 3], "psnr": [-9.0, -5, -1],
+                               "b": [3.0, 1, 2]})  # fmt: skip
+    row = verdicts(study(("psnr", "a")), run).iloc[0]
+    assert row["verdict"] == "equivalent" and row["difference"] == 0
+    # ... and what stands for another has its differences.
+    row = verdicts(study(("psnr", "b")), run).iloc[0]
+    assert row["difference"] == pytest.approx(0.3)
+
+
+def test_a_statistic_without_chance_says_nothing():
+    table = verdicts(study(("a", "b")), made([(-0.1, 0.02)], "stress", chance=np.nan))
+    assert table["verdict"].tolist() == ["undefined"] and table["datasets"].tolist() == [0]
+
+
+def test_where_a_metric_was_trained_it_is_shown_and_not_counted():
+    run = made([(0.1, 0.02), (0.3, 0.02)], trained=("two",))
+    table = verdicts(study(("a", "b")), run)
+    assert table["dataset"].tolist() == ["", "one"]
+    assert table["difference"].iloc[0] == pytest.approx(0.1)
+    text = page(study(("a", "b")), run, table, {})
+    assert "- two srcc: 0.800† against 0.500\n" in text
+    assert "- one srcc: 0.600 against 0.500\n" in text
+    assert "†: trained on this dataset; not counted." in text
+
+
+def test_a_figure_that_a_metric_does_not_have_is_named_and_not_counted():
+    run = made([(0.1, 0.02), (0.1, 0.02)])
     run.comparisons = run.comparisons[run.comparisons["dataset"] == "one"]
     lost = (run.agreement["dataset"] == "two") & (run.agreement["metric"] == "b")
     run.agreement = run.agreement.assign(
         value=run.agreement["value"].mask(lost), note=np.where(lost, "all judgements are equal", "")
     )
     table = verdicts(study(("a", "b")), run)
-    assert list(table["verdict"]) == ["supported", "undefined"]
+    assert table["verdict"].iloc[0] == "supported" and table["datasets"].iloc[0] == 1
     text = page(study(("a", "b")), run, table, {})
-    assert "one srcc" in text
-    assert "- two srcc of b is undefined: all judgements are equal." in text
-    assert "of a is undefined" not in text and "nan" not in text
+    assert "- two srcc: 0.600 against - (b is undefined: all judgements are equal)" in text
+    assert "a is undefined" not in text and "nan" not in text
+
+
+def test_the_page_shows_the_pooled_effect_and_the_forest_under_it():
+    run = made([(0.10, 0.02), (0.12, 0.02), (0.09, 0.02)])
+    asked = study(("a", "b"))
+    text = page(asked, run, verdicts(asked, run), {})
+    cells = [[c.strip() for c in line.split("|")] for line in text.splitlines() if "|" in line]
+    rows = {row[1]: row for row in cells}
+    assert rows["1"][5:7] == ["**supported**", "+0.103 [+0.065, +0.141]"]
+    assert rows["1"][8] == "3"
+    assert rows["one"][2:5] == ["+0.100 [+0.055, +0.145]", "0.0007", "10"]
+    assert rows["**all**"][2] == "**+0.103 [+0.065, +0.141]**" and rows["**all**"][4] == "I² 0 %"
+    assert "within 0.02 by two one-sided tests" in text
 
 
 def test_a_metric_that_cannot_be_had_is_not_run_with_its_reason():
-    run = made([(0.1, 0.05, 0.001)], skipped={"c": "no weights here"})
+    run = made([(0.1, 0.02)], skipped={"c": "no weights here"})
     asked = study(("a", "b"), ("a", "c"))
     table = verdicts(asked, run)
-    assert list(table["verdict"]) == ["supported", "not run"]
+    assert pooled(table)["verdict"].tolist() == ["supported", "not run"]
     text = page(asked, run, table, {"far": "no images"})
     assert "Not run: c: no weights here." in text
     assert "Run on one." in text and "- far: no images" in text
-    assert "0.600†" in text
 
 
 def test_names_of_a_study_are_no_markup():
     nasty = "<img src=x onerror=alert(1)>[x](y)"
-    run = made([(0.1, 0.05, 0.001)], skipped={nasty: "no weights"})
+    run = made([(0.1, 0.02)], skipped={nasty: "no weights"})
     for part in run.judgements:
         object.__setattr__(part, "dataset", nasty)
     run.agreement["dataset"] = run.comparisons["dataset"] = nasty
@@ -225,7 +318,7 @@ def test_names_of_a_study_are_no_markup():
 
 
 def test_a_study_of_which_nothing_could_be_run_says_so():
-    run = made([(0.1, 0.05, 0.001)], skipped={"c": "no weights here"})
+    run = made([(0.1, 0.02)], skipped={"c": "no weights here"})
     asked = study(("a", "c"))
     table = verdicts(asked, run)
     assert list(table["verdict"]) == ["not run"]
@@ -246,11 +339,13 @@ def test_the_command_writes_a_verdict(cli, tmp_path):
     assert written in out
     assert "1. colour counts" in written and "Run on macadam-osa." in written
     table = pd.read_csv(tmp_path / "cwd" / "out" / "verdict.csv")
-    assert len(table) == 4 and set(table["dataset"]) == {"macadam-osa"}
+    assert len(table) == 4 and set(table["dataset"].dropna()) == {"macadam-osa"}
     agreement = pd.read_csv(tmp_path / "cwd" / "out" / "agreement.csv")
-    value = agreement.set_index(["statistic", "metric"])["value"]
-    row = table[(table["claim"] == 1) & (table["statistic"] == "srcc")].iloc[0]
-    apart = value["srcc", "ciede2000"] - value["srcc", "mae"]
+    figures = agreement[agreement["metric"].isin(["ciede2000", "mae"])].dropna(subset="chance")
+    share = (figures["value"] - figures["chance"]) / (figures["ceiling"] - figures["chance"])
+    attained = share.groupby(figures["metric"]).mean()
+    row = table[(table["claim"] == 1)].iloc[0]
+    apart = attained["ciede2000"] - attained["mae"]
     assert row["difference"] == pytest.approx(apart) and apart > 0
 
 

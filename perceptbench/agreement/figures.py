@@ -208,24 +208,26 @@ def _of_ceiling(
 
 def _same_different(items: Items, whole: bool, only: Collection[str]) -> Iterator[Figure]:
     p = items.table["p_same"].to_numpy(float)
-    groups = [np.arange(len(p))]
-    named = [("jnd_ap", groups)]
+    named = [("jnd_ap", [np.arange(len(p))])]
     if whole and len(categories := _categories(items)) > 1:
         named.append(("jnd_ap_subset_mean", categories))
+    notes = [BLIND if off else "" for off in blind(items)]
     # The best order there is: what most people took for the same comes first.
-    sides = ((items.metrics, items.distances[0]), (("oracle",), -p[:, None]))
+    sides = ((items.metrics, items.distances[0], notes), (("oracle",), -p[:, None], [""]))
     for statistic, parts in named:
-        for metrics, distances in sides:
+        undefined = "in a category " * (len(parts) > 1) + NOBODY
+        for metrics, distances, said in sides:
+            of = partial(_precision, distances, p, parts)
+            yield _left_out(items, statistic, metrics, of, undefined, said)
 
-            def precision(kept: NDArray[np.bool_], x: Array = distances) -> Array:
-                each = [same_different.jnd_ap(x[some], p[some]) for part in parts  # noqa: B023
-                        if (some := part[kept[part]]).size]  # fmt: skip
-                return np.mean(each, axis=0) if each else np.full(x.shape[1], np.nan)
 
-            where = "in a category " * (len(parts) > 1)
-            notes = [BLIND if off else "" for off in blind(items)] if len(metrics) > 1 else ()
-            notes = notes if len(notes) == len(metrics) else ()
-            yield _left_out(items, statistic, metrics, precision, f"{where}{NOBODY}", notes)
+def _precision(
+    distances: Array, p: Array, parts: Sequence[NDArray[np.intp]], kept: NDArray[np.bool_]
+) -> Array:
+    """The mean over parts of the precision among the items that are kept."""
+    some = [rows[kept[rows]] for rows in parts]
+    each = [same_different.jnd_ap(distances[rows], p[rows]) for rows in some if len(rows)]
+    return np.mean(each, axis=0) if each else np.full(distances.shape[1], np.nan)
 
 
 def _left_out(
@@ -241,7 +243,7 @@ def _left_out(
     groups = min(int(unit.max(initial=0)) + 1, most)
     spread = Spread((), items.units.count, 1.0)
     if groups > 1 and not np.isnan(value).all():
-        group = unit % groups
+        group = np.where(codes >= 0, unit % groups, -1)
         left = np.stack([of(~(group == g).any(axis=1)) for g in range(groups)])
         spread = of_left_out(left, items.units.count)
     return _figure(items, statistic, metrics, value, spread, undefined, scale=scale, notes=notes)

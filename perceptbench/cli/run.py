@@ -44,6 +44,11 @@ FORMATS = ("md", "html")
 @options.scoring
 @options.allow_missing
 @options.dataset_options
+@click.option(
+    "--margin", default=0.01, show_default=True, type=click.FloatRange(0, min_open=True),
+    help="Of a figure, what is too little to matter in the choice of a metric: 0.01 is a point of "
+    "2AFC.",
+)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Tell what would be done and how long it takes.")
 @click.option(
     "--pictures/--no-pictures", "with_pictures", default=True, show_default=True,
@@ -63,6 +68,7 @@ def run(
     allow_missing: bool,
     dataset_options: tuple[str, ...],
     scoring: "Options",
+    margin: float,
     dry_run: bool,
     with_pictures: bool,
 ) -> None:
@@ -126,6 +132,7 @@ def run(
         command=options.command_line(),
         brought=brought,
         cost=True,
+        margin=margin,
     )
     result.curves = curves.curves(result)
     if with_pictures:

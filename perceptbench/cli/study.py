@@ -36,7 +36,8 @@ def study(
     cache_dir: Path | None,
     scoring: "Options",
 ) -> None:
-    """Test the claims of a study: supported, refuted or undecided, on the datasets at hand.
+    """Test the claims of a study over the datasets at hand: supported, refuted, equivalent,
+    undecided, or one that differs between datasets.
 
     NAME is pixel-vs-perceptual, common-mistakes or learned-vs-fixed; a FILE of your own names
     pairs of metrics and what each pair tests (see perceptbench/study.py). The verdict is printed

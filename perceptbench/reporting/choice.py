@@ -48,15 +48,17 @@ def choice(run: Run) -> Choice:
     else:
         found.append("Which metric is the best cannot be said: there are too few units.")
     good = set(not_worse(run.agreement, run.comparisons, keys, margin, groups))
+    if len(best) == 1:  # worse than no other by any margin
+        good.add(best[0].metric)
     fine = [row for row in board if row.metric in good]
-    priced = [row for row in fine if _cost(run, row) is not None]
+    priced = _priced(run, fine)
     shown = f"{margin:g} of a figure" + (" (a point of 2AFC)" if margin == 0.01 else "")
     if not fine:
         found.append(
             f"No metric is shown to be within {shown} of the best: the data cannot say so."
         )
     elif priced:
-        cheapest = min(priced, key=lambda row: _cost(run, row) or 0.0)
+        cheapest = min(priced, key=lambda entry: entry[0])[1]
         found.append(
             f"The cheapest that is shown to be no worse than the best by more than {shown} is "
             f"{cheapest.name}."
@@ -96,13 +98,22 @@ def _names(some: list[Row]) -> str:
 _COSTS = ("forward", "training step", "memory of a step")
 
 
-def _cost(run: Run, row: Row) -> float | None:
+def _priced(run: Run, some: list[Row]) -> list[tuple[float, Row]]:
+    """The metrics of known cost with it, of one kind: training steps where all have one."""
+    costs = [(_cost(run, row), row) for row in some]
+    steps = [(cost["seconds_per_step"], row) for cost, row in costs if "seconds_per_step" in cost]
+    pairs = [(cost["seconds_per_pair"], row) for cost, row in costs if "seconds_per_pair" in cost]
+    return steps if len(steps) >= len(pairs) else pairs
+
+
+def _cost(run: Run, row: Row) -> dict[str, float]:
+    """What was measured of a metric."""
     cost = (run.provenance.get("metrics", {}).get(row.metric) or {}).get("cost") or {}
-    return cost.get("seconds_per_step") or cost.get("seconds_per_pair")
+    return {key: value for key, value in cost.items() if value is not None}
 
 
 def _costs(run: Run, row: Row) -> list[str]:
-    cost = (run.provenance.get("metrics", {}).get(row.metric) or {}).get("cost") or {}
+    cost = _cost(run, row)
     times = [cost.get(key) for key in ("seconds_per_pair", "seconds_per_step")]
     memory = cost.get("bytes_per_step")
     return [

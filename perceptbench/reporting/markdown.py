@@ -74,7 +74,7 @@ def table(run: Run) -> str:
 
 def _standing(row: Row) -> list[str]:
     if row.attained is None:
-        return ["", "", row.places]
+        return [row.stood, "", row.places]
     first = " ".join(filter(None, (f"{row.attained:.2f}", row.spread, row.stood)))
     return [first, row.new, row.places]
 

@@ -76,7 +76,7 @@ def _check_metrics(runs: dict[str, Run]) -> None:
 
 
 def _provenance(runs: Sequence[Run]) -> dict[str, Any]:
-    """Tables by name put together; of everything else, the distinct values."""
+    """Tables by name put together; the least margin; of everything else, the distinct values."""
     merged: dict[str, Any] = {}
     for key in dict.fromkeys(key for run in runs for key in run.provenance):
         values = [run.provenance[key] for run in runs if key in run.provenance]
@@ -87,6 +87,8 @@ def _provenance(runs: Sequence[Run]) -> dict[str, Any]:
                     known = merged[key].setdefault(name, entry)
                     if known != entry and isinstance(entry, str):
                         merged[key][name] = f"{known}, {entry}"
+        elif key == "margin":
+            merged[key] = min(values)
         else:
             distinct = [v for i, v in enumerate(values) if v not in values[:i]]
             words = all(isinstance(value, str) for value in distinct)

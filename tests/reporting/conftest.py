@@ -10,8 +10,7 @@ from PIL import Image
 from perceptbench.agreement import evaluate
 from perceptbench.datasets.judgements import Judgements
 from perceptbench.reporting import curves
-from perceptbench.reporting.leaderboard import leaderboard
-from perceptbench.reporting.run_folder import FAILURE, PICTURE, Run
+from perceptbench.reporting.run_folder import FAILURE, PICTURE, Run, board
 
 #: What a name may hold and a report must not take for markup.
 NASTY = "<img src=x onerror=alert(1)>|*a*_`$%&\"'\\</script>"
@@ -25,7 +24,7 @@ def png(grey: float) -> bytes:
 
 def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", seed=0,
               command="perceptbench run `x` <y>") -> Run:  # fmt: skip
-    """Metrics good > fair > worst on 24 ratings and 24 triplets.
+    """Metrics good > fair > worst on 24 ratings and 24 triplets of 12 references.
 
     `worst` is undefined on the ratings, `fair` was trained on the triplets.
     """
@@ -34,7 +33,7 @@ def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", se
     truth = np.linspace(0.1, 2, 24)
     rated = pd.DataFrame(
         {
-            "reference": [f"r{i % 4}" for i in range(24)],
+            "reference": [f"r{i % 12}" for i in range(24)],
             "distorted": [f"d{i}" for i in range(24)],
             "impairment": truth,
             "distortion": ["blur", "noise"] * 12,
@@ -42,7 +41,7 @@ def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", se
     )
     p_b = np.tile([0.1, 0.9, 0.3, 0.8], 6)
     chosen = pd.DataFrame(
-        {"reference": [f"r{i % 4}" for i in range(24)], "a": [f"a{i}" for i in range(24)],
+        {"reference": [f"r{i % 12}" for i in range(24)], "a": [f"a{i}" for i in range(24)],
          "b": [f"b{i}" for i in range(24)], "p_b": p_b}
     )  # fmt: skip
     parts = [
@@ -72,8 +71,8 @@ def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", se
     found = evaluate(parts, scores, metrics=names, in_domain={second: ["fair"]})
     failures = pd.DataFrame([(first, "r0", worst, "no such image")], columns=list(FAILURE))
     run = Run(scores, found.table, pd.DataFrame(), parts, {skipped: "no weights"}, failures)
-    run.board = leaderboard(found.table, run.columns, found.samples)
     run.comparisons = found.comparisons
+    run.board = board(run)
     run.curves = curves.curves(run)
     run.assumed = ["good takes ratings to be seen from afar"]
     run.provenance = {

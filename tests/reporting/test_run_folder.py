@@ -12,8 +12,7 @@ from perceptbench.agreement import agreement
 from perceptbench.datasets.judgements import Judgements
 from perceptbench.errors import DataError, UsageError
 from perceptbench.reporting import run_folder
-from perceptbench.reporting.leaderboard import leaderboard
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.run_folder import Run, board
 
 words = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8
@@ -46,7 +45,7 @@ def small_run(dataset="toy", slice_="all", metric="m", seed=0, **columns):
         [(dataset, "r", "d", "no, \"such\"\nimage")], columns=list(run_folder.FAILURE)
     )  # fmt: skip
     run = Run(scores, found, pd.DataFrame(), parts, {"x": "no weights"}, failures)
-    run.board = leaderboard(found, run.columns)
+    run.board = board(run)
     run.broken, run.assumed = {"x on toy": "failed"}, ["seen from afar"]
     run.provenance = {"device": "cpu", "precision": "fp32"}
     return run

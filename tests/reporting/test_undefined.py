@@ -11,8 +11,7 @@ from perceptbench.agreement import evaluate
 from perceptbench.agreement.compare import compare, in_words
 from perceptbench.datasets.judgements import Judgements
 from perceptbench.reporting import curves, formats, notes, run_folder
-from perceptbench.reporting.leaderboard import leaderboard
-from perceptbench.reporting.run_folder import FAILURE, Run
+from perceptbench.reporting.run_folder import FAILURE, Run, board
 
 #: Names of no number: neither of a metric nor of a dataset here.
 NO_NUMBER = re.compile(r"(?i)(?<![\w-])[+-]?(nan|inf|infinity|none|null|<na>|nat)(?![\w-])")
@@ -75,10 +74,10 @@ def hostile_run(n, only=()):
         found[["dataset", "reference", "distorted", *names]], result.table, pd.DataFrame(), parts,
         {}, pd.DataFrame(columns=list(FAILURE)), result.comparisons,
     )  # fmt: skip
-    run.board = leaderboard(result.table, run.columns, result.samples)
+    run.board = board(run)
     run.curves = curves.curves(run)
-    run.provenance = {"metrics": {}, "device": "cpu", "precision": "fp32", "seed": 0,
-                      "resamples": 100, "created": "2026-01-02T03:04:05+00:00"}  # fmt: skip
+    run.provenance = {"metrics": {}, "device": "cpu", "precision": "fp32",
+                      "created": "2026-01-02T03:04:05+00:00"}  # fmt: skip
     return run
 
 
@@ -152,7 +151,7 @@ def test_two_metrics_in_words(n):
 
 def test_where_nothing_is_defined_nobody_is_first():
     run = hostile_run(3, only=["different", "same-quality"])
-    assert run.board["rank"].isna().all() and run.board["mean_rank"].isna().all()
+    assert run.board["rank"].isna().all() and run.board["attained"].isna().all()
     files, _ = formats.render(run, ["md", "html"])
-    assert "No metric has a mean rank" in files["leaderboard.md"].decode()
+    assert "No metric has a standing" in files["leaderboard.md"].decode()
     assert "No metric is ranked" in files["leaderboard.html"].decode()
