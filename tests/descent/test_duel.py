@@ -47,6 +47,7 @@ def test_images_in_8_bits_are_brought_back_to_the_level():
     assert on_level(mse, far, reference, 2 * level)[1].min() > 0.1  # out of reach, and said so
 
 
+@pytest.mark.slow
 def test_it_goes_at_least_as_far_as_plenoptics():
     """Least and most SSIM at equal MSE, from plenoptic's own start and at the level it ends on."""
     plenoptic = pytest.importorskip("plenoptic")
