@@ -16,6 +16,8 @@ from perceptbench.cli.agree import agree
 from perceptbench.cli.check import check
 from perceptbench.cli.compare import compare
 from perceptbench.cli.datasets import datasets
+from perceptbench.cli.descend import descend
+from perceptbench.cli.duel import duel
 from perceptbench.cli.fit import fit
 from perceptbench.cli.metrics import metrics
 from perceptbench.cli.prepare import prepare
@@ -44,7 +46,8 @@ def cli() -> None:
 
 
 for command in (
-    run, report, agree, check, compare, datasets, fit, metrics, prepare, store, sweep, study, votes,
+    run, report, agree, check, compare, datasets, descend, duel, fit, metrics, prepare, store,
+    sweep, study, votes,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -44,3 +44,16 @@ def end(
         )
     if not result.complete:
         raise SystemExit(1)
+
+
+def leave(folder: Path, files: Mapping[str, bytes], text: str) -> None:
+    """Writes files all together, prints `text`, and which of them are not pictures."""
+    from perceptbench.reporting.run_folder import save
+    from perceptbench.writing import together
+
+    with together(folder) as draft:
+        for name, content in files.items():
+            save(draft / name, content)
+    click.echo(text)
+    written = [name for name in files if not name.endswith((".jpg", ".png"))]
+    click.echo(f"Written to {folder}: {', '.join(written)}")

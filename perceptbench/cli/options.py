@@ -135,6 +135,35 @@ def scoring(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_scoring
 
 
+_DESCENTS = (
+    click.option(
+        "--images", type=FOLDER, help="References. [default: dead leaves, which are computed]"
+    ),
+    click.option(
+        "--count", default=4, show_default=True, type=click.IntRange(2), help="Of images."
+    ),
+    click.option(
+        "--size", default=64, show_default=True, type=click.IntRange(16, 1024),
+        help="Of images, pixels a side.",
+    ),
+    click.option(
+        "--seed", default=0, show_default=True, type=click.IntRange(0),
+        help="Of computed images and of noise.",
+    ),
+    click.option(
+        "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
+        help="auto takes the GPU where there is one.",
+    ),
+)  # fmt: skip
+
+
+def descents(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which images are driven somewhere, and where that is computed."""
+    for option in reversed(_DESCENTS):
+        command = option(command)
+    return command
+
+
 def store(command: Callable[..., Any]) -> Callable[..., Any]:
     """--store and --cache-dir as the one argument `url`."""
 

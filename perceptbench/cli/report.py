@@ -17,7 +17,11 @@ from perceptbench.cli.options import FILE
     help="Some of csv, md, html, latex, figures and what plugins add, with commas between. "
     "[default: all]",
 )  # fmt: skip
-def report(runs: tuple[Path, ...], out: Path, names: str) -> None:
+@click.option(
+    "--descend", "descents", type=FILE, metavar="FILE",
+    help="A descend.csv, whose figures then stand beside agreement and cost.",
+)  # fmt: skip
+def report(runs: tuple[Path, ...], out: Path, names: str, descents: Path | None) -> None:
     """Write the reports of the run folders RUN..., several as one leaderboard.
 
     Nothing is scored: the same tables give the same bytes.
@@ -26,9 +30,11 @@ def report(runs: tuple[Path, ...], out: Path, names: str) -> None:
     perceptbench report runs/first -o reports/first
     perceptbench report runs/tid runs/kadid -o reports/both --format md,html
     """
-    from perceptbench.reporting import formats, merge, run_folder
+    from perceptbench.reporting import formats, merge, objective, run_folder
 
     found = merge.read(runs)
+    if descents is not None:
+        found.board = objective.beside(found.board, objective.read(descents))
     folder = run_folder.create(out)
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     for path in formats.write(found, folder, chosen):

@@ -43,7 +43,8 @@ def study(
     NAME is pixel-vs-perceptual, common-mistakes or learned-vs-fixed, or one about published scores
     of natural images: natural-images, alignment. A FILE of your own names pairs of metrics and what
     each pair tests (see perceptbench/study.py). The verdict is printed and written to verdict.md
-    and .csv, beside the run it rests on.
+    and .csv, beside the run it rests on. Mistakes that no ranking can
+    show are measured by `perceptbench descend --mistakes`.
 
     \b
     perceptbench study learned-vs-fixed --weights-dir weights --data-dir data

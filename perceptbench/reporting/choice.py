@@ -115,7 +115,7 @@ def _cost(run: Run, row: Row) -> dict[str, float]:
 def _costs(run: Run, row: Row) -> list[str]:
     cost = _cost(run, row)
     times = [cost.get(key) for key in ("seconds_per_pair", "seconds_per_step")]
-    memory = cost.get("bytes_per_step")
+    memory = cost.get("step_bytes")
     return [
         *("-" if t is None else f"{1e3 * t:.3g} ms" for t in times),
         "-" if memory is None else f"{memory / 2**20:.3g} MiB",

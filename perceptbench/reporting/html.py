@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
-from perceptbench.reporting import cells, notes
+from perceptbench.reporting import cells, notes, objective
 from perceptbench.reporting.cells import Cell
 from perceptbench.reporting.choice import choice
 from perceptbench.reporting.heat import HeatMap, layer_maps, slice_maps
@@ -34,22 +34,27 @@ PAGE = Path(__file__).parent / "page"
 MOST_COMPARED = 60
 
 
-def render(run: Run) -> dict[str, str]:
-    """The page of a run."""
-    environment = Environment(
+def environment() -> Environment:
+    """What the pages are made with: everything is escaped, a name that is not given is an error."""
+    return Environment(
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
+
+
+def render(run: Run) -> dict[str, str]:
+    """The page of a run."""
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     context = _context(run)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment.get_template("page.html").render(
+    page = environment().get_template("page.html")
+    text = page.render(
         script=Markup(script),
         script_hash=digest,
         style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),
         **context,
     )
-    return {"leaderboard.html": page}
+    return {"leaderboard.html": text}
 
 
 @dataclass(frozen=True)
@@ -198,6 +203,8 @@ def _context(run: Run) -> dict[str, Any]:
         "maps": maps,
         "layers": layers,
         "costs": costs,
+        "objective": objective.told(run.board),
+        "objective_heads": list(objective.FIGURES.values()),
         "disputed": groups,
         "reading": notes.reading(run),
         "figure_notes": list(notes.figures(run).items()),

@@ -9,6 +9,7 @@ from perceptbench.reporting import alignment, notes
 from perceptbench.reporting.cells import Cell, Row, counts, rows
 from perceptbench.reporting.choice import choice
 from perceptbench.reporting.leaderboard import format_table
+from perceptbench.reporting.objective import FIGURES, told
 from perceptbench.reporting.run_folder import Run
 
 
@@ -67,12 +68,16 @@ def table(run: Run) -> str:
     standing = any(row.attained is not None for row in rows(run))
     header = ["#", "metric", *(["attained", "new dataset", "places"] if standing else [])]
     header += [escape(c.title) + arrow for c, arrow in zip(run.columns, arrows, strict=True)]
+    driven = told(run.board)  # as objectives, where that was asked for
+    header += FIGURES.values() if driven else []
+    extra = [""] * len(FIGURES) if driven else []
     body = []
     for row in rows(run):
         name = f"*{row.metric}*" if row.people else escape(row.name)
         place = ["" if row.rank is None else str(row.rank), name]
-        body.append(place + (_standing(row) if standing else []) + [_cell(c) for c in row.cells])
-    body.append(["", "*n*", *([""] * 3 * standing), *(f"{n:,}" for n in counts(run))])
+        place += _standing(row) if standing else []
+        body.append(place + [_cell(c) for c in row.cells] + driven.get(row.metric, extra))
+    body.append(["", "*n*", *([""] * 3 * standing), *(f"{n:,}" for n in counts(run)), *extra])
     return format_table(header, body)
 
 
