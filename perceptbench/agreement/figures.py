@@ -42,6 +42,7 @@ ALONE = "there is no other reference to predict from"
 CHANCE = "people agree no more than by chance"
 NOBODY = "nobody took any pair for the same"
 WITHIN = "within every reference all distances, or all judgements, are equal"
+UNMATCHED = "a standard is at distance 0, or the distance of a pattern does not grow with contrast"
 FLAT = "the fitted curve is flat"
 OBSERVER = "the ratings of one observer, or of the others, are all equal"
 #: Of Krasula's analysis.
@@ -296,6 +297,8 @@ def _ratings(items: Items, whole: bool, only: Collection[str]) -> Iterator[Figur
         return
     if "impairment" in items.table:
         yield _stress(items)
+    if {"pattern", "contrast"} <= set(items.table):
+        yield _matching(items)
     for make, there in (
         (_within_reference, OF_REFERENCES), (_fitted, OF_FITS), (_resolution, OF_PAIRS),
     ):  # fmt: skip
@@ -354,6 +357,20 @@ def _stress_of(x: Array, y: Array, resampler: Resampler) -> Array:
     with np.errstate(invalid="ignore", divide="ignore"):
         share = sums[:, :m] ** 2 / (sums[:, m : 2 * m] * sums[:, 2 * m :])
         return np.sqrt(np.clip(1 - share, 0, 1))
+
+
+def _matching(items: Items) -> Figure:
+    """Error of the contrasts that a metric finds as strong as a standard."""
+    columns = (items.table[c].to_numpy() for c in ("contrast", "impairment", "pattern"))
+    contrast, strength, pattern = columns
+    each = [rating.matching_errors(x, contrast, strength, pattern) for x in items.distances[0].T]
+    error, m = np.stack(each, axis=1) if each else np.zeros((len(pattern), 0)), len(each)
+    matched = (pattern != "standard") & np.isin(strength, strength[pattern == "standard"])
+    features = np.column_stack([np.where(matched[:, None], error**2, 0), matched])
+    return _of_sums(
+        "matching_rmse", items.metrics, features, lambda s: np.sqrt(s[:, :m] / s[:, m:]),
+        int(matched.sum()), undefined=UNMATCHED,
+    )  # fmt: skip
 
 
 def _within_reference(items: Items) -> list[Figure]:

@@ -41,7 +41,7 @@ from perceptbench.agreement.resampling import percentile_intervals
 Array = NDArray[np.float64]
 
 #: Statistics where smaller is better.
-SMALLER_IS_BETTER = frozenset({"stress", "rmse", "outlier_ratio"})
+SMALLER_IS_BETTER = frozenset({"stress", "rmse", "outlier_ratio", "matching_rmse"})
 #: Rows that are people, not metrics; they are shown but not ranked.
 PEOPLE = ("human", "oracle")
 SIGNIFICANT = 0.05

@@ -227,7 +227,8 @@ def _examine(manifest: Manifest, folder: Path | None, options: Mapping[str, str]
         if observers is not None:
             observers = observers.loc[table.index].reset_index(drop=True)
         table = table.reset_index(drop=True)
-        parts.append(replace(part, table=table, observers=observers))
+        group = manifest.group_of(part.slice)
+        parts.append(replace(part, table=table, observers=observers, group=group))
     if as_published:
         incomplete += [f"{key}: not in this copy" for key, e in expected.items() if not e.optional]
     dataset = replace(dataset, judgements=tuple(parts), in_domain=manifest.in_domain)

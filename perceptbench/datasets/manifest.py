@@ -91,6 +91,8 @@ class Manifest(Strict):
     protocols : the judgement tables it has.
     images : ``computed`` from formulas, or ``files``.
     embedded : needs nothing from outside; part of the run without arguments.
+    group : what is asked of a metric (``detection``, ``colour``, ``masking``, ``matching``), for
+        all of it or slice -> group; datasets of one group count once in a standing.
     archive : what can be fetched, if it can.
     layout : the forms in which copies exist; the first that fits is read.
     option : choices the user has, by name.
@@ -109,6 +111,7 @@ class Manifest(Strict):
     protocols: tuple[str, ...] = ()
     images: Literal["computed", "files"]
     embedded: bool = False
+    group: str | dict[str, str] = ""
     domain: str = ""
     citation: str
     homepage: str = ""
@@ -122,6 +125,15 @@ class Manifest(Strict):
     in_domain: tuple[str, ...] = ()
     distortions: dict[str, str] = {}
     published: tuple[Published, ...] = ()
+
+    def group_of(self, slice: str) -> str:
+        """What a table of it asks; a dataset that says nothing is a group of its own.
+
+        >>> find_manifest("vision-card").group_of("red-green")
+        'colour'
+        """
+        named = self.group.get(slice, "") if isinstance(self.group, dict) else self.group
+        return named or self.name
 
     @field_validator("published", mode="before")
     @classmethod
