@@ -142,7 +142,8 @@ class _Columns:
         return self.scores[self.names].to_numpy(float)
 
     def items(self, parts: Sequence[Judgements]) -> list[Items]:
-        return [collect(part, self.scores, self.names, 0, (0,), {}) for part in parts]
+        every = (collect(part, self.scores, self.names, {}) for part in parts)
+        return [items.part(np.flatnonzero(items.answered.all(axis=1))) for items in every]
 
 
 def fit(
@@ -156,11 +157,10 @@ def fit(
     weights_dir: Path | None = None,
     options: Options = DEFAULT,
     seed: int = 0,
-    resamples: int = 2000,
 ) -> Fit:
     """Learns the weights of a loss, and measures them on references they were not learned from.
 
-    Intervals resample the judgements that are tested on and take the weights as they are.
+    Intervals are those of the judgements that are tested on and take the weights as they are.
 
     Parameters
     ----------
@@ -171,8 +171,7 @@ def fit(
     folds : of the cross-validation by reference, at least 2.
     ridge : see `agreement.fitting`.
     weights_dir, options : see `run`.
-    seed : of the folds, of the drawn pairs of ratings, and of the bootstrap.
-    resamples : of the bootstrap.
+    seed : of the folds and of the drawn pairs of ratings.
 
     Raises
     ------
@@ -219,9 +218,8 @@ def fit(
                 scores = scores.merge(theirs, on=["dataset", "reference", "distorted"], how="left")
                 power |= {m.info.name: STRESS_POWER[m.info.scale] for m in metrics}
         return evaluate(
-            dataset.judgements, scores, metrics=list(power), resamples=resamples, seed=seed,
-            stress_power=power, ranked_only=True,
-        )  # fmt: skip
+            dataset.judgements, scores, metrics=list(power), stress_power=power, ranked_only=True
+        )
 
     if count >= 2:
         fold_of = fitting.folds(references, count, seed)

@@ -18,8 +18,7 @@ from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.judgements import Judgements, pairs
 from perceptbench.errors import DataError, Unavailable, UsageError, visible
 from perceptbench.metrics.registry import Metric, MetricInfo, build
-from perceptbench.reporting.leaderboard import leaderboard
-from perceptbench.reporting.run_folder import STRESS_POWER, Run
+from perceptbench.reporting.run_folder import STRESS_POWER, Run, board
 from perceptbench.scoring.options import DEFAULT, Options
 
 if TYPE_CHECKING:
@@ -88,8 +87,6 @@ def run(
     *,
     weights_dir: Path | None = None,
     options: Options = DEFAULT,
-    seed: int = 0,
-    resamples: int = 2000,
     command: str = "",
     brought: Sequence[Brought] = (),
     cost: bool = False,
@@ -105,8 +102,6 @@ def run(
     infos : the metrics to rank; those that cannot be had are skipped and named.
     weights_dir : folder with network weights.
     options : how to score.
-    seed : of the bootstrap.
-    resamples : of the bootstrap.
     command : what the user typed, for the record.
     brought : scores computed elsewhere, which join the ranking.
     cost : whether to measure what each metric costs alone, for the record.
@@ -149,8 +144,6 @@ def run(
         parts,
         scores,
         metrics=measured,
-        resamples=resamples,
-        seed=seed,
         stress_power=power,
         in_domain={
             name: found | {m for d in datasets if d.name == name for m in d.in_domain}
@@ -163,7 +156,6 @@ def run(
     table = found.table
     _explain(table, notes)
     result = Run(scores, table, pd.DataFrame(), parts, skipped, failures, found.comparisons)
-    result.board = leaderboard(table, result.columns, found.samples)
     result.broken = {
         f"{name} on {dataset}": why
         for (dataset, name), why in notes.items()
@@ -175,7 +167,8 @@ def run(
         for dataset in datasets
         if m.info.pixels_per_degree and None in _by_resolution(dataset.judgements)
     ]
-    result.provenance = _provenance(datasets, metrics, weights, options, seed, resamples)
+    result.provenance = _provenance(datasets, metrics, weights, options)
+    result.board = board(result)
     result.provenance["command"] = command
     for own in brought:
         result.provenance["metrics"] |= {
@@ -317,8 +310,6 @@ def _provenance(
     metrics: Sequence[Metric],
     weights: Mapping[str, str],
     options: Options,
-    seed: int,
-    resamples: int,
 ) -> dict[str, Any]:
     import torch
 
@@ -333,6 +324,12 @@ def _provenance(
                 "left_out": list(d.left_out),
             }
             for d in datasets
+        },
+        "groups": {
+            f"{part.dataset}/{part.slice}": part.group
+            for d in datasets
+            for part in d.judgements
+            if part.group not in ("", d.name)
         },
         "metrics": {
             m.info.name: {
@@ -349,8 +346,6 @@ def _provenance(
         "device": torch.cuda.get_device_name(device) if on_gpu else device,
         "threads": torch.get_num_threads(),
         "precision": options.precision,
-        "seed": seed,
-        "resamples": resamples,
     }
 
 

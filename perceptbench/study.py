@@ -20,29 +20,36 @@ A study is a TOML file:
 
 Conventions
 -----------
-A *difference* is how much better `better` agrees with people than `worse`, on the same resamples:
-positive where the claim holds, also for figures of which small ones are good. It is *supported*
-(*refuted*) on a figure where it is positive (negative) and its p, two-sided and corrected by Holm's
-method over all claims and figures of that dataset, is below 5 %; else it is *undecided*. The
-interval is the 95 % percentile interval, each side stretched by the ratio of Student's quantiles
-at the corrected and at the plain level. A claim is supported (refuted) as a whole where it is on
-one figure at least and on none refuted (supported).
+A *difference* is how much better `better` agrees with people than `worse`, on the items both
+answered, as a share of the way from chance to what people allow
+(`perceptbench.agreement.standing`): positive where the claim holds. The verdict on a claim comes
+from its pooled effect over all datasets (random effects, Hartung-Knapp; with one dataset, that
+one), p corrected by Holm's method over all claims of the study, which are one family:
+
+- *supported* or *refuted*: p below 5 %, the effect positive or negative;
+- *equivalent*: the pooled effect lies within the study's margin (two one-sided tests at 5 %);
+- *differs between datasets*: none of these, and the datasets differ by more than sampling
+  (Cochran's Q below 5 %);
+- *undecided*: none of these.
+
+The figures of single datasets stand below it with p values of their own, not corrected.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError
-from scipy.special import stdtrit
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError
 
 from perceptbench import toml
 from perceptbench.agreement.evaluate import NO_ITEM
-from perceptbench.agreement.ranking import SIGNIFICANT, SMALLER_IS_BETTER, Key, holm
+from perceptbench.agreement.inference import SIGNIFICANT, differences, holm, is_equivalent
+from perceptbench.agreement.orders import same_order
+from perceptbench.agreement.standing import attained_pairs, random_effects
 from perceptbench.errors import UsageError, unknown
 from perceptbench.metrics.registry import (
     LOSS_KEYS,
@@ -52,15 +59,19 @@ from perceptbench.metrics.registry import (
     select,
 )
 from perceptbench.reporting import notes
-from perceptbench.reporting.leaderboard import Column, estimate, format_table
+from perceptbench.reporting.leaderboard import estimate, format_table
 from perceptbench.reporting.markdown import code, escape
 from perceptbench.reporting.run_folder import Run
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
+EQUIVALENT, DIFFERS = "equivalent", "differs between datasets"
 UNDEFINED, NOT_RUN = "undefined", "not run"
+#: What is too little to matter, as a share of the way from chance to what people allow: 0.02 of it
+#: is a point of 2AFC where people all agree.
+MARGIN = 0.02
 COLUMNS = (
-    "claim", "better", "worse", "dataset", "slice", "statistic", "better value", "worse value",
-    "difference", "low", "high", "p", "p_holm", "n", "units", "verdict",
+    "claim", "better", "worse", "dataset", "difference", "low", "high", "p", "p_holm", "q_p", "i2",
+    "datasets", "units", "verdict",
 )  # fmt: skip
 
 
@@ -89,6 +100,7 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
+    margin: Annotated[float, Field(gt=0)] = MARGIN
     claim: tuple[Claim, ...]
     metric: dict[str, _Own] = {}
 
@@ -102,12 +114,14 @@ class Study:
     name, title : of the study.
     claims : in the order of the file.
     metrics : every metric that a claim names, once.
+    margin : a difference within it is none, as a share of the way from chance to people.
     """
 
     name: str
     title: str
     claims: tuple[Claim, ...]
     metrics: list[MetricInfo]
+    margin: float = MARGIN
 
 
 def shipped() -> dict[str, Path]:
@@ -146,7 +160,7 @@ def read_study(name: str, found: Catalogue) -> Study:
         if claim.better == claim.worse:
             raise UsageError(f"{path}: claim {claim.text!r} names {claim.better} twice")
     infos = [own[n] if n in own else _named(n, found, path) for n in names]
-    return Study(path.stem, file.title, file.claim, infos)
+    return Study(path.stem, file.title, file.claim, infos, file.margin)
 
 
 def _named(name: str, found: Catalogue, path: Path) -> MetricInfo:
@@ -198,7 +212,7 @@ def _laid(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def verdicts(study: Study, run: Run) -> pd.DataFrame:
-    """What a run says of each claim, by dataset and figure.
+    """What a run says of each claim, over all datasets and on each.
 
     Parameters
     ----------
@@ -207,95 +221,78 @@ def verdicts(study: Study, run: Run) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with COLUMNS; ``claim`` counts from 1. A claim with a metric that could not be had
-    has one row, ``not run``; where a metric has no figure, the difference is ``undefined``.
+    DataFrame with COLUMNS; ``claim`` counts from 1. The first row of a claim, ``dataset`` empty,
+    is its pooled effect and verdict; one row a dataset follows. A claim with a metric that could
+    not be had is ``not run``; one without a difference on any dataset is ``undefined``.
     """
-    rows = []
-    figures = _rows_by(run.agreement, "metric")
-    pairs = _rows_by(run.comparisons, "a", "b")
+    keys = [column.key for column in run.columns]
+    groups = run.provenance.get("groups", {})
+    pairs = attained_pairs(run.agreement, run.comparisons, keys, groups)
+    stands_for = same_order(run.scores, run.metrics)
+    rows: list[dict[str, Any]] = []
     for number, claim in enumerate(study.claims, start=1):
         start = {"claim": number, "better": claim.better, "worse": claim.worse}
         if {claim.better, claim.worse} & set(run.skipped):
-            rows.append({**start, "verdict": NOT_RUN})
+            rows.append({**start, "dataset": "", "verdict": NOT_RUN})
             continue
-        for column in run.columns:
-            nothing = {"value": np.nan, "n": 0, "units": 0}  # not one of its items was scored
-            sides = [figures.get((*column.key, m), nothing) for m in (claim.better, claim.worse)]
-            row = {
-                **start,
-                **dict(zip(("dataset", "slice", "statistic"), column.key, strict=True)),
-                "better value": sides[0]["value"],
-                "worse value": sides[1]["value"],
-                "n": sides[0]["n"],
-                "units": sides[0]["units"],
-            }
-            rows.append({**row, **_difference(pairs, column.key, claim)})
+        better, worse = (stands_for.get(m, m) for m in (claim.better, claim.worse))
+        here = _oriented(pairs, better, worse)
+        if better == worse:
+            here = _no_difference(pairs, better)
+        rows.append({**start, "dataset": "", **_pooled(here, study.margin)})
+        for row in here.itertuples():
+            low, high, p = differences(row.value, row.error, row.freedom, int(row.units))
+            rows.append({
+                **start, "dataset": row.group, "difference": row.value, "low": float(low),
+                "high": float(high), "p": float(p), "units": row.units, "verdict": "",
+            })  # fmt: skip
     table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
-    numbers = ["difference", "low", "high", "p", "p_holm"]
+    numbers = ["difference", "low", "high", "p", "p_holm", "q_p", "i2"]
     table[numbers] = table[numbers].astype(float)
-    ran = table["verdict"] != NOT_RUN
-    by = table[ran].groupby("dataset")["p"]
-    table.loc[ran, "p_holm"] = by.transform(lambda p: holm(p.to_numpy(float)))
-    tests = by.transform("count")
-    stretch = _stretch(table[ran], tests)
-    for side in ("low", "high"):
-        off = table.loc[ran, side] - table.loc[ran, "difference"]
-        table.loc[ran, side] = table.loc[ran, "difference"] + off * stretch
-    clear = table["p_holm"] < SIGNIFICANT
-    verdict = np.select(
-        [
-            ~ran,
-            table["difference"].isna(),
-            clear & (table["difference"] > 0),
-            clear & (table["difference"] < 0),
-        ],
-        [NOT_RUN, UNDEFINED, SUPPORTED, REFUTED],
-        UNDECIDED,
-    )
-    return table.assign(verdict=verdict)
+    pooled = table["dataset"] == ""
+    table.loc[pooled, "p_holm"] = holm(table.loc[pooled, "p"].to_numpy(float))
+    clear = pooled & (table["p_holm"] < SIGNIFICANT)
+    table.loc[clear & (table["difference"] > 0), "verdict"] = SUPPORTED
+    table.loc[clear & (table["difference"] < 0), "verdict"] = REFUTED
+    return table
 
 
-def _rows_by(table: pd.DataFrame, *names: str) -> dict[tuple[str, ...], dict[str, Any]]:
-    """The rows of a table by dataset, slice, statistic and `names`."""
-    rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
-    return {tuple(row[c] for c in ("dataset", "slice", "statistic", *names)): row for row in rows}
+def _oriented(pairs: pd.DataFrame, better: str, worse: str) -> pd.DataFrame:
+    """The rows of two metrics, positive where the first agrees better."""
+    one = pairs[(pairs["a"] == better) & (pairs["b"] == worse)]
+    two = pairs[(pairs["a"] == worse) & (pairs["b"] == better)]
+    rows = pd.concat([one, two.assign(value=-two["value"])])
+    return rows[rows["value"].notna() & rows["error"].notna()]
 
 
-def _difference(
-    pairs: Mapping[tuple[str, ...], Mapping[str, Any]], key: Key, claim: Claim
-) -> dict[str, float]:
-    """Paired difference, interval and p, positive where the claim holds."""
-    for a, b, sign in ((claim.better, claim.worse, 1), (claim.worse, claim.better, -1)):
-        if (*key, a, b) in pairs:
-            found = pairs[(*key, a, b)]
-            sign = -sign if key[2] in SMALLER_IS_BETTER else sign
-            ends = sorted((sign * found["low"], sign * found["high"]))
-            value = sign * found["difference"]
-            return {"difference": value, "low": ends[0], "high": ends[1], "p": found["p"]}
-    return {}  # undefined for one of them
+def _no_difference(pairs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Of two metrics of one ordering: no difference on any dataset that one of them stood on."""
+    rows = pairs[(pairs["a"] == metric) | (pairs["b"] == metric)].drop_duplicates("group")
+    return rows.assign(value=0.0, error=0.0)
 
 
-def _stretch(table: pd.DataFrame, tests: pd.Series) -> pd.Series:
-    """Student's quantile at the corrected level over that at 5 %.
-
-    The corrected level is that of the difference's step in Holm's method, 5 % x p / p_holm.
-    """
-    share = (table["p"] / table["p_holm"]).where(table["p_holm"] > 0, 1 / tests)
-    freedom = (table["units"].astype(float) - 1).clip(lower=1)
-    at = stdtrit(freedom, 1 - SIGNIFICANT * share / 2)
-    return pd.Series(at / stdtrit(freedom, 1 - SIGNIFICANT / 2), index=table.index)
-
-
-def overall(found: Sequence[str]) -> str:
-    """The verdict on a claim from those on its figures.
-
-    >>> overall(["supported", "undecided"]), overall(["supported", "refuted"])
-    ('supported', 'undecided')
-    """
-    if set(found) == {NOT_RUN}:
-        return NOT_RUN
-    clear = {SUPPORTED, REFUTED} & set(found)
-    return clear.pop() if len(clear) == 1 else UNDECIDED
+def _pooled(here: pd.DataFrame, margin: float) -> dict[str, Any]:
+    """The pooled effect of a claim and its verdict before significance is known."""
+    if here.empty:
+        return {"verdict": UNDEFINED, "datasets": 0}
+    if len(here) == 1:
+        row = here.iloc[0]
+        value, error, freedom = float(row["value"]), float(row["error"]), float(row["freedom"])
+        low, high, p = (float(v) for v in differences(value, error, freedom, int(row["units"])))
+        found = {"difference": value, "low": low, "high": high, "p": p}
+        apart = False
+    else:
+        pooled = random_effects(here["value"], here["error"] ** 2)
+        value, error, freedom = pooled.value, pooled.error, pooled.freedom
+        found = {
+            "difference": value, "low": pooled.low, "high": pooled.high, "p": pooled.p,
+            "q_p": pooled.q_p, "i2": pooled.i2,
+        }  # fmt: skip
+        apart = pooled.q_p < SIGNIFICANT
+    verdict = DIFFERS if apart else UNDECIDED
+    if is_equivalent(value, error, freedom, margin):
+        verdict = EQUIVALENT
+    return {**found, "datasets": len(here), "units": here["units"].sum(), "verdict": verdict}
 
 
 def page(study: Study, run: Run, table: pd.DataFrame, left_out: Mapping[str, str]) -> str:
@@ -308,17 +305,11 @@ def page(study: Study, run: Run, table: pd.DataFrame, left_out: Mapping[str, str
     left_out : dataset -> why it could not be used.
     """
     parts = [f"# {escape(study.title)}\n", *_where(run, left_out), "## The claims\n"]
-    parts.append(_summary(study, table))
-    parts.append(
-        "A figure is a statistic of a dataset. A claim is supported (refuted) where it is on one "
-        "figure at least and refuted (supported) on none; where figures contradict each other, "
-        "it is undecided. Undecided is no evidence that two metrics are equal.\n"
-    )
-    parts += ["## The differences\n", _reading(run)]
+    parts += [_summary(study, table), _reading(study), "## Dataset by dataset\n"]
     for number, claim in enumerate(study.claims, start=1):
         rows = table[table["claim"] == number]
-        parts.append(f"### {number}. {escape(claim.text)}: {overall(list(rows['verdict']))}\n")
-        parts.append(_figures(claim, run, rows))
+        parts.append(f"### {number}. {escape(claim.text)}: {rows['verdict'].iloc[0]}\n")
+        parts.append(_forest(claim, run, rows))
     parts.append("## Where the numbers come from\n")
     parts.append("  \n".join(escape(line) for line in notes.provenance(run)) + "\n")
     if command := run.provenance.get("command"):
@@ -339,90 +330,71 @@ def _where(run: Run, left_out: Mapping[str, str]) -> list[str]:
 
 
 def _summary(study: Study, table: pd.DataFrame) -> str:
-    """One line a claim: the verdict, and the figures that decide it."""
+    """One line a claim: the verdict, and the pooled effect it rests on."""
     rows = []
     for number, claim in enumerate(study.claims, start=1):
-        found = table[table["claim"] == number]
-        verdict = overall(list(found["verdict"]))
-        told = []
-        for kind in (SUPPORTED, REFUTED, UNDECIDED, UNDEFINED):
-            here = found[found["verdict"] == kind].to_dict("records")
-            clear = kind in (SUPPORTED, REFUTED)
-            told.append(escape(", ".join(map(_title, here))) if clear else str(len(here)))
-        if verdict == NOT_RUN:
-            told = ["", "", "", ""]
-        rows.append(
-            [
-                str(number),
-                escape(claim.text),
-                escape(claim.better),
-                escape(claim.worse),
-                f"**{verdict}**",
-                *told,
-            ]
-        )
-    header = ["#", "claim", "better", "worse", "verdict"]
-    header += ["supported on", "refuted on", "undecided", "undefined"]
+        row = table[(table["claim"] == number) & (table["dataset"] == "")].iloc[0]
+        count = "" if pd.isna(row["datasets"]) else str(int(row["datasets"]))
+        rows.append([
+            str(number), escape(claim.text), escape(claim.better), escape(claim.worse),
+            f"**{row['verdict']}**", _estimate(row), _p(row["p_holm"]), count,
+        ])  # fmt: skip
+    header = ["#", "claim", "better", "worse", "verdict", "pooled difference", "p", "datasets"]
     return format_table(header, rows)
 
 
-def _title(row: Mapping[Any, Any]) -> str:
-    """The name of a row's figure."""
-    return Column(row["dataset"], row["slice"], row["statistic"]).title
-
-
-def _reading(run: Run) -> str:
+def _reading(study: Study) -> str:
     return (
-        "A positive difference speaks for the claim. In brackets: the 95 % interval of paired "
-        f"differences ({run.provenance['resamples']:,} bootstrap resamples), stretched to the "
-        "level of Holm's correction over all claims and figures of the dataset. p is from the "
-        "standard error of the difference; the verdict goes by the corrected p.\n"
+        "A difference is one of attained agreement, the share of the way from chance (0) to what "
+        "people allow (1); positive speaks for the claim. In brackets: its 95 % interval. The "
+        "verdict goes by the pooled effect over the datasets (random effects, Hartung-Knapp), "
+        "its p corrected by Holm's method over the claims of this study, which are one family; "
+        "p values in a leaderboard belong to the family of its column. Equivalent: within "
+        f"{study.margin:g} by two one-sided tests at 5 %. Differs between datasets: not pooled "
+        "to a verdict, and the datasets differ by more than sampling (Cochran's Q below 5 %). "
+        "Undecided is no evidence that two metrics are equal.\n"
     )
 
 
-def _figures(claim: Claim, run: Run, rows: pd.DataFrame) -> str:
-    if list(rows["verdict"]) == [NOT_RUN]:
+def _forest(claim: Claim, run: Run, rows: pd.DataFrame) -> str:
+    """The effect on each dataset, the pooled one last, and the figures behind it."""
+    if rows["verdict"].iloc[0] == NOT_RUN:
         names = [name for name in (claim.better, claim.worse) if name in run.skipped]
         return "".join(f"Not run: {escape(name)}: {escape(run.skipped[name])}.\n" for name in names)
-    trained = run.agreement[run.agreement["in_domain"].astype(bool)]
-    seen = set(zip(trained["dataset"], trained["metric"], strict=True))
-    body = []
-    for row in rows.to_dict("records"):
-        values = [
-            _number(row[f"{side} value"]) + ("†" if (row["dataset"], name) in seen else "")
-            for side, name in (("better", claim.better), ("worse", claim.worse))
-        ]
-        apart = estimate(row["difference"], row["low"], row["high"], places=3, sign="+")
-        body.append(
-            [escape(_title(row)), *values,
-             apart, _p(row["p"]), _p(row["p_holm"]), str(int(row["n"])), str(row["verdict"])]
-        )  # fmt: skip
-    header = [
-        "figure",
-        *map(escape, (claim.better, claim.worse)),
-        "difference",
-        "p",
-        "p (Holm)",
-        "n",
-        "verdict",
-    ]
-    text = format_table(header, body)
-    text += "\n†: trained on this dataset.\n" if "†" in text else ""
-    reasons = _reasons(claim, run, rows[rows["verdict"] == UNDEFINED])
-    return text + (f"\n{reasons}" if reasons else "")
-
-
-def _reasons(claim: Claim, run: Run, rows: pd.DataFrame) -> str:
-    """Why each of these figures is undefined, as a list."""
     figures = _rows_by(run.agreement, "metric")
-    found = []
-    for row in rows.to_dict("records"):
-        for metric in (claim.better, claim.worse):
-            key = (row["dataset"], row["slice"], row["statistic"], metric)
-            note = figures.get(key, {"note": NO_ITEM, "value": np.nan})
-            if note["value"] != note["value"]:
-                found.append(f"- {_title(row)} of {metric} is undefined: {escape(note['note'])}.\n")
-    return "".join(found)
+    body = []
+    for row in rows[rows["dataset"] != ""].to_dict("records"):
+        body.append([escape(str(row["dataset"])), _estimate(row), _p(row["p"]),
+                     f"{row['units']:.0f}"])  # fmt: skip
+    pooled = rows.iloc[0]
+    spread = "" if np.isnan(pooled["i2"]) else f"I² {100 * pooled['i2']:.0f} %"
+    body.append(["**all**", f"**{_estimate(pooled)}**", _p(pooled["p"]), spread])
+    text = format_table(["dataset", "difference", "p (not corrected)", "units"], body)
+    told = []
+    for column in run.columns:
+        nothing = {"value": np.nan, "note": NO_ITEM, "in_domain": False}
+        sides = [figures.get((*column.key, m), nothing) for m in (claim.better, claim.worse)]
+        values = " against ".join(
+            _number(side["value"]) + "†" * bool(side["in_domain"]) for side in sides
+        )
+        lost = [
+            f" ({name} is undefined: {side['note']})"
+            for name, side in zip((claim.better, claim.worse), sides, strict=True)
+            if side["value"] != side["value"]
+        ]
+        told.append(f"- {escape(column.title)}: {values}{escape(''.join(lost))}\n")
+    text += "\nThe figures, better against worse:\n\n" + "".join(told)
+    return text + ("\n†: trained on this dataset; not counted.\n" if "†" in text else "")
+
+
+def _rows_by(table: pd.DataFrame, *names: str) -> dict[tuple[str, ...], dict[str, Any]]:
+    """The rows of a table by dataset, slice, statistic and `names`."""
+    rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    return {tuple(row[c] for c in ("dataset", "slice", "statistic", *names)): row for row in rows}
+
+
+def _estimate(row: Mapping[Any, Any] | pd.Series) -> str:
+    return estimate(row["difference"], row["low"], row["high"], places=3, sign="+")
 
 
 def _number(value: float) -> str:

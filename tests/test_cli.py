@@ -57,7 +57,7 @@ def test_a_users_own_judgements_are_ranked(cli, images, tmp_path):
     file = table(images)
     code, output, errors = cli(
         "run", "--judgements", file, "-m", "mse", "-m", "ssim", "-o", tmp_path / "out",
-        "--resamples", 100,
+
     )  # fmt: skip
     assert code == 0, errors
     board = pd.read_csv(tmp_path / "out" / "leaderboard.csv")
@@ -66,7 +66,7 @@ def test_a_users_own_judgements_are_ranked(cli, images, tmp_path):
 
 
 def test_without_an_out_folder_the_run_lands_below_runs(cli, tmp_path):
-    code, output, errors = cli("run", "macadam-osa", "-m", "mse", "--resamples", 100)
+    code, output, errors = cli("run", "macadam-osa", "-m", "mse")
     assert code == 0, errors
     (folder,) = (tmp_path / "cwd" / "runs").iterdir()
     assert f"Written to {folder.relative_to(tmp_path / 'cwd')}" in output
@@ -83,7 +83,7 @@ def test_without_an_out_folder_the_run_lands_below_runs(cli, tmp_path):
         (["run", "--weights-dir", "nowhere"], ["nowhere"]),
         (["run", "--judgements", "none.csv"], ["judgement file none.csv does not exist"]),
         (["run", "--device", "abacus", "macadam-osa"], ["device 'abacus' cannot be used"]),
-        (["run", "--resamples", "3"], ["--resamples"]),
+        (["run"], ["--resamples"]),
         (["run", "material-appearance"], ["--data-dir is needed", "github.com/mlagunas"]),
         (["rnu"], ["rnu"]),
     ],
@@ -120,9 +120,7 @@ def test_pairs_that_fail_are_named_the_rest_is_ranked_and_the_code_says_so(cli, 
         p_b=[0.2, 0.5, 0.5],
     )  # fmt: skip
     out = tmp_path / "out"
-    code, output, errors = cli(
-        "run", "--judgements", file, "-m", "mse", "-o", out, "--resamples", 100
-    )
+    code, output, errors = cli("run", "--judgements", file, "-m", "mse", "-o", out)
     assert code == 1 and "2 pairs failed" in errors
     assert "pair (ref.png, text.png)" in output and "cannot be read as an image" in output
     assert "pair (ref.png, small.png): the images differ in size" in output
@@ -135,9 +133,7 @@ def test_judgements_of_same_or_different_are_ranked(cli, images, tmp_path):
     pd.DataFrame({"a": ["ref.png"] * 2, "b": ["a.png", "b.png"], "p_same": [0.9, 0.1]}).to_csv(
         file, index=False
     )
-    code, output, _ = cli(
-        "run", "--judgements", file, "-m", "mse", "-o", tmp_path / "out", "--resamples", 100
-    )
+    code, output, _ = cli("run", "--judgements", file, "-m", "mse", "-o", tmp_path / "out")
     assert code == 0 and "jnd jnd_ap" in output
     found = pd.read_csv(tmp_path / "out" / "agreement.csv").set_index(["metric", "statistic"])
     # Recall .9 at precision .9, then recall 1 at precision .5.
@@ -180,7 +176,7 @@ def test_a_machine_without_weights_answers_within_seconds(tmp_path):
     }
     done = subprocess.run(
         [sys.executable, "-m", "perceptbench", "run", "macadam-osa", "-m", "lpips-alex",
-         "-m", "squeeze-l2", "-m", "mse", "-o", tmp_path / "out", "--resamples", "100"],
+         "-m", "squeeze-l2", "-m", "mse", "-o", tmp_path / "out"],
         env=environment, cwd=tmp_path, timeout=60, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -227,7 +223,7 @@ def test_a_composite_loss_file_is_ranked(cli, tmp_path):
         '[[term]]\npixel = "l1"\n[[term]]\nweight = 0.1\nloss = "mine.toml"\n'
     )
     options = ["-m", tmp_path / "sum.toml", "-m", "mae", "-o", tmp_path / "out"]
-    code, output, errors = cli("run", "macadam-osa", *options, "--resamples", 100)
+    code, output, errors = cli("run", "macadam-osa", *options)
     assert code == 0, errors
     assert "| sum " in output
 
@@ -238,7 +234,7 @@ def test_scores_of_ones_own_join_the_ranking(cli, images, tmp_path):
     (images / "scores.csv").write_text(
         "reference,distorted,mine,alike\nref.png,a.png,1,9\nref.png,b.png,2,3\n"
     )
-    options = ["-m", "mse", "--scores", images / "scores.csv", "--resamples", 100]
+    options = ["-m", "mse", "--scores", images / "scores.csv"]
     code, _, errors = cli(
         "run", "--judgements", file, *options, "--higher-is-better", "alike", "-o", tmp_path / "out"
     )

@@ -27,7 +27,7 @@ def run(out, *more, datasets=DATASETS, metrics=METRICS, store="none", **environm
     subprocess.run(
         [
             sys.executable, "-m", "perceptbench", "run", *datasets, *named, "-o", out,
-            "--device", "cpu", "--resamples", "200", "--no-pictures", "--store", store, *more,
+            "--device", "cpu", "--no-pictures", "--store", store, *more,
         ],
         check=True, capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},

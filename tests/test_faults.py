@@ -53,13 +53,13 @@ text = "squares"
 better = "mse"
 worse = "mae"
 """
-QUICK = ("--resamples", 100, "--device", "cpu", "--workers", 0)
+QUICK = ("--device", "cpu", "--workers", 0)
 
 #: Command -> its arguments, where {0} is the folder of inputs and {1} what is written to.
 COMMANDS = {
     "run": "run --judgements {0}/mos.csv -m mse -m mae --store none --no-pictures -o {1}",
     "report": "report {0}/run -o {1}",
-    "agree": "agree --judgements {0}/mos.csv --scores {0}/scores.csv --resamples 100 -o {1}",
+    "agree": "agree --judgements {0}/mos.csv --scores {0}/scores.csv -o {1}",
     "sweep": "sweep steerable-pyramid --taps octave1 --distances l2 --judgements {0}/mos.csv "
     "--store none -o {1}",
     "study": "study {0}/study.toml --dataset macadam-osa --store none -o {1}",

@@ -27,7 +27,7 @@ FORM = [
     "--tap",
     "features.4",
 ]
-QUICK = ["--resamples", 100, "--device", "cpu", "--workers", 0]
+QUICK = ["--device", "cpu", "--workers", 0]
 REFERENCES = 6
 
 
@@ -83,7 +83,7 @@ def test_a_fitted_file_ranks_and_trains_with_the_same_numbers(cli, judged, name,
         {"name": "alexnet", "weights": "random"}, ("features.1", "features.4"),
         "unit_normalised" if heads else "cosine", heads,
     )  # fmt: skip
-    found = fitting.fit(dataset, form, options=Options(device="cpu", workers=0), resamples=100)
+    found = fitting.fit(dataset, form, options=Options(device="cpu", workers=0))
     columns = fitting._columns(dataset, form, None, Options(device="cpu", workers=0))
     np.testing.assert_allclose(columns.values @ found.weights, scores["fitted"], rtol=1e-4)
     assert (found.weights >= 0).all() and sum(found.shares.values()) == pytest.approx(1)

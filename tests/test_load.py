@@ -25,7 +25,7 @@ def test_memory_of_agreement_is_in_proportion_to_the_rows(protocol, shared, tmp_
     peaks = {}
     for rows in (MANY // 20, MANY):
         judgements, scores = BENCH[f"write_{protocol}"](rows, 5, tmp_path / str(rows), shared)
-        call = ("agree", "--judgements", judgements, "--scores", scores, "--resamples", "1000")
+        call = ("agree", "--judgements", judgements, "--scores", scores)
         _, _, peaks[rows] = BENCH["measured"](*call)
     assert peaks[MANY] < 1200
     assert peaks[MANY] - peaks[MANY // 20] < PER_ROW * MANY / 1024
@@ -47,7 +47,7 @@ def test_memory_of_a_run_does_not_grow_with_the_pairs(tmp_path):
     peaks = []
     for pairs in (1000, 6000):
         judgements = BENCH["write_images"](pairs, tmp_path / str(pairs))
-        metrics = ("-m", "mse", "-m", "random-alex-l2", "--resamples", "200")
+        metrics = ("-m", "mse", "-m", "random-alex-l2")
         places = ("-o", tmp_path / f"run{pairs}", "--store", tmp_path / f"store{pairs}")
         call = ("run", "--judgements", judgements, *metrics, *places, "--device", "cpu")
         peaks.append(BENCH["measured"](*call)[2])

@@ -42,7 +42,7 @@ def test_the_wheel_runs_from_another_folder_in_a_clean_environment(tmp_path, mon
     assert shipped == {p.stem for p in (ROOT / "datasets_manifest").glob("*.toml")}
 
     command = tmp_path / "venv" / "bin" / "perceptbench"
-    options = ["-m", "mse", "-m", "ciede2000", "--resamples", "100", "-o", "out"]
+    options = ["-m", "mse", "-m", "ciede2000", "-o", "out"]
     done = subprocess.run(
         [command, "run", "macadam-osa", *options], cwd=tmp_path, capture_output=True, text=True
     )
@@ -61,7 +61,7 @@ def embedded_suite(weights, cache, names):
 
     suite = [load_dataset(m, None, cache) for m in manifests().values() if m.embedded]
     infos = select(names, catalogue())
-    return run(suite, infos, weights_dir=weights, options=CPU, resamples=100)
+    return run(suite, infos, weights_dir=weights, options=CPU)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_the_committed_figures_of_material_appearance_are_reproduced(shared, wei
     names = ["mse", "lpips-alex", "lpips-squeeze", "pyramid-unit"]
     dataset = load_dataset(find_manifest("material-appearance"), shared, shared)
     found = run([dataset], select(names, catalogue()), weights_dir=weights, options=CPU,
-                resamples=100)  # fmt: skip
+                )  # fmt: skip
     assert_committed(found, ROOT / "reports" / "material-appearance", 1e-3)
 
 

@@ -49,7 +49,7 @@ def metrics(*names):
 
 
 def go(datasets, infos, **options):
-    return run(datasets, infos, options=Options(device="cpu"), resamples=100, **options)
+    return run(datasets, infos, options=Options(device="cpu"), **options)
 
 
 def test_a_run_ranks_and_states_where_its_numbers_come_from(tmp_path):

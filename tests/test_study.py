@@ -142,7 +142,7 @@ def made(differences, statistic="srcc", skipped=()):
              "value": v, "n": 50, "units": 10, "in_domain": m == "a"}
             for m, v in (("a", 0.5 + value), ("b", 0.5))
         ]  # fmt: skip
-    record = {"device": "cpu", "precision": "fp32", "seed": 0, "resamples": 100}
+    record = {"device": "cpu", "precision": "fp32"}
     return Run(
         pd.DataFrame(), pd.DataFrame(figures), pd.DataFrame(), parts, dict(skipped),
         pd.DataFrame(), pd.DataFrame(pairs, columns=list(COMPARISON)), provenance=record,
@@ -239,7 +239,7 @@ def test_the_command_writes_a_verdict(cli, tmp_path):
         '[[claim]]\ntext = "colour counts"\nbetter = "ciede2000"\nworse = "mae"\n'
         '[[claim]]\ntext = "seeds differ"\nbetter = "other"\nworse = "random-alex-l2"\n'
     )
-    options = ["--dataset", "macadam-osa", "--resamples", 200, "--workers", 0, "-o", "out"]
+    options = ["--dataset", "macadam-osa", "--workers", 0, "-o", "out"]
     code, out, err = cli("study", file, *options)
     assert code == 0, err
     written = (tmp_path / "cwd" / "out" / "verdict.md").read_text()

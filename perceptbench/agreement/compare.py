@@ -2,7 +2,7 @@
 
 Conventions
 -----------
-A difference is a minus b, on the same resamples; p is corrected (Holm) over the figures of a
+A difference is a minus b, on the items both answered; p is corrected (Holm) over the figures of a
 dataset's whole tables, and apart from these over those of their parts. Percentiles in [0, 1] say
 how large a distance is among the items; those of two sides (2afc) are of the margin, positive
 where the metric finds b closer.
@@ -17,26 +17,27 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from perceptbench.agreement.evaluate import GROUPS, entropy
+from perceptbench.agreement.evaluate import too_few
 from perceptbench.agreement.figures import Figure, figures, rated_pairs
-from perceptbench.agreement.items import Items, collect
-from perceptbench.agreement.ranking import (
-    PEOPLE,
+from perceptbench.agreement.inference import (
     SIGNIFICANT,
-    SMALLER_IS_BETTER,
-    difference,
+    differences,
     holm,
-    student_p,
+    is_equivalent,
+    units_needed,
 )
-from perceptbench.agreement.resampling import jackknife_interval
+from perceptbench.agreement.items import Items, collect
+from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER
 from perceptbench.agreement.significance import krasula
+from perceptbench.agreement.standing import MARGIN
+from perceptbench.agreement.units import FEWEST
 from perceptbench.datasets.judgements import PROTOCOLS, Judgements
 
 Array = NDArray[np.float64]
 
 COLUMNS = (
     "dataset", "slice", "statistic", "a", "b", "difference", "low", "high", "p", "p_holm",
-    "p_delong", "n", "units", "note",
+    "p_delong", "equivalent", "needed", "n", "units", "note",
 )  # fmt: skip
 #: Krasula's areas are compared too where the spread of the ratings is known.
 AREAS = ("auc_ds", "auc_bw", "cc_0")
@@ -48,7 +49,10 @@ class Comparison:
 
     Attributes
     ----------
-    table : one row a dataset, slice and statistic: the figures of both, their difference.
+    table : one row a dataset, slice and statistic: the figures of both on the items both
+        answered, their difference; ``equivalent``: whether it is shown to lie within the margin
+        (two one-sided tests at 5 %); ``needed``: how many units like these would show the
+        difference that was found with a chance of 80 %, NaN where it is shown already.
     disputed : the items on which they disagree most: ``dataset, slice``, the images, ``judged``,
         percentiles of ``people`` and of the two metrics (under their names), and ``nearer``, the
         metric that is nearer to people. The images of a triplet or pair are called ``a image``
@@ -65,28 +69,30 @@ def compare(
     a: str,
     b: str,
     *,
-    resamples: int = 2000,
-    seed: int = 0,
     stress_power: Mapping[str, float | None] | None = None,
+    margin: float = MARGIN,
     top: int = 5,
 ) -> Comparison:
     """Compares metrics a and b on the leaderboard's figures, whole and by distortion.
 
     Parameters
     ----------
-    parts, scores, resamples, seed, stress_power : as of `perceptbench.agreement.evaluate`.
+    parts, scores, stress_power : as of `perceptbench.agreement.evaluate`.
     a, b : columns of the scores.
+    margin : of a figure, what is too little to matter: 0.01 is a point of 2AFC.
     top : disputed items a table.
     """
     rows, disputed = [], []
     for part in parts:
         known = scores[scores["dataset"] == part.dataset] if "dataset" in scores else scores
-        items = collect(part, known, [a, b], resamples, entropy(part, seed), stress_power or {})
+        items = collect(part, known, [a, b], stress_power or {})
+        items = items.part(np.flatnonzero(items.answered.all(axis=1)))
         for name, some in _slices(part, items):
             wanted = {*part.statistics, *(AREAS if some is items else ())}
             for figure in figures(some, some is items, only=wanted):
                 if figure.statistic in wanted and not set(figure.metrics) & set(PEOPLE):
-                    rows.append((part.dataset, name, figure.statistic, *_row(figure, some, a, b)))
+                    row = _row(figure, some, a, b, margin)
+                    rows.append((part.dataset, name, figure.statistic, *row))
         table = _disputed(items, a, b).head(top)
         disputed.append(table.assign(dataset=part.dataset, slice=part.slice))
     found = pd.DataFrame(rows, columns=[c for c in COLUMNS if c != "p_holm"])
@@ -104,33 +110,29 @@ def _slices(part: Judgements, items: Items) -> Iterator[tuple[str, Items]]:
         yield (name if part.slice == "all" else f"{part.slice} {name}"), some
 
 
-def _row(figure: Figure, items: Items, a: str, b: str) -> tuple[Any, ...]:
-    """Values, difference, interval, p, DeLong's p, n, units, why it is undefined."""
+def _row(figure: Figure, items: Items, a: str, b: str, margin: float) -> tuple[Any, ...]:
+    """Values, difference, interval, p, DeLong's p, equivalence, units needed, n, units, note."""
     place = [figure.metrics.index(name) for name in (a, b)]
     x, y = (float(figure.value[i]) for i in place)
-    resampler = figure.by or items.resampler
-    low = high = p = delong = np.nan
+    spread = figure.spread
+    units = 0 if spread is None else spread.units
+    low = high = p = needed = np.nan
+    equivalent = False
     lost = [i for i in place if np.isnan(figure.value[i])]
-    reasons = [f"{figure.metrics[i]}: {figure.notes[i]}" for i in lost]
-    if figure.resampled is None or np.isnan(x - y) or resampler.units < 2:
-        pass
-    elif figure.dear:
-        left = figure.resampled(resampler.jackknife(GROUPS))
-        apart = left[:, place[0]] - left[:, place[1]]
-        low, high = jackknife_interval(x - y, apart)
-        spread = np.sqrt((len(apart) - 1) ** 2 / len(apart)) * apart.std(ddof=1)
-        p = float(student_p(x - y, spread, len(apart)))
-        delong = _delong(figure.statistic, items, place)
-    else:
-        drawn = figure.resampled(resampler)
-        one, two = (drawn[:, [i]] for i in place)
-        low, high, p = (float(v[0]) for v in difference(one, two, [x - y], resampler.units))
-    note = "; ".join(reasons)
-    return x, y, x - y, low, high, p, delong, figure.n, resampler.units, note
+    note = "; ".join(f"{figure.metrics[i]}: {figure.notes[i]}" for i in lost)
+    if spread is None or not spread.totals or units < FEWEST:
+        note = note or too_few(units)
+    elif not lost:
+        error = float(spread.errors_of_differences[place[0], place[1]])
+        low, high, p = (float(v) for v in differences(x - y, error, spread.freedom, units))
+        equivalent = is_equivalent(x - y, error, spread.freedom, margin)
+        needed = units_needed(x - y, error, units, p)
+    delong = _delong(figure.statistic, items, place) if not lost else np.nan
+    return x, y, x - y, low, high, p, delong, equivalent, needed, figure.n, units, note
 
 
 def _delong(statistic: str, items: Items, place: Sequence[int]) -> float:
-    pairs = rated_pairs(items)
+    pairs = rated_pairs(items) if statistic in AREAS else None
     if pairs is None:
         return float("nan")
     x = items.distances[0][:, place]
@@ -197,6 +199,7 @@ def in_words(
             f"difference of {row['difference']:+.3f} {_spread(row)} ({row['n']} items, "
             f"{row['units']} units).{_trained(row['dataset'], (a, b), in_domain)}"
         )
+        sentences[-1] += _more(row)
     total = sum(better.values())
     if total > 1:
         sentences.append(
@@ -204,6 +207,18 @@ def in_words(
             f"on {better['']} they cannot be told apart."
         )
     return sentences
+
+
+def _more(row: Mapping[str, Any]) -> str:
+    """Whether the two are equivalent, or what it would take to tell them apart."""
+    if row["equivalent"]:
+        return " They are equivalent within the margin."
+    if not np.isnan(row["needed"]) and not row["p_holm"] < SIGNIFICANT:
+        return (
+            f" To show a difference of this size with a chance of 80 % would take about "
+            f"{row['needed']:,.0f} units like these ({row['needed'] - row['units']:,.0f} more)."
+        )
+    return ""
 
 
 def _winner(row: Mapping[str, Any], a: str, b: str) -> str:
@@ -214,7 +229,7 @@ def _winner(row: Mapping[str, Any], a: str, b: str) -> str:
 
 def _spread(row: Mapping[str, Any]) -> str:
     if np.isnan(row["low"]):
-        return "without an interval"
+        return f"without an interval ({row['note']})" if row["note"] else "without an interval"
     interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
     return f"{interval}, p {_digits(row['p'])}, {_digits(row['p_holm'])} after correction"
 

@@ -1,8 +1,8 @@
 """Judgement tables and the scores of their pairs in; every agreement figure out."""
 
-import zlib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -10,39 +10,35 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from perceptbench.agreement import rating
+from perceptbench.agreement.attained import ends
 from perceptbench.agreement.figures import Figure, figures
+from perceptbench.agreement.inference import all_pairs, holm, intervals, rank_sets
 from perceptbench.agreement.items import Items, collect
 from perceptbench.agreement.magnitude import in_range
-from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER, Key, compare, first, tiers
-from perceptbench.agreement.resampling import (
-    INTERVALS,
-    bca_interval,
-    jackknife_interval,
-    percentile_intervals,
-)
+from perceptbench.agreement.orders import same_order
+from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER
 from perceptbench.agreement.significance.dependent_correlations import (
     meng_rosenthal_rubin,
     steiger,
 )
+from perceptbench.agreement.units import FEWEST, ROUGH
 from perceptbench.datasets.judgements import Judgements
-from perceptbench.errors import UsageError
 
 Array = NDArray[np.float64]
 
+#: `error`: the standard error. `of`: judged items, of which `n` were answered. `first, last`: the
+#: places a metric may have in a column; `best`: whether it cannot be told from the best.
 COLUMNS = (
-    "dataset", "slice", "metric", "statistic", "value", "low", "high", "n", "units", "interval",
-    "tier", "p_first", "in_domain", "display", "note",
+    "dataset", "slice", "metric", "statistic", "value", "low", "high", "n", "of", "units",
+    "error", "freedom", "first", "last", "best", "chance", "ceiling", "ceiling_known",
+    "in_domain", "display", "note",
 )  # fmt: skip
 COMPARISON = (
-    "dataset", "slice", "statistic", "a", "b", "difference", "low", "high", "p", "p_holm",
-    "p_meng", "p_steiger", "n",
+    "dataset", "slice", "statistic", "a", "b", "a value", "b value", "difference", "low", "high",
+    "p", "p_holm", "p_meng", "p_steiger", "error", "freedom", "units", "n",
 )  # fmt: skip
 NO_ITEM, UNDEFINED = "no item to count", "undefined on these items"
-ONE_UNIT = "no interval: there is one unit to resample"
-NO_INTERVAL = "no interval: no finite number on too many of the resamples"
-#: Groups of units left out in turn where a statistic is dear.
-GROUPS = 20
+NO_SPREAD = "no interval: nothing varies between the units"
 
 
 @dataclass
@@ -52,13 +48,12 @@ class Evaluation:
     Attributes
     ----------
     table : the agreement table.
-    comparisons : paired differences of all metrics on the leaderboard's columns.
-    samples : the resamples behind these, by column: one row a resample, one column a metric.
+    comparisons : paired differences of all metrics on the leaderboard's columns; of metrics that
+        order everything alike (`orders.same_order`) the first stands for the others.
     """
 
     table: pd.DataFrame
     comparisons: pd.DataFrame
-    samples: dict[Key, pd.DataFrame] = field(default_factory=dict)
 
 
 def agreement(
@@ -73,14 +68,14 @@ def evaluate(
     scores: pd.DataFrame,
     *,
     metrics: Sequence[str],
-    resamples: int = 2000,
-    seed: int = 0,
-    interval: str = "percentile",
     stress_power: Mapping[str, float | None] | None = None,
     in_domain: Mapping[str, Collection[str]] | None = None,
     ranked_only: bool = False,
 ) -> Evaluation:
     """How well each metric agrees with people, on every judgement table and its parts.
+
+    A metric is measured on the items it answered, and two metrics are compared on those that both
+    did. Intervals and p values: `perceptbench.agreement.inference`.
 
     Parameters
     ----------
@@ -88,9 +83,6 @@ def evaluate(
     scores : ``reference, distorted`` and one column of distances a metric; with a column
         ``dataset``, the rows of each table's dataset are used.
     metrics : the columns of `scores` to evaluate.
-    resamples, seed : of the bootstrap. The resamples of a table depend on the seed and the
-        table's name only, and all metrics and statistics see the same ones.
-    interval : ``percentile`` or ``bca``.
     stress_power : metric -> power its distance is raised to before STRESS, which wants a
         distance in proportion to the perceived difference: 0.5 for squared ones, None where
         there is no such power (STRESS is then undefined), 1 where a metric is not named.
@@ -100,157 +92,243 @@ def evaluate(
     Returns
     -------
     Evaluation. Its table has one row a slice, metric and statistic: ``low, high`` bound the 95 %
-    interval of the kind named in ``interval``, ``n`` is the number of judged items, ``units`` how
-    many things were resampled; ``tier`` and ``p_first`` are given for the leaderboard's columns.
-    Undefined figures are NaN and ``note`` says why. People are rows too, as ``human`` and
-    ``oracle``, where the judgements tell how far they agreed. Besides the whole table there is a
-    slice for each ``distortion``, band of ``level`` and ``category`` where it has such columns,
-    with fewer resamples (`items.PART_RESAMPLES`) behind its intervals.
-
-    Raises
-    ------
-    UsageError : `interval` is neither of the two.
+    interval, ``n`` of ``of`` judged items were answered, ``units`` is how many things vary.
+    ``first, last, best, chance, ceiling`` are given for the leaderboard's columns. Undefined
+    figures are NaN and ``note`` says why. People are rows too, as ``human`` and ``oracle``, where
+    the judgements tell how far they agreed. Besides the whole table there is a slice for each
+    ``distortion``, band of ``level`` and ``category`` where it has such columns.
     """
-    if interval not in INTERVALS:
-        raise UsageError(f"there is no interval {interval!r}; use {' or '.join(INTERVALS)}")
     named = {(part.dataset, part.slice) for part in parts}
+    stands_for = same_order(scores, metrics)
     tables, comparisons = [], []
-    samples: dict[Key, pd.DataFrame] = {}
     for part in parts:
         known = scores
         if "dataset" in scores:
             known = scores[scores["dataset"] == part.dataset].drop(columns="dataset")
-        items = collect(part, known, metrics, resamples, entropy(part, seed), stress_power or {})
-        trained = (in_domain or {}).get(part.dataset, ())
+        items = collect(part, known, metrics, stress_power or {})
         found = []
         bar = tqdm(desc=f"agreement on {part.dataset}", unit=" figures", leave=False, disable=None,
                    delay=2)  # fmt: skip
-        for figure in figures(items, only=part.statistics if ranked_only else ()):
-            bar.update()
-            if ranked_only and figure.statistic not in part.statistics:
+        measured = _measured(items, bar, only=part.statistics if ranked_only else ())
+        pairs = _pairs(items, measured, part.statistics, stands_for)
+        for rows in _tables(items, measured):
+            statistic = rows["statistic"].iloc[0]
+            if ranked_only and statistic not in part.statistics:
                 continue
-            rows, drawn = _rows(figure, items, interval)
-            if figure.statistic in part.statistics and not set(figure.metrics) & set(PEOPLE):
-                column = (part.dataset, part.slice, figure.statistic)
-                samples[column] = drawn
-                pairs = _compare(figure, items, drawn)
-                comparisons.append(_named(pairs, *column))
-                rows = _with_places(rows, pairs, drawn)
+            if statistic in part.statistics:
+                rows = _with_places(rows, pairs[pairs["statistic"] == statistic], stands_for)
+                span = ends(statistic, items)
+                rows = rows.assign(
+                    chance=span.chance, ceiling=span.ceiling, ceiling_known=span.known
+                )
             found.append(rows.assign(slice=part.slice))
         for column_name, value, fewer in () if ranked_only else items.parts():
             if (part.dataset, value) in named:
                 continue  # the dataset has a table of this part of its own
             name = f"{column_name}={value}"
             name = name if part.slice == "all" else f"{part.slice} {name}"
-            for figure in figures(fewer, whole=False):
-                bar.update()
-                found.append(_rows(figure, fewer, "percentile")[0].assign(slice=name))
+            for rows in _tables(fewer, _measured(fewer, bar, whole=False)):
+                found.append(rows.assign(slice=name))
         bar.close()
-        if not found:
-            continue
-        table = pd.concat(found, ignore_index=True).assign(dataset=part.dataset)
-        table = table.assign(in_domain=table["metric"].isin(list(trained)), display=part.display)
-        tables.append(table)
-    empty = pd.DataFrame(columns=list(COMPARISON))
-    nothing = pd.DataFrame(columns=list(COLUMNS))
-    return Evaluation(
-        pd.concat(tables, ignore_index=True)[list(COLUMNS)] if tables else nothing,
-        pd.concat(comparisons, ignore_index=True)[list(COMPARISON)] if comparisons else empty,
-        samples,
-    )
+        comparisons.append(pairs.assign(dataset=part.dataset, slice=part.slice))
+        if found:
+            trained = (in_domain or {}).get(part.dataset, ())
+            table = pd.concat(found, ignore_index=True).reindex(columns=list(COLUMNS))
+            table["in_domain"] = table["metric"].isin(list(trained))
+            tables.append(table.assign(dataset=part.dataset, display=part.display))
+    return Evaluation(_typed(tables, COLUMNS), _typed(comparisons, COMPARISON))
 
 
-def entropy(part: Judgements, seed: int) -> tuple[int, int]:
-    """What the resamples of a table are drawn from: the seed and the table's name."""
-    return seed, zlib.crc32(f"{part.dataset}/{part.slice}/{part.protocol}".encode())
+def _typed(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    if not tables:
+        return pd.DataFrame(columns=list(columns))
+    table = pd.concat(tables, ignore_index=True)[list(columns)]
+    flags = [c for c in ("best", "ceiling_known") if c in table]
+    return table.assign(**{c: table[c].astype("boolean").fillna(False).astype(bool) for c in flags})
 
 
-def _named(table: pd.DataFrame, dataset: str, part: str, statistic: str) -> pd.DataFrame:
-    return table.assign(dataset=dataset, slice=part, statistic=statistic)
+@dataclass(frozen=True)
+class Measured:
+    """The figures of the metrics that answered the same items; of people, of no metric.
+
+    Attributes
+    ----------
+    answered : which items, (items,).
+    metrics : which metrics, (metrics,).
+    figures : of these.
+    """
+
+    answered: NDArray[np.bool_]
+    metrics: NDArray[np.bool_]
+    figures: list[Figure]
 
 
-def _rows(figure: Figure, items: Items, interval: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of one figure without their places, and its resamples (none of a dear one)."""
-    m, resampler = len(figure.metrics), figure.by or items.resampler
-    bounds: list[tuple[float, float]] = [(np.nan, np.nan)] * m
-    drawn = np.zeros((0, m))
-    kind = "jackknife" if figure.dear else interval
-    defined = not np.isnan(figure.value).all()
-    if figure.resampled is None or not defined or resampler.units < 2:
-        kind = ""
-    elif figure.dear:
-        left = figure.resampled(resampler.jackknife(GROUPS))
-        bounds = [jackknife_interval(v, x) for v, x in zip(figure.value, left.T, strict=True)]
-        bounds = [tuple(np.clip(both, *figure.bounds)) for both in bounds]
-    else:
-        drawn = figure.resampled(resampler)
-        if interval == "bca":
-            left = figure.resampled(resampler.jackknife())
-            bounds = [
-                bca_interval(x, v, out)
-                for x, v, out in zip(drawn.T, figure.value, left.T, strict=True)
-            ]
-        else:
-            bounds = list(zip(*percentile_intervals(drawn), strict=True))
-    undefined = np.isnan(figure.value)
-    notes = []
-    for note, lost, (low, _) in zip(figure.notes or [""] * m, undefined, bounds, strict=True):
+def _measured(
+    items: Items, bar: tqdm, whole: bool = True, only: Collection[str] = ()
+) -> list[Measured]:
+    """Every figure, metrics by the items they answered, people on all items."""
+    everything = np.ones(len(items.table), dtype=bool)
+    nobody = np.zeros(len(items.metrics), dtype=bool)
+    found = []
+    for mask, here in [(everything, nobody), *_patterns(items)]:
+        some, kept = items.of(here).part(np.flatnonzero(mask)), []
+        for figure in figures(some, whole, only):
+            bar.update()
+            if bool(set(figure.metrics) & set(PEOPLE)) != here.any():
+                kept.append(figure)
+        found.append(Measured(mask, here, kept))
+    return found
+
+
+def _tables(items: Items, measured: Sequence[Measured]) -> Iterator[pd.DataFrame]:
+    """The rows of each statistic: all metrics, then people."""
+    total = len(items.table)
+    rows: dict[str, list[pd.DataFrame]] = {}
+    for of in [*measured[1:], measured[0]]:
+        for figure in of.figures:
+            if figure.metrics:
+                rows.setdefault(figure.statistic, []).append(_rows(figure, total))
+    there = np.atleast_1d(items.answered.any(axis=0))
+    lost = [m for m, known in zip(items.metrics, there, strict=True) if not known]
+    if not there.any():
+        main = {"2afc": "2afc", "rating": "srcc", "same_different": "jnd_ap"}[items.protocol]
+        rows.setdefault(main, [])
+    for statistic, tables in rows.items():
         if lost:
+            tables.append(_nothing(statistic, lost, total))
+        if tables:
+            yield pd.concat(tables, ignore_index=True)
+
+
+def _patterns(items: Items) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """(items answered, metrics that answered just these), complete ones first."""
+    answered = items.answered
+    if not answered.size:
+        return []
+    groups: dict[bytes, list[int]] = {}
+    for k, column in enumerate(answered.T):
+        groups.setdefault(np.packbits(column).tobytes(), []).append(k)
+    order = sorted(groups.values(), key=lambda own: -int(answered[:, own[0]].sum()))
+    return [
+        (answered[:, own[0]], np.isin(np.arange(answered.shape[1]), own))
+        for own in order
+        if answered[:, own[0]].any()
+    ]
+
+
+def _nothing(statistic: str, metrics: Sequence[str], total: int) -> pd.DataFrame:
+    note = f"no finite distance for any of {total} judgements" if total else NO_ITEM
+    return pd.DataFrame({
+        "metric": metrics, "statistic": statistic, "value": np.nan, "low": np.nan, "high": np.nan,
+        "n": 0, "of": total, "units": 0, "error": np.nan, "freedom": np.nan, "note": note,
+    })  # fmt: skip
+
+
+def _rows(figure: Figure, total: int) -> pd.DataFrame:
+    """The rows of one figure: values, intervals, and why there is none."""
+    spread = figure.spread
+    m = len(figure.metrics)
+    units = 0 if spread is None else spread.units
+    error = np.full(m, np.nan)
+    freedom = np.nan
+    if spread is not None and spread.totals and units >= FEWEST:
+        error, freedom = spread.errors, spread.freedom
+    low, high = intervals(figure.value, error, freedom, figure.scale)
+    notes = []
+    for k, note in enumerate(figure.notes):
+        if np.isnan(figure.value[k]):
             note = note or (UNDEFINED if figure.n else NO_ITEM)
-        elif np.isnan(low):
-            note = "; ".join(filter(None, (note, ONE_UNIT if resampler.units < 2 else NO_INTERVAL)))
+        elif "no interval" in note:
+            low[k] = high[k] = np.nan
+        elif spread is not None and np.isnan(low[k]):
+            why = NO_SPREAD if units >= FEWEST else too_few(units)
+            note = "; ".join(filter(None, (note, why)))
+        elif units < ROUGH and not np.isnan(low[k]):
+            note = "; ".join(filter(None, (note, f"a rough interval: {units} units")))
         notes.append(note)
-    drawn = np.where(undefined[None], np.nan, drawn)
-    table = pd.DataFrame(
-        {
-            "metric": list(figure.metrics),
-            "statistic": figure.statistic,
-            "value": figure.value,
-            "low": [np.nan if u else b[0] for u, b in zip(undefined, bounds, strict=True)],
-            "high": [np.nan if u else b[1] for u, b in zip(undefined, bounds, strict=True)],
-            "n": figure.n,
-            "units": resampler.units,
-            "interval": ["" if u else kind for u in undefined],
-            "tier": "",
-            "p_first": np.nan,
-            "note": notes,
-        }
-    )
-    return table, pd.DataFrame(drawn, columns=list(figure.metrics))
+    undefined = np.isnan(figure.value)
+    return pd.DataFrame({
+        "metric": list(figure.metrics), "statistic": figure.statistic, "value": figure.value,
+        "low": np.where(undefined, np.nan, low), "high": np.where(undefined, np.nan, high),
+        "n": figure.n, "of": total, "units": units,
+        "error": np.where(undefined, np.nan, error), "freedom": freedom, "note": notes,
+    })  # fmt: skip
 
 
-def _with_places(rows: pd.DataFrame, pairs: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the metrics' tiers and how often each is first, where resamples tell."""
-    if drawn.empty:
-        return rows
-    smaller = rows["statistic"].iloc[0] in SMALLER_IS_BETTER if len(rows) else False
-    ranked = rows.dropna(subset="value").sort_values("value", ascending=smaller, kind="stable")
-    names = list(ranked["metric"])
-    letter = tiers(pairs, names)
-    share = dict(zip(names, first(drawn[names].to_numpy(), smaller), strict=True))
-    return rows.assign(
-        tier=[letter.get(m, "") for m in rows["metric"]],
-        p_first=[share.get(m, np.nan) for m in rows["metric"]],
-    )
+def too_few(units: int) -> str:
+    """Why there is no interval."""
+    return f"no interval: {units} unit{'s' * (units != 1)}, fewer than {FEWEST}"
 
 
-def _compare(figure: Figure, items: Items, drawn: pd.DataFrame) -> pd.DataFrame:
+def _pairs(
+    items: Items, measured: Sequence[Measured], statistics: Collection[str],
+    stands_for: Mapping[str, str],
+) -> pd.DataFrame:  # fmt: skip
+    """Every pair of metrics on the items both answered, corrected by column."""
+    alone = np.array([m not in stands_for for m in items.metrics], dtype=bool)
+    found = [
+        _compare(figure, items.part(np.flatnonzero(of.answered)), stands_for)
+        for of in measured[1:]
+        for figure in of.figures
+        if figure.statistic in statistics
+    ]
+    groups = [of for of in measured[1:] if (of.metrics & alone).any()]
+    for one, two in combinations(groups, 2):
+        some = items.of((one.metrics | two.metrics) & alone)
+        some = some.part(np.flatnonzero(one.answered & two.answered))
+        side = {m for m, on in zip(items.metrics, one.metrics, strict=True) if on}
+        for figure in figures(some, only=statistics) if len(some.table) else ():
+            if figure.statistic in statistics and not set(figure.metrics) & set(PEOPLE):
+                table = _compare(figure, some, stands_for)
+                across = [(a in side) != (b in side) for a, b in zip(table.a, table.b, strict=True)]
+                found.append(table[across])
+    columns = [c for c in COMPARISON if c not in ("dataset", "slice")]
+    found = [table for table in found if len(table)]
+    table = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+    table = table.astype({"p": float})
+    table["p_holm"] = table.groupby("statistic")["p"].transform(lambda p: holm(p.to_numpy(float)))
+    return table.reindex(columns=columns)
+
+
+def _compare(figure: Figure, items: Items, stands_for: Mapping[str, str]) -> pd.DataFrame:
     """Every pair of the figure's metrics that is defined, with the parametric tests beside it."""
-    value = dict(zip(figure.metrics, figure.value, strict=True))
-    names = [m for m in figure.metrics if not np.isnan(value[m])]
-    pairs = compare(drawn[names], value, (figure.by or items.resampler).units)
-    pairs = pairs.assign(n=figure.n, p_meng=np.nan, p_steiger=np.nan)
+    own = np.array([m not in stands_for for m in figure.metrics], dtype=bool)
+    there = np.flatnonzero(~np.isnan(figure.value) & own)
+    names = [figure.metrics[k] for k in there]
+    value, spread = figure.value[there], figure.spread
+    errors = np.full((len(there), len(there)), np.nan)
+    freedom, units = np.nan, 0 if spread is None else spread.units
+    if spread is not None and spread.totals and units >= FEWEST:
+        errors, freedom = spread.errors_of_differences[np.ix_(there, there)], spread.freedom
+    pairs = all_pairs(names, value, errors, freedom, units)
+    i, j = np.triu_indices(len(names), 1)
+    pairs = pairs.assign(
+        statistic=figure.statistic, error=errors[i, j], freedom=freedom, units=units, n=figure.n,
+        p_meng=np.nan, p_steiger=np.nan,
+    )  # fmt: skip
     if figure.statistic not in ("srcc", "plcc") or not len(pairs):
         return pairs
-    place = {m: i for i, m in enumerate(items.metrics)}
-    x = in_range(items.distances[0][:, [place[m] for m in names]], axis=0)
+    place = [items.metrics.index(name) for name in names]
+    x = in_range(items.distances[0][:, place], axis=0)
     if figure.statistic == "srcc":
-        x = np.stack([rating.midranks(c, np.ones(len(c))) for c in x.T], axis=1)
-    between = pd.DataFrame(np.corrcoef(x.T), names, names)
-    a, b = (pairs[side].map(value).to_numpy(float) for side in "ab")
-    sides = zip(pairs["a"], pairs["b"], strict=True)
-    ab = np.array([between.at[i, j] for i, j in sides], dtype=float)
+        x = pd.DataFrame(x).rank().to_numpy()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        between = np.atleast_2d(np.corrcoef(x.T))[i, j]
     return pairs.assign(
-        p_meng=meng_rosenthal_rubin(a, b, ab, figure.n)[1],
-        p_steiger=steiger(a, b, ab, figure.n)[1],
+        p_meng=meng_rosenthal_rubin(value[i], value[j], between, figure.n)[1],
+        p_steiger=steiger(value[i], value[j], between, figure.n)[1],
     )
+
+
+def _with_places(
+    rows: pd.DataFrame, pairs: pd.DataFrame, stands_for: Mapping[str, str]
+) -> pd.DataFrame:
+    """The rows of a column with the places each metric may have."""
+    defined = rows[~rows["metric"].isin(PEOPLE)].dropna(subset="value")
+    names = [m for m in defined["metric"] if m not in stands_for]
+    smaller = rows["statistic"].iloc[0] in SMALLER_IS_BETTER
+    # Without a p value nothing is known of places.
+    sets = rank_sets(names if pairs["p"].notna().any() else [], pairs, smaller)
+    mine = rows["metric"].map(lambda m: stands_for.get(m, m))
+    mine = mine.where(~rows["metric"].isin(PEOPLE))
+    return rows.assign(**{c: mine.map(sets[c].to_dict()) for c in ("first", "last", "best")})

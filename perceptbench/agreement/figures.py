@@ -1,50 +1,57 @@
-"""Every figure of one set of judged items, each with the way it is resampled.
+"""Every figure of one set of judged items, each with how much every unit matters to it.
 
-A `Figure` is one statistic of all metrics: its value on all items and a function from resamples
-to values. What the statistics mean stands in `two_alternative`, `rating`, `same_different` and
-`significance`; here is only which of them an item set has, and how their resamples are had
-cheaply: as sums over clusters, or by `correlations`.
+A `Figure` is one statistic of several metrics: its value on all items and its spread
+(`perceptbench.agreement.units`). What the statistics mean stands in `two_alternative`, `rating`,
+`same_different` and `significance`; here is only which of them an item set has, and how each
+item's influence on them is had.
+
+A metric whose distances are all equal is *blind*: it has the figure that chance has.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from perceptbench.agreement import rating, same_different, two_alternative
-from perceptbench.agreement.correlations import THREADS, correlations
+from perceptbench.agreement import influence, logistic, rating, same_different, two_alternative
 from perceptbench.agreement.items import Items
 from perceptbench.agreement.magnitude import in_range, largest
-from perceptbench.agreement.ranking import PEOPLE
-from perceptbench.agreement.resampling import Resampler
 from perceptbench.agreement.significance import krasula, resolving_power
-from perceptbench.datasets.judgements import LARGEST
+from perceptbench.agreement.units import Spread, Units, of_left_out
 
 Array = NDArray[np.float64]
 
+THREADS = 2
 CORRELATIONS = ("srcc", "krcc", "plcc")
 OF_REFERENCES = {f"{statistic}_within_reference" for statistic in CORRELATIONS}
-OF_FITS = {"plcc_logistic4", "plcc_logistic5", "rmse", "outlier_ratio"}
+OF_FITS = {"plcc_logistic4", "plcc_logistic5", "rmse", "rmse_star", "outlier_ratio"}
 OF_PAIRS = {*krasula.STATISTICS, "resolving_power"}
 #: Pairs of items that Krasula's analysis and the resolving power look at, drawn by chance where
 #: there are more.
-PAIRS = 100_000
-#: Pairs of a same_different table beyond which a curve a resample takes too long.
-DEAR = 100_000
+PAIRS = 10_000_000
+#: Groups of units left out in turn where there is no influence to be had, fewer of many items.
+GROUPS, FEW_GROUPS, MANY_ITEMS = 100, 20, 20_000
+#: Kurtosis of a metric's distances from which the raw PLCC has no interval that holds.
+HEAVY = 9.0
 CONSTANT, SAME = "all distances are equal", "all judgements are equal"
+BLIND = "blind: all its distances are equal, which is chance"
 SPLIT = "people are evenly split on every item"
 ALONE = "there is no other reference to predict from"
 CHANCE = "people agree no more than by chance"
 NOBODY = "nobody took any pair for the same"
 WITHIN = "within every reference all distances, or all judgements, are equal"
 UNMATCHED = "a standard is at distance 0, or the distance of a pattern does not grow with contrast"
-FLAT = "the fitted curve is flat"
+FLAT = "no rising curve predicts anything"
 OBSERVER = "the ratings of one observer, or of the others, are all equal"
+BOUND = "votes are not known: an upper bound, p² + (1-p)²"
+HEAVY_TAILS = (
+    "no interval: the metric's distances have heavy tails, on which no interval of a raw PLCC "
+    "holds; plcc_logistic4 has one"
+)
 #: Of Krasula's analysis.
 NO_PAIR = {
     "auc_ds": "people find every pair of items different, or none",
@@ -52,8 +59,6 @@ NO_PAIR = {
     "cc_0": "people find no pair of items different",
     "thr": "people find every pair of items different",
 }
-RAW = "the logistic could not be fitted: raw values instead"
-LINE = "the logistic could not be fitted: a straight line instead"
 
 
 @dataclass(frozen=True)
@@ -64,372 +69,375 @@ class Figure:
     ----------
     statistic, metrics : what of whom.
     value : on all items, (m,).
-    resampled : resamples -> (R, m); None where there is no interval.
-    notes : what has to be said of each, (m,).
-    undefined : why it is undefined where it is and the note does not say.
+    spread : how it varies; None where that is not known.
     n : items behind it.
-    dear : too expensive for thousands of resamples: its interval is the jackknife's.
-    bounds : the range it can take, for intervals that do not know it.
-    by : what is resampled, where it is not what the table says.
+    notes : what has to be said of each, (m,); a note that begins with ``no interval`` says that
+        the interval of this one does not hold.
+    scale : on which it is symmetric, of `inference.SCALES`.
     """
 
     statistic: str
     metrics: tuple[str, ...]
     value: Array
-    resampled: Callable[[Resampler], Array] | None
+    spread: Spread | None
     n: int
-    notes: tuple[str, ...] = ()
-    undefined: str = ""
-    dear: bool = False
-    bounds: tuple[float, float] = (-np.inf, np.inf)
-    by: Resampler | None = None
+    notes: tuple[str, ...]
+    scale: str = "plain"
 
 
 def figures(items: Items, whole: bool = True, only: Collection[str] = ()) -> Iterator[Figure]:
     """Every figure of the items, one after the other; for a part of a table the main ones only.
 
     `only` spares what is dear and not among these statistics: further ones may come all the same.
-
-    A metric that lacks a distance has no figure of any kind: all metrics answer the same items.
+    Every metric has a distance for every item (`Items.answered` takes care of that).
     """
-    lost = np.isnan(items.distances).any(axis=0).sum(axis=0)
-    n = len(items.table)
-    live: NDArray[np.bool_] = np.array([n > 0 and not count for count in lost], dtype=bool)
     make = {"2afc": _two_alternative, "rating": _ratings, "same_different": _same_different}
-    found = map(_explained, make[items.protocol](items.of(live), whole, only))
-    missing = tuple(m for m, there in zip(items.metrics, live, strict=True) if not there)
-    notes = tuple(
-        f"no finite distance for {count} of {n} judgements" if n else "no pair could be scored"
-        for count in lost[~live]
-    )
-    for figure in found:
-        yield _with_undefined(figure, missing, notes) if missing else figure
+    yield from make[items.protocol](items, whole, only)
 
 
-def _explained(figure: Figure) -> Figure:
-    """The figure with its reason beside every value that is undefined."""
-    notes = [
-        "; ".join(filter(None, (figure.undefined if np.isnan(v) else "", note)))
-        for note, v in zip(figure.notes or [""] * len(figure.metrics), figure.value, strict=True)
-    ]
-    return replace(figure, notes=tuple(notes))
-
-
-def _with_undefined(figure: Figure, missing: tuple[str, ...], notes: tuple[str, ...]) -> Figure:
-    if set(figure.metrics) & set(PEOPLE):
-        return figure
-    resampled = figure.resampled
-
-    def padded(resampler: Resampler) -> Array:
-        assert resampled is not None
-        found = resampled(resampler)
-        return np.hstack([found, np.full((len(found), len(missing)), np.nan)])
-
-    return replace(
-        figure,
-        metrics=figure.metrics + missing,
-        value=np.append(figure.value, np.full(len(missing), np.nan)),
-        resampled=padded if resampled else None,
-        notes=(figure.notes or ("",) * len(figure.metrics)) + notes,
-    )
-
-
-def _of_sums(
-    statistic: str, metrics: Sequence[str], features: Array, of: Callable[[Array], Array], n: int,
-    notes: tuple[str, ...] = (), undefined: str = "",
+def _figure(
+    items: Items, statistic: str, metrics: Sequence[str], value: ArrayLike,
+    each: Array | Spread | None, undefined: str = "", *, scale: str = "plain",
+    n: int | None = None, notes: Sequence[str] = (), by: Units | None = None,
 ) -> Figure:  # fmt: skip
-    """A function of sums over the items: `of` takes (R, k) sums of features (n, k) to (R, m)."""
+    """A figure from influences (n, m) or a spread; `undefined` is why a value is NaN."""
+    values = np.asarray(value, dtype=float)
+    spread = each if each is None or isinstance(each, Spread) else None
+    if isinstance(each, np.ndarray):
+        spread = (by or items.units).spread(np.nan_to_num(each))
+    said = [
+        "; ".join(filter(None, (undefined if np.isnan(v) else "", note)))
+        for note, v in zip(notes or [""] * len(metrics), values, strict=True)
+    ]
+    n = len(items.table) if n is None else n
+    return Figure(statistic, tuple(metrics), values, spread, n, tuple(said), scale)
 
-    def quiet(sums: Array) -> Array:
-        with np.errstate(invalid="ignore", divide="ignore"):  # an empty resample is undefined
-            return of(sums)
 
-    value = quiet(features.sum(axis=0)[None])[0]
-    names = tuple(metrics)
-    return Figure(statistic, names, value, lambda r: quiet(r.sums(features)), n, notes, undefined)
-
-
-def _means(statistic: str, metrics: Sequence[str], each: Array, undefined: str = "") -> Figure:
+def _mean(
+    items: Items, statistic: str, metrics: Sequence[str], each: Array, undefined: str = "",
+    scale: str = "share", notes: Sequence[str] = (),
+) -> Figure:  # fmt: skip
     """The mean over items of `each` (n, m); items where it is NaN are left out."""
     each = each.reshape(len(each), len(metrics))
-    there: NDArray[np.bool_] = np.asarray(np.isfinite(each).any(axis=1))
-    features = np.column_stack([np.where(there[:, None], each, 0), there])
-    n = int(there.sum())
-    return _of_sums(
-        statistic, metrics, features, lambda s: s[:, :-1] / s[:, -1:], n, undefined=undefined
-    )
+    value, on = influence.mean(each)
+    n = int((~np.isnan(each)).any(axis=1).sum())
+    return _figure(items, statistic, metrics, value, on, undefined, scale=scale, n=n, notes=notes)
 
 
-def _two_alternative(items: Items, whole: bool, only: Collection[str]) -> list[Figure]:
+def blind(items: Items) -> NDArray[np.bool_]:
+    """Which metrics say the same of every item, (m,): equal distances, or equal ones of a and b."""
+    x = items.distances
+    if items.protocol == "2afc":
+        return np.asarray((x[0] == x[1]).all(axis=0))
+    return np.asarray((x[0] == x[0][:1]).all(axis=0))
+
+
+def _two_alternative(items: Items, whole: bool, only: Collection[str]) -> Iterator[Figure]:
     a, b = items.distances
-    p = items.table["p_b"].to_numpy(float)
-    names = items.metrics
+    p, names = items.table["p_b"].to_numpy(float), items.metrics
+    notes = [BLIND if off else "" for off in blind(items)]
+    score = two_alternative.score(a, b, p)
+    yield _mean(items, "2afc", names, score, notes=notes)
     # Outcomes without shares (p_b 0, 1/2 or 1 throughout) hide how far people agreed.
     shares = not np.isin(p, (0, 0.5, 1)).all()
-    ceilings = {"human": two_alternative.human(p), "oracle": two_alternative.oracle(p)}
-    each = {"2afc": two_alternative.score(a, b, p)}
-    if whole:
-        each["2afc_majority"] = two_alternative.majority(a, b, p)
-    found = [_means(name, names, values, SPLIT) for name, values in each.items()]
+    votes = items.votes
+    people = two_alternative.human(p) if votes is None else two_alternative.two_people(p, votes)
+    bound = BOUND if votes is None else ""
+    best = two_alternative.oracle(p)
     if shares:
-        found += [_means("2afc", (who,), values) for who, values in ceilings.items()]
+        if np.isfinite(people).any():
+            yield _mean(items, "2afc", ("human",), people, notes=(bound,))
+        yield _mean(items, "2afc", ("oracle",), best)
     if not whole:
-        return found
-    found += _subset_means("2afc", names, each["2afc"], items)
+        return
+    yield _mean(items, "2afc_majority", names, two_alternative.majority(a, b, p), SPLIT)
+    yield from _subset_means(items, "2afc", names, score)
     if shares:
-        for who, values in ceilings.items():
-            found += _subset_means("2afc", (who,), values[:, None], items)
-        found += _of_ceiling(items, each["2afc"], p)
-        found.append(_means("log_likelihood", ("oracle",), two_alternative.likelihood(p, p)))
-    if only and "log_likelihood" not in only:
-        return found
-    folds = items.resampler.clusters
-    folds = np.arange(len(p)) if folds is None else folds
-    likelihoods = [
-        two_alternative.cross_validated(a[:, i], b[:, i], p, folds) for i in range(len(names))
-    ]
-    if names:
-        found.append(_means("log_likelihood", names, np.stack(likelihoods, axis=1), ALONE))
-    return found
+        for who, each in (("human", people), ("oracle", best)):
+            if np.isfinite(each).all():
+                yield from _subset_means(items, "2afc", (who,), each[:, None])
+        yield from _of_ceiling(items, score, people, best, bound)
+        each = two_alternative.likelihood(p, p)
+        yield _mean(items, "log_likelihood", ("oracle",), each, scale="plain")
+    if names and (not only or "log_likelihood" in only):
+        each = np.stack(
+            [
+                two_alternative.cross_validated(a[:, i], b[:, i], p, items.folds)
+                for i in range(len(names))
+            ],
+            axis=1,
+        )
+        yield _mean(items, "log_likelihood", names, each, ALONE, scale="plain")
 
 
 def _subset_means(
-    statistic: str, metrics: Sequence[str], each: Array, items: Items
-) -> list[Figure]:
+    items: Items, statistic: str, metrics: Sequence[str], each: Array
+) -> Iterator[Figure]:
     """The mean over categories of the mean in each, where there are several."""
-    if not _several(items):
+    groups = _categories(items)
+    if len(groups) > 1:
+        value, on = influence.mean_of_means(each, groups)
+        yield _figure(items, f"{statistic}_subset_mean", metrics, value, on, scale="share")
+
+
+def _of_ceiling(
+    items: Items, score: Array, people: Array, best: Array, bound: str
+) -> Iterator[Figure]:
+    """The part of the way from guessing to the ceiling, by metrics and by a person."""
+    top, slope, agree = float(best.mean()), 0.0, best
+    if not bound and np.isfinite(people).any():
+        agree = np.where(np.isnan(people), np.nanmean(people), people)
+        mean = float(agree.mean())
+        top = float(two_alternative.ceiling(mean))
+        step = 1e-6
+        slope = float(two_alternative.ceiling(mean + step) - two_alternative.ceiling(mean - step))
+        slope /= 2 * step
+        note = "the ceiling is a model: true shares follow a symmetric beta distribution"
+    else:
+        slope, note = 1.0, "votes are not known: the ceiling, mean max(p, 1-p), is an upper bound"
+    on_top = slope * (agree - agree.mean())[:, None]
+    known = [("human", people[:, None])] if not bound else []
+    for names, each in ((items.metrics, score), *(((who,), x) for who, x in known)):
+        each = np.where(np.isnan(each), np.nanmean(each, axis=0), each)
+        value = two_alternative.of_ceiling(each.mean(axis=0), top)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            on = (each - each.mean(axis=0) - value * on_top) / (top - 0.5)
+        yield _figure(
+            items, "2afc_of_ceiling", names, value, on, CHANCE, notes=(note,) * len(names)
+        )
+
+
+def _same_different(items: Items, whole: bool, only: Collection[str]) -> Iterator[Figure]:
+    p = items.table["p_same"].to_numpy(float)
+    groups = [np.arange(len(p))]
+    named = [("jnd_ap", groups)]
+    if whole and len(categories := _categories(items)) > 1:
+        named.append(("jnd_ap_subset_mean", categories))
+    # The best order there is: what most people took for the same comes first.
+    sides = ((items.metrics, items.distances[0]), (("oracle",), -p[:, None]))
+    for statistic, parts in named:
+        for metrics, distances in sides:
+
+            def precision(kept: NDArray[np.bool_], x: Array = distances) -> Array:
+                each = [same_different.jnd_ap(x[some], p[some]) for part in parts  # noqa: B023
+                        if (some := part[kept[part]]).size]  # fmt: skip
+                return np.mean(each, axis=0) if each else np.full(x.shape[1], np.nan)
+
+            where = "in a category " * (len(parts) > 1)
+            notes = [BLIND if off else "" for off in blind(items)] if len(metrics) > 1 else ()
+            notes = notes if len(notes) == len(metrics) else ()
+            yield _left_out(items, statistic, metrics, precision, f"{where}{NOBODY}", notes)
+
+
+def _left_out(
+    items: Items, statistic: str, metrics: Sequence[str], of: Callable[[NDArray[np.bool_]], Array],
+    undefined: str, notes: Sequence[str] = (), scale: str = "share",
+) -> Figure:  # fmt: skip
+    """A figure whose spread is had by leaving out groups of units: `of` some of the items."""
+    everything = np.ones(len(items.table), dtype=bool)
+    value = of(everything)
+    codes = items.units.codes
+    most = FEW_GROUPS if len(codes) > MANY_ITEMS else GROUPS
+    unit = np.unique(codes, return_inverse=True)[1].reshape(codes.shape)
+    groups = min(int(unit.max(initial=0)) + 1, most)
+    spread = Spread((), items.units.count, 1.0)
+    if groups > 1 and not np.isnan(value).all():
+        group = unit % groups
+        left = np.stack([of(~(group == g).any(axis=1)) for g in range(groups)])
+        spread = of_left_out(left, items.units.count)
+    return _figure(items, statistic, metrics, value, spread, undefined, scale=scale, notes=notes)
+
+
+def _categories(items: Items) -> list[NDArray[np.intp]]:
+    """The items of each category, where there is such a column."""
+    if "category" not in items.table:
         return []
     codes, names = pd.factorize(items.table["category"], use_na_sentinel=False)
-    subsets = [np.flatnonzero(codes == code) for code in range(len(names))]
-
-    def resampled(resampler: Resampler) -> Array:
-        mean = np.zeros((resampler.resamples, each.shape[1]))
-        for rows in subsets:
-            features = np.column_stack([each[rows], np.ones(len(rows))])
-            sums = resampler.rows(rows).sums(features)
-            with np.errstate(invalid="ignore", divide="ignore"):  # no item of it was drawn
-                mean += sums[:, :-1] / sums[:, -1:]
-        return mean / len(subsets)
-
-    value = np.mean([each[rows].mean(axis=0) for rows in subsets], axis=0)
-    return [Figure(f"{statistic}_subset_mean", tuple(metrics), value, resampled, len(each))]
-
-
-def _of_ceiling(items: Items, score: Array, p: Array) -> list[Figure]:
-    """The fraction of the ceiling reached, by metrics and by a person."""
-    votes = pd.to_numeric(items.table.get("votes", pd.Series(dtype=float)), errors="coerce")
-    if len(votes) == len(p) and ((votes > 1) & (votes < LARGEST)).all():
-        people = two_alternative.two_people(p, votes.to_numpy(float))
-        note = ""
-    else:
-        people = two_alternative.oracle(p)
-        note = "votes are not known: the ceiling, mean max(p, 1-p), is not corrected for noise"
-    person = people if not note else two_alternative.human(p)
-    features = np.column_stack([score, person, people, np.ones(len(p))])
-
-    m = len(items.metrics)
-
-    def of(part: slice) -> Callable[[Array], Array]:
-        def share(sums: Array) -> Array:
-            means = sums[:, :-1] / sums[:, -1:]
-            best = means[:, -1:] if note else two_alternative.ceiling(means[:, -1:])
-            return two_alternative.of_ceiling(means[:, :-1], best)[:, part]
-
-        return share
-
-    name, n = "2afc_of_ceiling", len(p)
-    return [
-        _of_sums(name, items.metrics, features, of(slice(m)), n, (note,) * m, CHANCE),
-        _of_sums(name, ("human",), features, of(slice(m, None)), n, (note,), CHANCE),
-    ]
-
-
-def _same_different(items: Items, whole: bool, only: Collection[str]) -> list[Figure]:
-    p = items.table["p_same"].to_numpy(float)
-    every: list[NDArray[np.intp]] = [np.arange(len(p))]
-    subsets: list[NDArray[np.intp]] = []
-    if whole and _several(items):
-        codes, names = pd.factorize(items.table["category"], use_na_sentinel=False)
-        subsets = [np.flatnonzero(codes == code) for code in range(len(names))]
-
-    def figure(
-        statistic: str,
-        metrics: tuple[str, ...],
-        distances: Array,
-        parts: Sequence[NDArray[np.intp]],
-    ) -> Figure:
-        def precision(w: Array) -> Array:
-            found = np.empty((len(w), len(metrics)))
-            for i, x in enumerate(distances.T):
-                each = [same_different.jnd_ap(x[rows], p[rows], w[:, rows]) for rows in parts]
-                found[:, i] = np.mean(each, axis=0)
-            return found
-
-        def resampled(resampler: Resampler) -> Array:
-            return np.concatenate([precision(w) for w in resampler])
-
-        value, where = precision(np.ones((1, len(p))))[0], "in a category " * (len(parts) > 1)
-        return Figure(
-            statistic, metrics, value, resampled, len(p),
-            dear=len(p) > DEAR, bounds=(0, 1), undefined=f"{where}{NOBODY}",
-        )  # fmt: skip
-
-    # The best order there is: what most people took for the same comes first.
-    people = [("oracle", -p[:, None])] if len(p) else []
-    found = []
-    for name, parts in (("jnd_ap", every), ("jnd_ap_subset_mean", subsets)):
-        if parts:
-            found.append(figure(name, items.metrics, items.distances[0], parts))
-            found += [figure(name, (who,), best, parts) for who, best in people]
-    return found
-
-
-def _several(items: Items) -> bool:
-    """Whether the items are of several categories."""
-    return "category" in items.table and items.table["category"].nunique(dropna=False) > 1
+    return [np.flatnonzero(codes == code) for code in range(len(names))]
 
 
 def _ratings(items: Items, whole: bool, only: Collection[str]) -> Iterator[Figure]:
-    x, y, names = items.distances[0], items.badness, items.metrics
     for statistic in CORRELATIONS:
-        yield _correlation(statistic, names, x, y)
-    if not whole or not len(y):
+        if not only or statistic in only:
+            yield _correlation(items, statistic)
+            yield from _attainable(items, statistic)
+    if not whole:
         return
     if "impairment" in items.table:
         yield _stress(items)
-    if {"pattern", "contrast"} <= set(items.table):
+    if rating.MATCHING <= set(items.table) and (items.table["pattern"] == "standard").any():
         yield _matching(items)
     for make, there in (
         (_within_reference, OF_REFERENCES), (_fitted, OF_FITS), (_resolution, OF_PAIRS),
     ):  # fmt: skip
-        if not only or not there.isdisjoint(only):
+        if items.metrics and (not only or not there.isdisjoint(only)):
             yield from make(items)
     if items.observers is not None and items.observers.shape[1] > 1:
         statistics = [*CORRELATIONS, "stress"] if "impairment" in items.table else CORRELATIONS
         for statistic in statistics:
-            yield _one_against_others(statistic, items)
+            yield _one_against_others(items, statistic)
 
 
-def _correlation(statistic: str, names: Sequence[str], x: Array, y: Array) -> Figure:
-    """One of CORRELATIONS; undefined where a side is constant."""
-    plain = rating.STATISTICS[statistic]
-    value = np.array([float(plain(x[:, i], y)) if len(y) else np.nan for i in range(x.shape[1])])
-    live = ~np.isnan(value)
+def _columns(
+    of: Callable[[Array, Array], tuple[float, Array]], x: Array, y: Array
+) -> tuple[Array, Array]:
+    """Values (m,) and influences (n, m) of all columns."""
+    if not x.shape[1]:
+        return np.zeros(0), np.zeros(x.shape)
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = list(pool.map(lambda column: of(column, y), x.T))
+    return np.array([value for value, _ in found]), np.stack([on for _, on in found], axis=1)
 
-    def resampled(resampler: Resampler) -> Array:
-        found = np.full((resampler.resamples, x.shape[1]), np.nan)
-        if live.any():
-            found[:, live] = correlations(statistic, x[:, live], y, resampler)
-        return found
 
-    reason = "fewer than two judgements"
-    if len(y) > 1:
-        reason = CONSTANT if np.ptp(y) > 0 else SAME
-    return Figure(statistic, tuple(names), value, resampled, len(y), undefined=reason)
+def _correlation(items: Items, statistic: str) -> Figure:
+    """One of CORRELATIONS; 0 of a blind metric, undefined where people say the same of all."""
+    x, y = items.distances[0], items.badness
+    value, on = _columns(getattr(influence, statistic), x, y)
+    off = blind(items) & (len(y) > 1) & bool(np.ptp(y) > 0)
+    notes = [BLIND if blank else "" for blank in off]
+    if statistic == "plcc":
+        heavy = _kurtosis(x) > HEAVY
+        notes = [HEAVY_TAILS if h and not n else n for h, n in zip(heavy, notes, strict=True)]
+    reason = "fewer than two judgements" if len(y) < 2 else SAME
+    if len(y) > 1 and np.ptp(y) > 0:
+        reason = CONSTANT
+    return _figure(
+        items, statistic, items.metrics, np.where(off, 0.0, value), on, reason,
+        scale="correlation", notes=notes,
+    )  # fmt: skip
+
+
+def _kurtosis(x: Array) -> Array:
+    """Fourth moment around the mean over the squared second, of each column; 3 of a normal."""
+    if not len(x):
+        return np.zeros(x.shape[1])
+    scaled = in_range(x, axis=0)
+    apart = scaled - scaled.mean(axis=0)
+    spread = np.abs(apart).max(axis=0)
+    apart = apart / np.where(spread > 0, spread, 1)
+    square = (apart**2).mean(axis=0)
+    found: Array = (apart**4).mean(axis=0) / np.where(square > 0, square, 1) ** 2
+    return found
+
+
+def _attainable(items: Items, statistic: str) -> Iterator[Figure]:
+    """The largest correlation to be expected with mean opinions as noisy as these are."""
+    std, raters = items.deviations or (None, None)
+    if statistic == "krcc" or std is None or raters is None or not (raters > 1).all():
+        return
+    known = rating.reliability(items.badness, std, raters)
+    if not np.isnan(known):
+        note = f"a model: the root of the reliability of the mean opinions, {known:.3f}"
+        value = np.array([np.sqrt(known)])
+        yield _figure(
+            items, statistic, ("oracle",), value, None, scale="correlation", notes=(note,)
+        )
 
 
 def _stress(items: Items) -> Figure:
     x, y = items.distances[0].copy(), items.badness
-    notes, value = [], []
+    notes = []
     for i, metric in enumerate(items.metrics):
         power = items.stress_power.get(metric, 1.0)
-        note = "STRESS needs distances in proportion to the difference"
+        note = "STRESS needs distances in proportion to the difference" if power is None else ""
         if power is not None:
-            note = ""
             x[:, i] = np.sign(x[:, i]) * np.abs(x[:, i]) ** power
-        value.append(np.nan if note else float(rating.stress(x[:, i], y)))
-        if not note and np.isnan(value[-1]):
-            note = "STRESS needs distances and impairments not negative and not all zero"
+            if rating.negative(x[:, i]) or rating.negative(y) or not x[:, i].any() or not y.any():
+                note = "STRESS needs distances and impairments not negative and not all zero"
         notes.append(note)
-    return Figure(
-        "stress",
-        items.metrics,
-        np.array(value),
-        lambda r: _stress_of(x, y, r),
-        len(y),
-        tuple(notes),
-    )
-
-
-def _stress_of(x: Array, y: Array, resampler: Resampler) -> Array:
-    m, x, y = x.shape[1], in_range(x, axis=0), in_range(y)
-    sums = resampler.sums(np.hstack([x * y[:, None], x * x, (y * y)[:, None]]))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = sums[:, :m] ** 2 / (sums[:, m : 2 * m] * sums[:, 2 * m :])
-        return np.sqrt(np.clip(1 - share, 0, 1))
+    value, on = _columns(influence.stress, x, y)
+    value = np.where([bool(note) for note in notes], np.nan, value)
+    off = blind(items) & ~np.isnan(value)
+    notes = [BLIND if blank else note for blank, note in zip(off, notes, strict=True)]
+    return _figure(items, "stress", items.metrics, value, on, scale="share", notes=notes)
 
 
 def _matching(items: Items) -> Figure:
-    """Error of the contrasts that a metric finds as strong as a standard."""
-    columns = (items.table[c].to_numpy() for c in ("contrast", "impairment", "pattern"))
-    contrast, strength, pattern = columns
+    """How far the contrasts that a metric finds as strong as a standard are from people's."""
+    contrast, strength, pattern = (
+        items.table[c].to_numpy() for c in ("contrast", "impairment", "pattern")
+    )
     each = [rating.matching_errors(x, contrast, strength, pattern) for x in items.distances[0].T]
-    error, m = np.stack(each, axis=1) if each else np.zeros((len(pattern), 0)), len(each)
-    matched = (pattern != "standard") & np.isin(strength, strength[pattern == "standard"])
-    features = np.column_stack([np.where(matched[:, None], error**2, 0), matched])
-    return _of_sums(
-        "matching_rmse", items.metrics, features, lambda s: np.sqrt(s[:, :m] / s[:, m:]),
-        int(matched.sum()), undefined=UNMATCHED,
+    matched = rating.matched(strength, pattern)
+    error = np.stack(each, axis=1) if each else np.zeros((len(pattern), 0))
+    # What a metric has no match for is not left out: its figure is undefined.
+    mean, on = influence.mean(np.where(matched[:, None], error**2, np.nan))
+    lost = np.isnan(error[matched]).any(axis=0)
+    value = np.sqrt(np.where(lost, np.nan, mean))
+    off = blind(items)
+    value = np.where(off, rating.physical_rmse(contrast, strength, pattern), value)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        on = np.where(value > 0, on / (2 * value), 0)
+    return _figure(
+        items, "matching_rmse", items.metrics, value, on, UNMATCHED, scale="positive",
+        n=int(matched.sum()), notes=[BLIND if blank else "" for blank in off],
     )  # fmt: skip
 
 
-def _within_reference(items: Items) -> list[Figure]:
+def _within_reference(items: Items) -> Iterator[Figure]:
     """The mean over references of each correlation among the items of one reference."""
     codes, _ = pd.factorize(items.table["reference"])
     if np.bincount(codes).max(initial=0) < rating.MIN_WITHIN or codes.max(initial=0) < 1:
-        return []
-    x, y, found = items.distances[0], items.badness, []
-    first, m = np.unique(codes, return_index=True)[1], items.distances.shape[2]
-    by_metric = [rating.within(x[:, i], y, codes) for i in range(m)]
+        return
+    x, y = items.distances[0], items.badness
+    by_metric = [rating.within(column, y, codes) for column in x.T]
+    by_reference = Units.of(np.arange(int(codes.max()) + 1))
+    off = blind(items)
     for statistic in CORRELATIONS:
-        each = np.full(x.shape, np.nan)
-        for i in range(m):
-            # One row stands for its reference, as which it is drawn.
-            each[first, i] = by_metric[i][statistic]
-        there = ~np.isnan(each)
-        features = np.hstack([np.where(there, each, 0), there.astype(float)])
-        name = f"{statistic}_within_reference"
-        figure = _of_sums(
-            name, items.metrics, features, lambda s: s[:, :m] / s[:, m:], len(y), undefined=WITHIN
-        )
-        found.append(replace(figure, by=items.by_reference))
-    return found
+        each = np.stack([found[statistic] for found in by_metric], axis=1)
+        value, on = influence.mean(each)
+        some = np.isfinite(each).any(axis=1)
+        same = not some.any() and all(np.ptp(y[codes == c]) == 0 for c in range(len(each)))
+        yield _figure(
+            items, f"{statistic}_within_reference", items.metrics,
+            np.where(off & (not same), 0.0, value), on, WITHIN, scale="correlation",
+            notes=[BLIND if blank else "" for blank in off], by=by_reference,
+        )  # fmt: skip
 
 
 def _fitted(items: Items) -> Iterator[Figure]:
-    """What is left after a logistic: correlations, error and outliers; the curve stays fixed."""
-    x, y, m = items.distances[0], in_range(items.badness), len(items.metrics)
-    for parameters in (4, 5):
-        with ThreadPoolExecutor(THREADS) as pool:
-            curves = list(pool.map(rating.fit_logistic, x.T, repeat(y, m), repeat(parameters, m)))
-        plain = np.stack([x[:, i] if c is None else c for i, c in enumerate(curves)], 1) if m else x
-        figure = _correlation("plcc", items.metrics, plain, y)
-        fitted, given = np.array([c is not None for c in curves]), ~np.isnan(figure.value)
-        notes = tuple(np.select([fitted & given, fitted, given], ["", FLAT, RAW], figure.undefined))
-        name = f"plcc_logistic{parameters}"
-        yield replace(figure, statistic=name, notes=notes, undefined="")
-        if parameters == 4:
-            lines = tuple("" if c is not None else LINE for c in curves)
-            predicted = [
-                rating.straight_line(x[:, i], y) if c is None else c for i, c in enumerate(curves)
-            ]
-            predicted4 = np.stack(predicted, axis=1) if m else x
-    square = (predicted4 - y[:, None]) ** 2
-    features = np.column_stack([square, np.ones(len(y))])
+    """Agreement after a rising curve that was fitted without the item's fold."""
+    x, y, n = items.distances[0], in_range(items.badness), len(items.table)
     unit = largest(items.badness) / (largest(y) or 1.0)
+    predicted: dict[int, Array] = {}
+    for parameters in (4, 5):
+        fit = partial(logistic.cross_fitted, groups=items.folds, parameters=parameters)
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = list(pool.map(lambda column: fit(column, y), x.T))  # noqa: B023
+        predicted[parameters] = np.stack([p for p, _ in found], axis=1)
+        fold = found[0][1]
+        value, on = _columns(partial(influence.plcc, groups=fold), predicted[parameters], y)
+        lost = np.isnan(predicted[parameters]).any(axis=0)
+        flat = ~lost & np.isnan(value) & bool(np.ptp(y) > 0)
+        yield _figure(
+            items, f"plcc_logistic{parameters}", items.metrics, np.where(flat, 0.0, value), on,
+            ALONE if lost.any() else SAME, scale="correlation",
+            notes=[FLAT if f else "" for f in flat],
+        )  # fmt: skip
+    error = unit * (predicted[4] - y[:, None])
+    yield _root_mean_square(items, "rmse", error)
+    if items.deviations is None:
+        return
+    std, raters = items.deviations
+    if raters is not None:
+        yield _root_mean_square(items, "rmse_star", rating.beyond(error.T, std, raters).T)
+    missed = [rating.outliers(e, np.zeros(n), std, raters) for e in error.T]
+    how = "" if raters is not None else "raters are not known: beyond twice the deviation"
+    each = np.where(np.isnan(error), np.nan, np.stack(missed, axis=1))
+    notes = (how,) * len(items.metrics)
+    yield _mean(items, "outlier_ratio", items.metrics, each, ALONE, notes=notes)
 
-    def root(sums: Array) -> Array:
-        return unit * np.sqrt(sums[:, :-1] / sums[:, -1:])
 
-    yield _of_sums("rmse", items.metrics, features, root, len(y), lines)
-    if items.deviations is not None:
-        std, raters = items.deviations
-        missed = [rating.outliers(unit * c, items.badness, std, raters) for c in predicted4.T]
-        if missed:
-            figure = _means("outlier_ratio", items.metrics, np.stack(missed, axis=1))
-            how = "" if raters is not None else "raters are not known: beyond twice the deviation"
-            notes = tuple("; ".join(filter(None, (how, line))) for line in lines)
-            yield replace(figure, notes=notes)
+def _root_mean_square(items: Items, statistic: str, error: Array) -> Figure:
+    n = len(error)
+    unit = largest(np.nan_to_num(error)) or 1.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        square = (error / unit) ** 2
+        value = np.sqrt(square.sum(axis=0) / (n - 1))
+        on = np.where(value > 0, (square - square.mean(axis=0)) / (2 * value), 0)
+    return _figure(
+        items, statistic, items.metrics, value * unit, on * unit, ALONE, scale="positive"
+    )
 
 
 @dataclass(frozen=True)
@@ -439,6 +447,7 @@ class RatedPairs:
     i: NDArray[np.intp]
     j: NDArray[np.intp]
     significance: Array
+    note: str
 
 
 def rated_pairs(items: Items) -> RatedPairs | None:
@@ -447,84 +456,93 @@ def rated_pairs(items: Items) -> RatedPairs | None:
     The direction is that of the distances: larger is worse.
     """
     std, raters = items.deviations or (None, None)
-    n = len(items.table)
+    n, note = len(items.table), ""
     if std is None or raters is None or n < 2 or not (raters > 1).all() or not (std > 0).any():
         return None
-    if n * (n - 1) // 2 <= PAIRS:
+    if (count := n * (n - 1) // 2) <= PAIRS:
         i, j = krasula.pairs(n)
     else:
         i, j = np.random.default_rng(0).integers(0, n, (2, PAIRS))
         i, j = i[i != j], j[i != j]
-    return RatedPairs(i, j, krasula.significance(items.badness, std, raters, i, j))
+        note = f"from {len(i):,} of {count:,} pairs, drawn by chance"
+    return RatedPairs(i, j, krasula.significance(items.badness, std, raters, i, j), note)
 
 
-def _resolution(items: Items) -> list[Figure]:
+def _resolution(items: Items) -> Iterator[Figure]:
     """Krasula's analysis and the resolving power, where the spread of the ratings is known."""
     pairs, (std, raters) = rated_pairs(items), items.deviations or (None, None)
     if pairs is None or std is None or raters is None:
-        return []
-    i, j = pairs.i, pairs.j
-    population = std * np.sqrt((raters - 1) / raters)
+        return
+    n, m = len(items.table), len(items.metrics)
+    apart = [in_range(x)[pairs.i] - in_range(x)[pairs.j] for x in items.distances[0].T]
+    for statistic, of in krasula.STATISTICS.items():
+        if statistic == "thr":
+            continue
+        value, on = np.full(m, np.nan), np.zeros((n, m))
+        for k, gap in enumerate(apart):
+            value[k], each = (
+                of(gap, pairs.significance),
+                krasula.influence(statistic, gap, pairs.significance),
+            )
+            # Of a mean over pairs, each half of whose influence is one item's.
+            both = np.bincount(pairs.i, each, n) + np.bincount(pairs.j, each, n)
+            on[:, k] = n * both / len(pairs.i)
+        notes = (pairs.note,) * m
+        yield _figure(
+            items, statistic, items.metrics, value, on, NO_PAIR[statistic], scale="share",
+            notes=notes,
+        )  # fmt: skip
+    yield from _in_own_units(items, pairs, apart, std * np.sqrt((raters - 1) / raters), raters)
+
+
+def _in_own_units(
+    items: Items, pairs: RatedPairs, apart: Sequence[Array], std: Array, raters: Array
+) -> Iterator[Figure]:
+    """What is in the metric's own unit and has no influence: by leaving out groups of units."""
     columns, units = [], []
-    for own in items.distances[0].T:
+    for own, gap in zip(items.distances[0].T, apart, strict=True):
         x = in_range(own)
         units.append(largest(own) / (largest(x) or 1.0))
-        gap, sure = resolving_power.confidence(x, items.badness, population, raters, i, j)
+        size, sure = resolving_power.confidence(x, items.badness, std, raters, pairs.i, pairs.j)
         # In the order of the gaps: what is sorted already is sorted again in no time.
-        order = np.argsort(gap, kind="stable")
-        columns.append((order, np.stack([x[i] - x[j], pairs.significance, gap, sure])[:, order]))
+        order = np.argsort(size, kind="stable")
+        columns.append((order, gap[order], pairs.significance[order], size[order], sure[order]))
 
-    def in_unit(values: ArrayLike, unit: Array) -> Array:
+    def in_unit(values: Sequence[float]) -> Array:
         with np.errstate(over="ignore"):
-            found = np.asarray(values, dtype=float) * unit
+            found = np.array(values) * np.array(units)
         return np.where(np.isinf(found), np.nan, found)
 
-    def figure(statistic: str, of: Callable[[Array], float], most: float, undefined: str) -> Figure:
-        # What has no bound is in the metric's own unit.
-        unit = np.array(units) if most == np.inf else np.ones(len(units))
-        value = in_unit([of(each) for _, each in columns], unit)
+    def of(kept: NDArray[np.bool_], thr: bool) -> Array:
+        some = kept[pairs.i] & kept[pairs.j]
+        found = []
+        for order, gap, sign, size, sure in columns:
+            here = slice(None) if some.all() else some[order]
+            if thr:
+                found.append(krasula.thr(gap[here], sign[here]))
+            else:
+                found.append(resolving_power.resolving_power(size[here], sure[here]))
+        return in_unit(found)
 
-        def left_out(resampler: Resampler) -> Array:
-            kept = [w[i] * w[j] > 0 for chunk in resampler for w in chunk]
-            found = [[of(each[:, some[order]]) for order, each in columns] for some in kept]
-            return in_unit(np.array(found).reshape(len(kept), len(columns)), unit)
-
-        notes = tuple(undefined if np.isnan(v) else "" for v in value)
-        return Figure(
-            statistic, items.metrics, value, left_out, len(items.table), notes,
-            dear=True, bounds=(0, most),
-        )  # fmt: skip
-
-    found = [
-        figure(name, partial(_krasula, of), np.inf if name == "thr" else 1, NO_PAIR[name])
-        for name, of in krasula.STATISTICS.items()
-    ]
-    power, never = resolving_power.resolving_power, "the mean confidence never crosses 95 %"
-    return [*found, figure("resolving_power", lambda each: power(*each[2:]), np.inf, never)]
+    never = "the mean confidence never crosses 95 %"
+    notes = (pairs.note,) * len(items.metrics)
+    for statistic, thr, why in (
+        ("thr", True, NO_PAIR["thr"]), ("resolving_power", False, never),
+    ):  # fmt: skip
+        yield _left_out(
+            items, statistic, items.metrics, partial(of, thr=thr), why, notes, "positive"
+        )
 
 
-def _krasula(of: Callable[[Array, Array], float], each: Array) -> float:
-    return of(each[0], each[1])
-
-
-def _one_against_others(statistic: str, items: Items) -> Figure:
+def _one_against_others(items: Items, statistic: str) -> Figure:
     """Mean over observers of the statistic between one and the mean of the rest."""
     assert items.observers is not None
     ratings = items.observers if "impairment" in items.table else -items.observers
     others = (ratings.sum(1, keepdims=True) - ratings) / (ratings.shape[1] - 1)
-    plain = rating.STATISTICS[statistic]
-    each = [float(plain(a, b)) for a, b in zip(ratings.T, others.T, strict=True)]
-
-    def resampled(resampler: Resampler) -> Array:
-        fast = _stress_of if statistic == "stress" else _correlations_of(statistic)
-        found = [fast(a[:, None], b, resampler) for a, b in zip(ratings.T, others.T, strict=True)]
-        return np.mean(found, axis=0)
-
-    note = ("one observer against the mean of the others",)
-    return Figure(
-        statistic, ("human",), np.array([np.mean(each)]), resampled, len(ratings), note, OBSERVER
-    )
-
-
-def _correlations_of(statistic: str) -> Callable[[Array, Array, Resampler], Array]:
-    return lambda x, y, resampler: correlations(statistic, x, y, resampler)
+    found = [getattr(influence, statistic)(a, b) for a, b in zip(ratings.T, others.T, strict=True)]
+    value = np.array([np.mean([v for v, _ in found])])
+    on = np.mean([each for _, each in found], axis=0)[:, None]
+    count = ratings.shape[1]
+    note = (f"one observer against the mean of the others; the same {count} observers throughout",)
+    scale = "share" if statistic == "stress" else "correlation"
+    return _figure(items, statistic, ("human",), value, on, OBSERVER, scale=scale, notes=note)

@@ -7,13 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perceptbench.agreement.resampling import Resampler, bootstrap
+from perceptbench.agreement.units import Units, find
 from perceptbench.datasets.judgements import LARGEST, Judgements
 
 Array = NDArray[np.float64]
 
-#: Parts of a table (one distortion, say) get their intervals from fewer resamples.
-PART_RESAMPLES = 500
 #: Smaller parts of a table say nothing.
 MIN_PART = 5
 #: A column `level` of more distinct numbers than this is cut into three bands.
@@ -28,10 +26,10 @@ class Items:
     ----------
     protocol : of the judgements.
     table : one row an item.
-    distances : (sides, items, metrics): two sides in a 2afc table, else one.
+    distances : (sides, items, metrics): two sides in a 2afc table, else one; NaN where a metric
+        did not answer.
     metrics : their names.
-    resampler : over the items.
-    by_reference : over their references; None where there is no column of this name.
+    units : of the items.
     observers : ratings of single people, (items, observers), in the direction of the table.
     stress_power : metric -> power its distance is raised to before STRESS.
     """
@@ -40,8 +38,7 @@ class Items:
     table: pd.DataFrame
     distances: Array
     metrics: tuple[str, ...]
-    resampler: Resampler
-    by_reference: Resampler | None
+    units: Units
     observers: Array | None
     stress_power: Mapping[str, float | None]
 
@@ -54,15 +51,21 @@ class Items:
 
     def part(self, kept: NDArray[np.intp]) -> "Items":
         """Some of the items."""
+        if len(kept) == len(self.table):
+            return self
         observers = None if self.observers is None else self.observers[kept]
         return replace(
             self, table=self.table.iloc[kept], distances=self.distances[:, kept],
-            resampler=self.resampler.rows(kept), observers=observers,
+            units=self.units.part(kept), observers=observers,
         )  # fmt: skip
+
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Which items each metric has a distance for (on both sides), (items, metrics)."""
+        return np.asarray(~np.isnan(self.distances).any(axis=0), dtype=bool)
 
     def parts(self) -> Iterator[tuple[str, str, "Items"]]:
         """The items of each distortion, band of level and category: column, its value, items."""
-        few = replace(self, resampler=self.resampler.first(PART_RESAMPLES))
         for column in ("distortion", "level", "category"):
             if column not in self.table:
                 continue
@@ -71,7 +74,23 @@ class Items:
             for code, name in enumerate(names if len(names) > 1 else ()):
                 kept = np.flatnonzero(codes == code)
                 if len(kept) >= MIN_PART:
-                    yield column, str(name), few.part(kept)
+                    yield column, str(name), self.part(kept)
+
+    @property
+    def folds(self) -> NDArray[np.intp]:
+        """Which items are never predicted from each other: those of one reference, (items,)."""
+        if "reference" in self.table and self.table["reference"].nunique() > 1:
+            return pd.factorize(self.table["reference"])[0]
+        return np.arange(len(self.table))
+
+    @property
+    def votes(self) -> Array | None:
+        """How many people were asked of each item, (items,); None where that is not known."""
+        if "votes" not in self.table:
+            return None
+        votes = pd.to_numeric(self.table["votes"], errors="coerce").to_numpy(float)
+        known = bool(((votes >= 1) & (votes < LARGEST)).all()) and bool((votes > 1).any())
+        return votes if known else None
 
     @property
     def badness(self) -> Array:
@@ -115,11 +134,9 @@ def collect(
     judgements: Judgements,
     scores: pd.DataFrame,
     metrics: Sequence[str],
-    resamples: int,
-    seed: Sequence[int],
     stress_power: Mapping[str, float | None],
 ) -> Items:
-    """The items of a judgement table that at least one metric could score, replicates averaged."""
+    """The items of a judgement table, replicates averaged; infinite distances are none."""
     protocol = judgements.protocol
     sides = {
         "2afc": (("reference", "a"), ("reference", "b")),
@@ -143,17 +160,10 @@ def collect(
         totals = np.add.reduceat(values[:, order], starts, axis=1)
         values = totals / np.diff(starts, append=len(order))[None, :, None]
         rows = order[starts]
-    scored = np.flatnonzero(np.isfinite(values).all(axis=0).any(axis=-1))
     observers = None
     if judgements.observers is not None:
-        observers = judgements.observers.loc[table.index[rows[scored]]].to_numpy(float)
-    table = table.iloc[rows[scored]]
-    resampler = bootstrap(table, judgements.resample, resamples, seed)
-    by_reference = None
-    if protocol == "rating":
-        by_reference = bootstrap(table, ("reference",), resamples, seed)
-    if len(scored) < values.shape[1]:
-        values = values[:, scored]
+        observers = judgements.observers.loc[table.index[rows]].to_numpy(float)
     return Items(
-        protocol, table, values, tuple(metrics), resampler, by_reference, observers, stress_power
-    )
+        protocol, table.iloc[rows], values, tuple(metrics), find(judgements), observers,
+        stress_power,
+    )  # fmt: skip

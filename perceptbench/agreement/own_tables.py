@@ -19,12 +19,11 @@ from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.datasets.judgements import (
     Judgements,
     as_text,
-    default_resample,
     protocol_of,
     read_table,
     validate,
 )
-from perceptbench.errors import DataError, UsageError, absent, printable
+from perceptbench.errors import DataError, absent, printable
 
 KEY = ["reference", "distorted"]
 #: What metrics are compared and ranked by, most important first.
@@ -42,9 +41,6 @@ def agree(
     metrics: Sequence[str] = (),
     higher_is_better: Collection[str] = (),
     resample: Sequence[str] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
-    interval: str = "percentile",
 ) -> tuple[Judgements, Evaluation]:
     """How well the metrics of a score file agree with the people of a judgement file.
 
@@ -53,9 +49,8 @@ def agree(
     judgements, scores : CSV or Parquet files.
     metrics : columns of the scores; all of numbers where none is named.
     higher_is_better : those of them that are larger for more alike images.
-    resample : columns of the judgements whose values the bootstrap draws; by reference where
-        references repeat, else by item.
-    resamples, seed, interval : as of `evaluate`.
+    resample : columns of the judgements that hold further units, beside the images that items
+        share (`perceptbench.agreement.units`).
 
     Returns
     -------
@@ -78,15 +73,9 @@ def agree(
     for column in resample or ():
         if column not in table:
             raise absent(judgements, "column", column, [str(c) for c in table.columns])
-    if len(resample or ()) > 2:
-        raise UsageError(f"resample by one or two columns, not by {len(resample or ())}")
-    columns = tuple(resample) if resample is not None else default_resample(table)
-    part = Judgements(name, table, resample=columns, statistics=RANKED[protocol])
+    part = Judgements(name, table, resample=tuple(resample or ()), statistics=RANKED[protocol])
     _check_overlap(part, found, judgements, scores)
-    result = evaluate(
-        [part], found, metrics=names, resamples=resamples, seed=seed, interval=interval
-    )
-    return part, result
+    return part, evaluate([part], found, metrics=names)
 
 
 def read_scores(path: Path, metrics: Sequence[str] = ()) -> tuple[pd.DataFrame, list[str]]:

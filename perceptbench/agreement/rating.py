@@ -3,23 +3,24 @@
 Conventions
 -----------
 ``distance`` (n,) is the metric's, ``badness`` (n,) people's: an impairment, or minus a quality.
-Larger is better for every statistic but ``stress``, ``matching_rmse``, ``rmse`` and
-``outlier_ratio``. ``weights`` (R, n) says how often each item counts in each of R resamples; a
-statistic then is (R,), equal to the one on the resample with its items repeated. Undefined (a
-constant input, fewer than two
-items) is NaN.
+Larger is better for every statistic but those of `ranking.SMALLER_IS_BETTER`. Undefined (a constant
+input, fewer than two items) is NaN.
 
 Statistics
 ----------
 ``srcc``: Spearman's rank correlation, ties at their mid-rank.
 ``krcc``: Kendall's tau-b.
 ``plcc``: Pearson's correlation of the raw values.
-``plcc_logistic4``, ``plcc_logistic5``: the same after a logistic of 4 or 5 parameters is fitted
-(VQEG 2000 and Sheikh, Sabir, Bovik 2006, doi:10.1109/TIP.2006.881959). A correlation *with* fit
-is not comparable with one without.
-``rmse``: root mean square of what the 4-parameter logistic leaves, in the unit of the ratings.
-``outlier_ratio``: share of items it misses by more than twice the standard error of their mean
-rating (ITU-T P.1401), or twice the deviation where the number of raters is not known.
+``plcc_logistic4``, ``plcc_logistic5``: Pearson's correlation with what a rising curve of 4 or 5
+parameters predicts of an item from the items of other references
+(`perceptbench.agreement.logistic`), both around the mean of the item's fold; noise has 0. A
+correlation *with* fit is not comparable with one without.
+``rmse``: root mean square of what that curve (4 parameters) misses by, over n - 1, in the unit of
+the ratings (ITU-T P.1401, 7.5.2; the curve was not fitted to the items it is measured on, so no
+further parameter is counted).
+``rmse_star``: the same of what it misses by beyond the 95 % interval of the mean rating (7.8).
+``outlier_ratio``: share of items it misses by more than that interval, t(.975, raters - 1) standard
+errors (7.5.3); twice the deviation where the number of raters is not known.
 ``stress``: standardised residual sum of squares of a straight line through the origin, in
 [0, 1], smaller is better (Garcia, Huertas, Melgosa, Cui 2007, doi:10.1364/JOSAA.24.001823).
 ``matching_rmse``: of patterns that people made look as strong as a standard, how far off in log10
@@ -33,24 +34,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import least_squares
-from scipy.special import expit
+from scipy.special import stdtrit
 
+from perceptbench.agreement import influence, logistic
 from perceptbench.agreement.concordance import concordance
-from perceptbench.agreement.magnitude import in_range, unit_range
 
 Array = NDArray[np.float64]
 
 #: Fewest items of a reference among which an order is worth counting.
 MIN_WITHIN = 3
-#: Bytes of weights worked on at a time.
-CHUNK_BYTES = 4 << 20
-#: Where the search for a logistic starts: centres at every tenth of the distances and BEYOND them,
-#: widths, both in deviations of the distances; the best STARTS are followed to their minimum.
-BEYOND, WIDTHS = 3.0, (0.001, 0.01, 0.1, 0.3, 1.0, 3.0, 30.0)
-STARTS, FIT_STEPS = 3, 200
-#: How far beyond the distances a centre may end, and between what widths.
-FAR, NARROWEST, WIDEST = 20.0, 1e-5, 1000.0
+#: Columns of a table of matches; the rows with `pattern` ``standard`` are what was matched to.
+MATCHING = {"impairment", "contrast", "pattern"}
 
 
 def validate(distance: ArrayLike, badness: ArrayLike) -> None:
@@ -60,151 +54,89 @@ def validate(distance: ArrayLike, badness: ArrayLike) -> None:
         raise ValueError(f"expected two equally long vectors, got {x.shape} and {y.shape}")
 
 
-def srcc(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = None) -> Array:
-    """Spearman's rank correlation; scipy.stats.spearmanr on the repeated items.
+def srcc(distance: ArrayLike, badness: ArrayLike) -> float:
+    """Spearman's rank correlation; scipy.stats.spearmanr.
 
-    >>> float(srcc([1, 2, 3, 4], [1, 2, 5, 3]).round(6))
+    >>> round(srcc([1, 2, 3, 4], [1, 2, 5, 3]), 6)
     0.8
     """
-    x, y, w = _prepare(distance, badness, weights)
-    return pearson(midranks(x, w), midranks(y, w), w)
+    return influence.srcc(*_prepare(distance, badness))[0]
 
 
-def plcc(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = None) -> Array:
+def plcc(distance: ArrayLike, badness: ArrayLike) -> float:
     """Pearson's correlation of the values as they are.
 
-    >>> float(plcc([1, 2, 3, 4], [1, 2, 3, 5]).round(6))
+    >>> round(plcc([1, 2, 3, 4], [1, 2, 3, 5]), 6)
     0.982708
     """
-    x, y, w = _prepare(distance, badness, weights)
-    return pearson(unit_range(x), unit_range(y), w)
+    return influence.plcc(*_prepare(distance, badness))[0]
 
 
-def krcc(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = None) -> Array:
-    """Kendall's tau-b; scipy.stats.kendalltau on the repeated items.
+def krcc(distance: ArrayLike, badness: ArrayLike) -> float:
+    """Kendall's tau-b; scipy.stats.kendalltau.
 
-    >>> float(krcc([1, 2, 3, 4], [1, 2, 5, 3]).round(6))
+    >>> round(krcc([1, 2, 3, 4], [1, 2, 5, 3]), 6)
     0.666667
     """
-    x, y, w = _prepare(distance, badness, weights)
-    # Ordered pairs (i, j) count w_i w_j times; copies of one item are tied in both.
-    both = np.unique(np.stack([x, y]), axis=1, return_inverse=True)[1].ravel().astype(float)
-    tied = [_tied_pairs(values, w) for values in (x, y, both)]
-    total = w.sum(-1) ** 2
-    if weights is None:
-        net = np.array(concordance(x, y).net.sum(), dtype=float)
-    else:
-        net = total - tied[0] - tied[1] + tied[2] - 4 * _inversions(x, y, w)
-    untied_x, untied_y = total - tied[0], total - tied[1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = np.clip(net / np.sqrt(untied_x * untied_y), -1, 1)
-        return np.where((untied_x > 0) & (untied_y > 0), value, np.nan)
+    return influence.krcc(*_prepare(distance, badness))[0]
 
 
-def stress(distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None = None) -> Array:
+def stress(distance: ArrayLike, badness: ArrayLike) -> float:
     """STRESS between distances and perceived differences, both non-negative, in [0, 1].
 
-    >>> float(stress([2, 4, 6], [1, 2, 3]))
+    >>> stress([2, 4, 6], [1, 2, 3])
     0.0
     """
-    x, y, w = _prepare(distance, badness, weights)
-    if _negative(x) or _negative(y):
-        return np.full(w.shape[:-1], np.nan)
-    x, y = in_range(x), in_range(y)
-    xy, xx, yy = (w @ products for products in (x * y, x * x, y * y))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = np.sqrt(np.clip(1 - xy**2 / (xx * yy), 0, 1))
-        return np.where((xx > 0) & (yy > 0), value, np.nan)
+    x, y = _prepare(distance, badness)
+    return float("nan") if negative(x) or negative(y) else influence.stress(x, y)[0]
 
 
-def logistic4(x: Array, top: float, bottom: float, centre: float, width: float) -> Array:
-    """(top - bottom) / (1 + exp(-(x - centre) / width)) + bottom: VQEG's monotone curve."""
-    return bottom + (top - bottom) * expit((x - centre) / width)
+def plcc_logistic(
+    distance: ArrayLike, badness: ArrayLike, groups: ArrayLike, parameters: int = 4
+) -> float:
+    """PLCC with what a curve predicts that was fitted without the item's fold; 0 where flat."""
+    x, y = _prepare(distance, badness)
+    predicted, fold = logistic.cross_fitted(x, y, groups, parameters)
+    if np.isnan(predicted).any() or not np.ptp(y) > 0:
+        return float("nan")
+    value = influence.plcc(predicted, y, fold)[0]
+    return 0.0 if np.isnan(value) else value
 
 
-def logistic5(x: Array, b1: float, b2: float, b3: float, b4: float, b5: float) -> Array:
-    """b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5: a logistic and a straight line."""
-    return b1 * (expit(b2 * (x - b3)) - 0.5) + b4 * x + b5
+def rmse(predicted: ArrayLike, badness: ArrayLike, parameters: int = 1) -> float:
+    """Root mean square error of a prediction, over n - `parameters` (ITU-T P.1401, 7.5.2).
 
+    `parameters` is 1 without a fit to these items, else the number of what was fitted.
 
-def fit_logistic(distance: ArrayLike, badness: ArrayLike, parameters: int = 4) -> Array | None:
-    """The badness that a fitted logistic of 4 or 5 parameters predicts of each distance, (n,).
-
-    Least squares. None where there are too few items, or a straight line leaves less.
-
-    >>> x = np.linspace(-3, 3, 50)
-    >>> y = 4 / (1 + np.exp(-2 * x)) + 1
-    >>> bool(np.allclose(fit_logistic(x, y), y))
-    True
+    >>> rmse([1.0, 1.0], [2.0, 1.0])
+    1.0
     """
-    x, y, _ = _prepare(distance, badness, None)
-    if len(x) <= parameters or not x.max() > x.min() or not y.max() > y.min():
-        return None
-    low, spread = float(y.min()), float(np.ptp(y))
-    x, y = unit_range(x), unit_range(y)
-    x = (x - x.mean()) / x.std()
-    # Orthonormal columns, as x has mean 0 and deviation 1.
-    line = np.column_stack([np.ones(len(x)), x]) * len(x) ** -0.5
-    left = _least_squares(x, y, line[:, :1] if parameters == 4 else line)
-    if left @ left > np.sum(_without(line, y) ** 2):
-        return None
-    fitted: Array = y - left
-    return fitted * spread + low
+    return _root(np.asarray(predicted, dtype=float) - np.asarray(badness, dtype=float), parameters)
 
 
-def _least_squares(x: Array, y: Array, linear: Array) -> Array:
-    """What the best logistic plus a combination of columns `linear` (n, k) leaves of y, (n,).
-
-    Given its centre and width, all else is linear (variable projection, Golub and Pereyra 1973):
-    two numbers are searched, from the best of a grid. Not `scipy.optimize.curve_fit`: its MINPACK
-    (SciPy 1.17) reads memory that nobody wrote, and the seventh digit changes from run to run.
-    """
-    y = _without(linear, y)
-
-    def rise(place: Array) -> tuple[Array, Array, float]:
-        """(x - centre) / width, the part of the logistic there that is not linear, its factor."""
-        z = (x - place[0]) / np.exp(place[1])
-        bent = _without(linear, expit(z))
-        power = float(bent @ bent)
-        return z, bent, float(bent @ y) / power if power > 0 else 0.0
-
-    def left(place: Array) -> Array:
-        _, bent, factor = rise(place)
-        return y - factor * bent
-
-    def slopes(place: Array) -> Array:
-        """Derivatives of `left`, the factor held (Kaufman 1975, doi:10.1007/BF01932995)."""
-        z, bent, factor = rise(place)
-        steep = expit(z) * expit(-z)
-        each = _without(linear, np.stack([steep / np.exp(place[1]), steep * z], axis=1))
-        along = bent @ each / max(float(bent @ bent), float(np.finfo(float).tiny))
-        return factor * (each - bent[:, None] * along)
-
-    low, high = float(x.min()), float(x.max())
-    centres = [low - BEYOND, *np.quantile(x, np.linspace(0, 1, 11)), high + BEYOND]
-    grid = sorted(
-        (np.array([centre, np.log(width)]) for centre in centres for width in WIDTHS),
-        key=lambda place: float(np.sum(left(place) ** 2)),
-    )
-    bounds = ([low - FAR, np.log(NARROWEST)], [high + FAR, np.log(WIDEST)])
-    found = [
-        least_squares(left, start, slopes, bounds, x_scale="jac", max_nfev=FIT_STEPS)
-        for start in grid[:STARTS]
-    ]
-    best: Array = min(found, key=lambda fit: float(fit.cost)).fun
-    return best
-
-
-def _without(basis: Array, values: Array) -> Array:
-    """What is left of values (n,) or (n, k) without their part along the orthonormal columns."""
-    left: Array = values - basis @ (basis.T @ values)
-    return left
-
-
-def rmse(predicted: ArrayLike, badness: ArrayLike) -> float:
-    """Root mean square error of a prediction, in the unit of the ratings; mean over n."""
+def rmse_star(
+    predicted: ArrayLike, badness: ArrayLike, std: ArrayLike, raters: ArrayLike, parameters: int = 1
+) -> float:
+    """The same of what is missed by beyond the interval of the raters (ITU-T P.1401, 7.8)."""
     error = np.asarray(predicted, dtype=float) - np.asarray(badness, dtype=float)
-    return float(np.sqrt(np.mean(error**2)))
+    return _root(beyond(error, std, raters), parameters)
+
+
+def beyond(error: ArrayLike, std: ArrayLike, raters: ArrayLike) -> Array:
+    """What of each error lies beyond the 95 % interval of the mean rating, 0 within it."""
+    found: Array = np.maximum(np.abs(np.asarray(error, dtype=float)) - half_width(std, raters), 0)
+    return found
+
+
+def half_width(std: ArrayLike, raters: ArrayLike) -> Array:
+    """Half of the 95 % interval of mean ratings: t(.975, raters - 1) std / sqrt(raters).
+
+    >>> half_width([1.0], [25]).round(4)
+    array([0.4128])
+    """
+    n = np.asarray(raters, dtype=float)
+    found: Array = stdtrit(np.maximum(n - 1, 1), 0.975) * np.asarray(std, dtype=float) / np.sqrt(n)
+    return found
 
 
 def matching_errors(
@@ -248,19 +180,51 @@ def matching_errors(
     return found
 
 
+def matched(strength: ArrayLike, pattern: ArrayLike) -> NDArray[np.bool_]:
+    """Which items of a matching table were matched to a standard, see `matching_errors`."""
+    names, s = np.asarray(pattern), np.asarray(strength, dtype=float)
+    standard = names == "standard"
+    found: NDArray[np.bool_] = ~standard & np.isin(s, s[standard])
+    return found
+
+
+def physical_rmse(contrast: ArrayLike, strength: ArrayLike, pattern: ArrayLike) -> float:
+    """``matching_rmse`` of what takes all patterns of one physical contrast for equally strong.
+
+    >>> round(physical_rmse([0.1, 0.2], [0.1, 0.1], ["standard", "fine"]), 3)
+    0.301
+    """
+    some = matched(strength, pattern)
+    ratio = np.asarray(strength, dtype=float)[some] / np.asarray(contrast, dtype=float)[some]
+    return float(np.sqrt(np.mean(np.log10(ratio) ** 2))) if some.any() else float("nan")
+
+
 def outliers(
     predicted: ArrayLike, badness: ArrayLike, std: ArrayLike, raters: ArrayLike | None = None
 ) -> Array:
-    """1 where a prediction misses by more than 2 std / sqrt(raters), else 0; 2 std without raters.
+    """1 where a prediction misses by more than `half_width`, else 0; 2 std without raters.
 
     >>> outliers([1.0, 1.0], [1.5, 1.0], [1.0, 1.0], [25, 25])
     array([1., 0.])
     """
     error = np.abs(np.asarray(predicted, dtype=float) - np.asarray(badness, dtype=float))
-    width = np.asarray(std, dtype=float)
-    if raters is not None:
-        width = width / np.sqrt(np.asarray(raters, dtype=float))
-    return (error > 2 * width).astype(float)
+    width = 2 * np.asarray(std, dtype=float) if raters is None else half_width(std, raters)
+    return (error > width).astype(float)
+
+
+def reliability(mean: ArrayLike, std: ArrayLike, raters: ArrayLike) -> float:
+    """The share of the spread of mean ratings that is not noise: 1 - mean(std^2 / raters) / var.
+
+    Its root is the largest correlation a metric can be expected to have with them (Spearman 1904).
+    Observers' own levels count as noise; at least 0.
+
+    >>> reliability([1.0, 2.0, 3.0], [1.0, 1.0, 1.0], [10, 10, 10])
+    0.9
+    """
+    m = np.asarray(mean, dtype=float)
+    noise = np.mean(np.asarray(std, dtype=float) ** 2 / np.asarray(raters, dtype=float))
+    total = m.var(ddof=1) if len(m) > 1 else 0.0
+    return float(max(1 - noise / total, 0)) if total > 0 else float("nan")
 
 
 def within(distance: Array, badness: Array, groups: ArrayLike) -> dict[str, Array]:
@@ -310,140 +274,41 @@ def within(distance: Array, badness: Array, groups: ArrayLike) -> dict[str, Arra
 
 
 def evaluate(
-    distance: ArrayLike, badness: ArrayLike, std: ArrayLike | None = None,
-    raters: ArrayLike | None = None,
+    distance: ArrayLike, badness: ArrayLike, groups: ArrayLike | None = None,
+    std: ArrayLike | None = None, raters: ArrayLike | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Every statistic of one metric on one set of items, by name.
 
-    Where a logistic cannot be fitted its correlation is the raw one, and the error that of a
-    straight line.
+    `groups` (n,), integers from 0: items that are not predicted from each other; each its own.
     """
-    x, y, _ = _prepare(distance, badness, None)
+    x, y = _prepare(distance, badness)
+    own = np.arange(len(x)) if groups is None else groups
     found = {name: float(f(x, y)) for name, f in STATISTICS.items()}
     for parameters in (4, 5):
-        fitted = fit_logistic(x, y, parameters)
-        found[f"plcc_logistic{parameters}"] = float(plcc(x if fitted is None else fitted, y))
-        if parameters == 4:
-            curve = straight_line(x, y) if fitted is None else fitted
-            found["rmse"] = rmse(curve, y)
-            if std is not None:
-                found["outlier_ratio"] = float(outliers(curve, y, std, raters).mean())
+        found[f"plcc_logistic{parameters}"] = plcc_logistic(x, y, own, parameters)
+    predicted, _ = logistic.cross_fitted(x, y, own)
+    found["rmse"] = rmse(predicted, y)
+    if std is not None:
+        found["outlier_ratio"] = float(outliers(predicted, y, std, raters).mean())
+        if raters is not None:
+            found["rmse_star"] = rmse_star(predicted, y, std, raters)
     return found
 
 
-def straight_line(distance: Array, badness: Array) -> Array:
-    """The least-squares line through the items, at each distance."""
-    x = in_range(distance)
-    x = x - x.mean()
-    power = x @ x
-    return badness.mean() + (x * (x @ badness) / power if power > 0 else 0 * x)
-
-
-def _negative(values: Array) -> bool:
+def negative(values: Array) -> bool:
     """Whether any value is below zero by more than rounding (1 - SSIM of like images is)."""
     return bool((values < -1e-9 * np.abs(values).max(initial=0)).any())
 
 
-def _prepare(
-    distance: ArrayLike, badness: ArrayLike, weights: ArrayLike | None
-) -> tuple[Array, Array, Array]:
+def _root(error: Array, parameters: int) -> float:
+    free = len(error) - parameters
+    return float(np.sqrt(np.sum(error**2) / free)) if free > 0 else float("nan")
+
+
+def _prepare(distance: ArrayLike, badness: ArrayLike) -> tuple[Array, Array]:
     x, y = np.asarray(distance, dtype=float), np.asarray(badness, dtype=float)
     validate(x, y)
-    w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=float)
-    return x, y, w
-
-
-def groups(values: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The order that sorts the values, and where each run of equal ones starts in it."""
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    starts = np.concatenate(([True], ordered[1:] != ordered[:-1]))[: len(values)]
-    return order, np.flatnonzero(starts)
-
-
-def midranks(values: Array, weights: Array) -> Array:
-    """Rank of every item in each resample, ties sharing the mean of their places, (R, n)."""
-    order, starts = groups(values)
-    tied = np.add.reduceat(weights[..., order], starts, axis=-1)
-    places = np.cumsum(tied, axis=-1) - tied / 2 + 0.5
-    ranks = np.empty(weights.shape)
-    ranks[..., order] = np.repeat(places, np.diff(starts, append=len(values)), axis=-1)
-    return ranks
-
-
-def _tied_pairs(values: Array, weights: Array) -> Array:
-    """Number of ordered pairs of equal value in each resample, an item with itself included."""
-    order, starts = groups(values)
-    return (np.add.reduceat(weights[..., order], starts, axis=-1) ** 2).sum(-1)
-
-
-def pearson(x: Array, y: Array, w: Array) -> Array:
-    """Weighted Pearson correlation along the last axis; NaN where a side is constant."""
-    total = w.sum(-1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        x = x - (w * x).sum(-1, keepdims=True) / total
-        y = y - (w * y).sum(-1, keepdims=True) / total
-        xy, xx, yy = ((w * p).sum(-1) for p in (x * y, x * x, y * y))
-        # What is left of a constant side after rounding is no variance.
-        floor = 1e-20 * total[..., 0]
-        value = np.clip(xy / np.sqrt(xx * yy), -1, 1)
-        return np.where((xx > floor) & (yy > floor), value, np.nan)
-
-
-def _inversions(x: Array, y: Array, weights: Array) -> Array:
-    """Pairs that x orders one way and y the other, in each resample, (R,).
-
-    Both orders are cut into about sqrt(n) blocks. A pair in different blocks of both is found in
-    the grid of blocks, by running sums; one in the same block of x or of y by small matrices of
-    which pairs are inverted, which are the same in all resamples.
-    """
-    n, w = len(x), weights.reshape(-1, len(x))
-    # Ties are broken so that they are no inversions: in both orders the same way.
-    by_x, by_y = np.lexsort((y, x)), np.lexsort((x, y))
-    place_x, place_y = np.empty(n, dtype=np.intp), np.empty(n, dtype=np.intp)
-    place_x[by_x] = place_y[by_y] = np.arange(n)
-    size = max(1, int(np.sqrt(n)))
-    blocks = -(-n // size)
-    in_x = _inverted(place_y[by_x], size, blocks)
-    # Pairs in the same block of both are counted in x's.
-    in_y = _inverted(place_x[by_y], size, blocks, across=True)
-    cell = place_x // size * blocks + place_y // size
-    by_cell = np.argsort(cell, kind="stable")
-    starts = np.flatnonzero(np.diff(cell[by_cell], prepend=-1))
-    found = np.zeros(len(w))
-    step = max(1, CHUNK_BYTES // (8 * n))
-    for start in range(0, len(w), step):
-        here = np.ascontiguousarray(w[start : start + step].T)
-        some = found[start : start + step]
-        for order, inverted in ((by_x, in_x), (by_y, in_y)):
-            flat = np.zeros((blocks * size, here.shape[1]), dtype=np.float32)
-            flat[:n] = here[order]
-            own = flat.reshape(blocks, size, -1)
-            # Exact in float32: sums of integers far below 2^24.
-            some += ((inverted @ own).astype(float) * own).sum(axis=(0, 1))
-        cells = np.zeros((blocks * blocks, here.shape[1]))
-        cells[cell[by_cell[starts]]] = np.add.reduceat(here[by_cell], starts, axis=0)
-        grid = cells.reshape(blocks, blocks, -1)
-        before = np.cumsum(grid, axis=0) - grid
-        above = np.cumsum(before[:, ::-1], axis=1)[:, ::-1] - before
-        some += (above * grid).sum(axis=(0, 1))
-    return found.reshape(weights.shape[:-1])
-
-
-def _inverted(
-    places: NDArray[np.intp], size: int, blocks: int, across: bool = False
-) -> NDArray[np.float32]:
-    """Which pairs of each block of an order have the other places inverted, (blocks, size, size).
-
-    `across`: only pairs in different blocks of the other order.
-    """
-    other = np.full(blocks * size, blocks * size)
-    other[: len(places)] = places
-    a, b = (other.reshape(blocks, size)[index] for index in (np.s_[:, :, None], np.s_[:, None]))
-    inverted = (a > b) & np.tri(size, k=-1, dtype=bool).T
-    if across:
-        inverted &= a // size != b // size
-    return inverted.astype(np.float32)
+    return (x, y) if len(x) else (np.full(1, 0.0), np.full(1, 0.0))
 
 
 STATISTICS = {"srcc": srcc, "krcc": krcc, "plcc": plcc, "stress": stress}

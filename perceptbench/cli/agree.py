@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perceptbench.cli import options
 from perceptbench.cli.options import FILE
 
 if TYPE_CHECKING:
@@ -42,14 +41,9 @@ SHOWN = (
 )  # fmt: skip
 @click.option(
     "--resample", multiple=True, metavar="COLUMN",
-    help="Columns of the judgements whose values the bootstrap draws, one or two. "
-    "[default: reference where references repeat, else the rows]",
+    help="A column of the judgements that says what else items have in common, beside the images "
+    "they share. May repeat.",
 )  # fmt: skip
-@click.option(
-    "--interval", type=click.Choice(["percentile", "bca"]), default="percentile", show_default=True
-)
-@options.seed
-@options.resamples
 @click.option(
     "-o", "--out", type=FILE, metavar="DIR",
     help="Write agreement.csv, comparisons.csv and leaderboard.csv there.",
@@ -61,9 +55,6 @@ def agree(
     higher_is_better: tuple[str, ...],
     signed: bool,
     resample: tuple[str, ...],
-    interval: str,
-    seed: int,
-    resamples: int,
     out: Path | None,
 ) -> None:
     """How well anybody's scores agree with anybody's judgements; no image is opened.
@@ -85,15 +76,12 @@ def agree(
         metrics=metrics,
         higher_is_better=higher_is_better,
         resample=resample or None,
-        resamples=resamples,
-        seed=seed,
-        interval=interval,
     )
     table = own_tables.signed(found.table, part, higher_is_better) if signed else found.table
-    click.echo(_printed(table, interval, resamples))
+    click.echo(_printed(table))
     if folder is not None:
         columns = [Column(part.dataset, part.slice, name) for name in part.statistics]
-        board = leaderboard(found.table, columns, found.samples)
+        board = leaderboard(found.table, found.comparisons, columns)
         with together(folder) as draft:
             for name, frame in {
                 "agreement": table, "comparisons": found.comparisons, "leaderboard": board,
@@ -102,7 +90,7 @@ def agree(
         click.echo(f"Written to {folder}: agreement, comparisons, leaderboard")
 
 
-def _printed(table: "pd.DataFrame", interval: str, resamples: int) -> str:
+def _printed(table: "pd.DataFrame") -> str:
     """The main figures as a Markdown table, best first, and what is undefined."""
     from perceptbench.agreement.ranking import PEOPLE
     from perceptbench.errors import printable
@@ -112,7 +100,14 @@ def _printed(table: "pd.DataFrame", interval: str, resamples: int) -> str:
     shown = [s for s in SHOWN if s in set(whole["statistic"])]
     cells = {
         (row["metric"], row["statistic"]): " ".join(
-            filter(None, (estimate(row["value"], row["low"], row["high"]), row["tier"]))
+            filter(
+                None,
+                (
+                    estimate(row["value"], row["low"], row["high"]),
+                    "°" * row["best"],
+                    f"({row['n']} of {row['of']})" * (row["n"] < row["of"]),
+                ),
+            )
         )
         for row in whole.dropna(subset="value").to_dict("records")
     }
@@ -121,14 +116,11 @@ def _printed(table: "pd.DataFrame", interval: str, resamples: int) -> str:
     )
     ordered = first.sort_values(["people", "size"], kind="stable")["metric"]
     rows = [[m, *(cells.get((m, statistic), "-") for statistic in shown)] for m in ordered]
-    n, units = first.iloc[0][["n", "units"]]
-    how = f"{interval} interval of {resamples:,} bootstrap resamples"
-    if (first["interval"] == "jackknife").any():
-        how = "jackknife interval"
+    n, units = first.iloc[0][["of", "units"]]
     lines = [
         format_table(["metric", *shown], rows),
-        f"In brackets: 95 % {how} over {units} units; n = {n}. Metrics that share a letter cannot "
-        "be told apart.",
+        f"In brackets: 95 % interval over {units} units; n = {n}. °: cannot be told from the best "
+        "of its column.",
     ]
     notes = whole[whole["statistic"].isin(shown) & (whole["note"] != "")]
     for note, group in notes.groupby("note", sort=False):

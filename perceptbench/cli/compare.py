@@ -19,8 +19,12 @@ IMAGES = ("reference", "distorted", "a image", "b image")
     "--dataset", "datasets", multiple=True, metavar="NAME",
     help="Only this dataset of the run. May repeat. [default: all]",
 )  # fmt: skip
+@click.option(
+    "--margin", default=0.01, show_default=True, type=click.FloatRange(0, min_open=True),
+    help="Of a figure, what is too little to matter: 0.01 is a point of 2AFC.",
+)  # fmt: skip
 @click.option("--top", default=5, show_default=True, help="Disputed items shown for each table.")
-def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], top: int) -> None:
+def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], margin: float, top: int) -> None:
     """Does metric A agree better with people than metric B? Nothing is scored again.
 
     Prints a sentence for each figure, the paired differences (also by distortion, level and
@@ -52,9 +56,8 @@ def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], top: int) -> N
         result.scores,
         a,
         b,
-        resamples=record["resamples"],
-        seed=record["seed"],
         stress_power=run_folder.stress_power(record),
+        margin=margin,
         top=top,
     )
     whole = found.table[found.table["statistic"].isin({c.statistic for c in result.columns})]

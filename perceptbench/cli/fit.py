@@ -51,8 +51,7 @@ if TYPE_CHECKING:
 @options.cache_dir
 @options.scoring
 @options.allow_missing
-@click.option("--seed", default=0, show_default=True, help="Of the folds and the bootstrap.")
-@options.resamples
+@click.option("--seed", default=0, show_default=True, help="Of the folds.")
 def fit(
     backbone: str,
     weights: str | None,
@@ -71,7 +70,6 @@ def fit(
     allow_missing: bool,
     scoring: "Options",
     seed: int,
-    resamples: int,
 ) -> None:
     """Learn non-negative weights of a feature loss from judgements; write it as a loss file.
 
@@ -109,7 +107,6 @@ def fit(
         weights_dir=weights_dir,
         options=scoring,
         seed=seed,
-        resamples=resamples,
     )
     said = [f"{tap}: {share:.1%} of the loss" for tap, share in found.shares.items()]
     for what, evaluation in (

@@ -56,11 +56,6 @@ dataset: Decorator = click.option(
     "--dataset", "datasets", multiple=True, metavar="NAME",
     help="A dataset, as `datasets list` names it. May repeat. [default: the embedded suite]",
 )  # fmt: skip
-seed: Decorator = click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
-resamples: Decorator = click.option(
-    "--resamples", default=2000, show_default=True, type=click.IntRange(100),
-    help="Of the bootstrap.",
-)  # fmt: skip
 
 
 class _Size(click.ParamType):

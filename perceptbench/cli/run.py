@@ -45,8 +45,6 @@ FORMATS = ("md", "html")
 @options.allow_missing
 @options.dataset_options
 @click.option("--dry-run", is_flag=True, help="Tell what would be done and how long it takes.")
-@options.seed
-@options.resamples
 @click.option(
     "--pictures/--no-pictures", "with_pictures", default=True, show_default=True,
     help="Keep small pictures of the most disputed images for the HTML report.",
@@ -66,8 +64,6 @@ def run(
     dataset_options: tuple[str, ...],
     scoring: "Options",
     dry_run: bool,
-    seed: int,
-    resamples: int,
     with_pictures: bool,
 ) -> None:
     """Rank metrics by their agreement with people; print and write the leaderboard.
@@ -127,8 +123,6 @@ def run(
         infos,
         weights_dir=weights_dir,
         options=scoring,
-        seed=seed,
-        resamples=resamples,
         command=options.command_line(),
         brought=brought,
         cost=True,

@@ -27,8 +27,6 @@ FORMATS = ("md", "html")
 @options.weights_dir
 @options.cache_dir
 @options.scoring
-@options.seed
-@options.resamples
 def study(
     name: str,
     datasets: tuple[str, ...],
@@ -37,8 +35,6 @@ def study(
     weights_dir: Path | None,
     cache_dir: Path | None,
     scoring: "Options",
-    seed: int,
-    resamples: int,
 ) -> None:
     """Test the claims of a study: supported, refuted or undecided, on the datasets at hand.
 
@@ -70,8 +66,6 @@ def study(
         asked.metrics,
         weights_dir=weights_dir,
         options=scoring,
-        seed=seed,
-        resamples=resamples,
         command=options.command_line(),
         ranked_only=True,
     )

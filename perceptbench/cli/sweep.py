@@ -43,8 +43,6 @@ FORMATS = ("md", "html", "figures")
 @options.weights_dir
 @options.cache_dir
 @options.scoring
-@options.seed
-@options.resamples
 def sweep(
     backbones: tuple[str, ...],
     taps: str,
@@ -58,8 +56,6 @@ def sweep(
     weights_dir: Path | None,
     cache_dir: Path | None,
     scoring: "Options",
-    seed: int,
-    resamples: int,
 ) -> None:
     """Rank every layer of BACKBONE with every distance: alone, the first ones, all together.
 
@@ -91,8 +87,6 @@ def sweep(
         infos,
         weights_dir=weights_dir,
         options=scoring,
-        seed=seed,
-        resamples=resamples,
         command=options.command_line(),
         ranked_only=True,
     )

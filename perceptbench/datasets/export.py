@@ -4,8 +4,8 @@ Images that are files are copied as they are. Computed or resized ones have fine
 8-bit file: they are written as ``.npy``, float32 (3, H, W) in [0, 1], to the last bit.
 
 A CSV carries the judgements, the viewing resolution (``pixels_per_degree``) and every other column.
-It does not say how the bootstrap resamples, so that intervals of a re-imported dataset may differ
-where stimuli, not references, are resampled; the figures themselves do not.
+The units that vary are found from the images that items share: a re-imported dataset has the same
+intervals.
 """
 
 import re

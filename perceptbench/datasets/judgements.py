@@ -48,9 +48,8 @@ class Judgements:
     dataset : name of the dataset the table belongs to.
     table : the rows, as in the module's conventions, index 0..n-1.
     slice : the part of the dataset it covers (``all``, or ``60ppd`` and the like).
-    resample : columns whose values the bootstrap draws. One column: its values are the
-        clusters. Two columns: their values together are the stimuli, and a row counts as
-        often as the product of how often its two stimuli were drawn.
+    resample : columns that say what else items have in common, beside the images they share
+        (`perceptbench.agreement.units`): items of one value depend on each other.
     statistics : the statistics that go on the leaderboard, most important first.
     display : how the images are to be understood (encoding, viewing distance), for people.
     pixels_per_degree : viewing resolution in pixels per degree of visual angle, None where
@@ -222,10 +221,3 @@ def pairs(table: pd.DataFrame) -> pd.DataFrame:
         .sort_values(["reference", "distorted"], kind="stable")
         .reset_index(drop=True)
     )
-
-
-def default_resample(table: pd.DataFrame) -> tuple[str, ...]:
-    """By reference where references repeat, else by item (design.md, `agreement`)."""
-    if "reference" in table and table["reference"].duplicated().any():
-        return ("reference",)
-    return ()

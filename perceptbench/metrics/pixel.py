@@ -23,10 +23,11 @@ def psnr(reference: Tensor, distorted: Tensor) -> Tensor:
     """PSNR in dB as a distance: 100 dB minus PSNR, 0 for identical images.
 
     Linear in dB, so that the Pearson correlation is that of the PSNR. The ceiling keeps
-    identical images finite.
+    identical images finite. The logarithm is one of float64, also of float32 images: in float32 two
+    mean squared errors that differ may have one logarithm, and PSNR would not order as MSE does.
     """
     floor = 10 ** (-PSNR_CEILING / 10)
-    return PSNR_CEILING + 10 * mse(reference, distorted).clamp_min(floor).log10()
+    return PSNR_CEILING + 10 * mse(reference, distorted).double().clamp_min(floor).log10()
 
 
 def angle(

@@ -17,8 +17,9 @@ class Cell:
     Attributes
     ----------
     value, low, high : the figure and its 95 % interval; NaN where undefined.
-    best : whether no metric has a better value.
-    tier : metrics that share a letter cannot be told apart; empty where not known.
+    top : whether no metric has a better value.
+    best : whether it cannot be told from the best of the column.
+    answered : ``30 of 60`` where the metric did not answer all items; else empty.
     in_domain : whether the metric was fitted to this dataset.
     note : why it is undefined, or what else is to be said of it.
     """
@@ -26,8 +27,9 @@ class Cell:
     value: float
     low: float
     high: float
+    top: bool = False
     best: bool = False
-    tier: str = ""
+    answered: str = ""
     in_domain: bool = False
     note: str = ""
 
@@ -61,25 +63,34 @@ class Row:
     Attributes
     ----------
     metric : its name.
+    also : the metrics of the same order that it stands for.
     people : whether it is people, who take no rank.
-    rank, mean_rank : its place and the mean rank it has it by; None for people, and where all
-        its datasets are in-domain.
-    spread : the 95 % interval of the mean rank as ``[low, high]``; empty where not known.
-    tier : metrics that share a letter cannot be told apart by their mean rank.
-    p_first : share of resamples in which its mean rank is the best; None where not known.
-    strength : Bradley and Terry's log-odds of beating the average metric; None where not known.
+    rank : its place; None for people, and where it has no figure that counts.
+    attained : its attained agreement over datasets; None where there is no standing.
+    spread : the 95 % interval of that as ``[low, high]``; empty where not known.
+    new : the 95 % prediction interval for a new dataset, likewise.
+    places : the places it may have, ``1-7``; empty where not known.
+    best : whether it cannot be told from the best.
+    stood : ``3 of 4`` where it did not stand on all datasets; else empty.
     cells : one a figure, in the order of the run's columns.
     """
 
     metric: str
+    also: tuple[str, ...]
     people: bool
     rank: int | None
-    mean_rank: float | None
+    attained: float | None
     spread: str
-    tier: str
-    p_first: float | None
-    strength: float | None
+    new: str
+    places: str
+    best: bool
+    stood: str
     cells: tuple[Cell, ...]
+
+    @property
+    def name(self) -> str:
+        """All its names: ``mse, psnr``."""
+        return ", ".join((self.metric, *self.also))
 
 
 def rows(run: Run) -> list[Row]:
@@ -91,48 +102,55 @@ def rows(run: Run) -> list[Row]:
     found = []
     for row in run.board.to_dict("records"):
         metric = row["metric"]
-        low, high = (_known(row[f"mean_rank {side}"]) for side in ("low", "high"))
         cells = tuple(
             Cell(
                 float(row[c.title]),
                 float(row[f"{c.title} low"]),
                 float(row[f"{c.title} high"]),
-                best=row[c.title] == best[c] and metric not in PEOPLE,
-                tier=letters(row[f"{c.title} tier"]),
+                top=row[c.title] == best[c] and metric not in PEOPLE,
+                best=bool(row[f"{c.title} best"]),
+                answered=_answered(row[f"{c.title} n"], row[f"{c.title} of"], metric),
                 in_domain=(c.dataset, metric) in trained,
                 note=notes.get((*c.key, metric), ""),
             )
             for c in run.columns
         )
+        places = "" if pd.isna(row["first"]) else span(int(row["first"]), int(row["last"]))
         found.append(
             Row(
                 metric=metric,
+                also=tuple(str(row["also"]).split()),
                 people=metric in PEOPLE,
                 rank=None if pd.isna(row["rank"]) else int(row["rank"]),
-                mean_rank=_known(row["mean_rank"]),
-                spread="" if low is None else f"[{low:.1f}, {high:.1f}]",
-                tier=letters(row["tier"]),
-                p_first=_known(row["p_first"]),
-                strength=_known(row["strength"]),
+                attained=_known(row["attained"]),
+                spread=_interval(row["attained low"], row["attained high"]),
+                new=_interval(row["new low"], row["new high"]),
+                places=places,
+                best=bool(row["best"]),
+                stood=_answered(row["stood"], row["of"], metric),
                 cells=cells,
             )
         )
     return found
 
 
-def letters(tier: str) -> str:
-    """The letters of a tier, four and more in a row as a range.
+def span(first: int, last: int) -> str:
+    """The places from first to last.
 
-    >>> letters("abcdefh"), letters("abc")
-    ('a–fh', 'abc')
+    >>> span(1, 7), span(3, 3)
+    ('1-7', '3')
     """
-    runs: list[str] = []
-    for letter in tier:
-        if runs and ord(letter) == ord(runs[-1][-1]) + 1:
-            runs[-1] += letter
-        else:
-            runs.append(letter)
-    return "".join(run if len(run) < 4 else f"{run[0]}–{run[-1]}" for run in runs)
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if pd.isna(low) else f"[{low:.2f}, {high:.2f}]"
+
+
+def _answered(some: float, of: float, metric: str) -> str:
+    if pd.isna(some) or pd.isna(of) or metric in PEOPLE or some >= of or some == 0:
+        return ""
+    return f"{int(some):,} of {int(of):,}"
 
 
 def _known(value: float) -> float | None:
@@ -148,7 +166,7 @@ def _notes(run: Run) -> dict[tuple[str, str, str, str], str]:
 
 def counts(run: Run) -> list[int]:
     """Number of judged items behind each figure."""
-    n = [run.board[f"{column.title} n"].max() for column in run.columns]
+    n = [run.board[f"{column.title} of"].max() for column in run.columns]
     return [0 if pd.isna(count) else int(count) for count in n]
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from perceptbench.agreement import rating, two_alternative
+from perceptbench.agreement import logistic, two_alternative
 from perceptbench.agreement.magnitude import in_range
 from perceptbench.reporting.items import Items, answer, judged
 from perceptbench.reporting.run_folder import CURVE, Run
@@ -55,9 +55,10 @@ def _psychometric(signal: Array, items: Items) -> Array:
 
 def _logistic(signal: Array, items: Items) -> Array | None:
     sign = 1.0 if answer(items.part) == "impairment" else -1.0
-    fitted = rating.fit_logistic(signal, sign * items.people)
-    if fitted is None:
+    curve = logistic.fit(signal, sign * items.people)
+    if curve.rise == 0:
         return None
-    order = np.argsort(signal, kind="stable")
-    shown = order[np.linspace(0, len(order) - 1, min(POINTS, len(order))).round().astype(int)]
-    return np.stack([signal[shown], sign * fitted[shown]], axis=1)
+    shown = np.sort(signal)[
+        np.linspace(0, len(signal) - 1, min(POINTS, len(signal))).round().astype(int)
+    ]
+    return np.stack([shown, sign * curve(shown)], axis=1)

@@ -140,31 +140,39 @@ def heat_maps(maps: Sequence[HeatMap]) -> Figure:
 
 
 def cost(run: Run) -> Figure | None:
-    """Time per pair against mean rank; None where the run recorded no cost."""
+    """Time per pair against attained agreement, or the first figure where there is one dataset.
+
+    None where the run recorded no cost.
+    """
     records: Mapping[str, dict] = run.provenance.get("metrics", {})
+    board = [row for row in cells.rows(run) if not row.people]
+    standing = any(row.attained is not None for row in board)
+    column = run.columns[0] if run.columns else None
+    smaller = not standing and column is not None and column.statistic in SMALLER_IS_BETTER
     points = []
-    for row in cells.rows(run):
+    for row in board:
         seconds = (records.get(row.metric, {}).get("cost") or {}).get("seconds_per_pair")
-        if row.mean_rank is not None and seconds:
-            points.append((1e3 * seconds, row.mean_rank, row.metric))
+        height = row.attained if standing else row.cells[0].value if row.cells else None
+        if height is not None and height == height and seconds:
+            points.append((1e3 * seconds, -height if smaller else height, row.metric))
     if not points:
         return None
     figure = _figure(5, 3.6)
     panel = figure.subplots()
     panel.set_xscale("log")
     points.sort()
-    best = float("inf")
+    best = -float("inf")
     front = []
     for x, y, name in points:
-        on_front = y < best
-        best = min(best, y)
+        on_front = y > best
+        best = max(best, y)
         front += [(x, y)] if on_front else []
         panel.plot([x], [y], "o", color=FRONT if on_front else SOFT, markersize=4)
         panel.annotate(_label(name), (x, y), xytext=(4, 2), textcoords="offset points",
                        fontsize=6.5, color=INK if on_front else SOFT)  # fmt: skip
     panel.plot(*zip(*front, strict=True), color=FRONT, linewidth=0.8, linestyle="--")
-    panel.invert_yaxis()
     panel.grid(color="#e1e4e7", linewidth=0.6)
     panel.set_xlabel("milliseconds per pair")
-    panel.set_ylabel("mean rank (upwards: better)")
+    title = column.title if column is not None else ""
+    panel.set_ylabel("attained agreement" if standing else f"minus {title}" if smaller else title)
     return figure

@@ -22,6 +22,7 @@ from markupsafe import Markup
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
 from perceptbench.reporting import cells, notes
 from perceptbench.reporting.cells import Cell
+from perceptbench.reporting.choice import choice
 from perceptbench.reporting.heat import HeatMap, layer_maps, slice_maps
 from perceptbench.reporting.items import judged
 from perceptbench.reporting.leaderboard import Column
@@ -156,8 +157,9 @@ def _figures(run: Run, board: Sequence[cells.Row]) -> list[Figure]:
 
 #: Columns of the leaderboard about the whole: sorting key, heading, meaning, order of first click.
 STANDINGS = (
-    ("mean", "mean rank", "over datasets, each with one vote", "up"),
-    ("first", "P(first)", "share of resamples in which the mean rank is the best", "down"),
+    ("attained", "attained", "from chance (0) to what people allow (1), over datasets", "down"),
+    ("new", "new dataset", "where it may come to lie on another dataset like these", "down"),
+    ("places", "places", "that it may have on average over these datasets", "up"),
 )
 
 
@@ -187,7 +189,8 @@ def _context(run: Run) -> dict[str, Any]:
         "about": ABOUT | {"cost": COST if costs else NO_COST},
         "metrics": metrics,
         "datasets": list(dict.fromkeys(column.dataset for column in run.columns)),
-        "standings": STANDINGS,
+        "standings": STANDINGS if any(row.attained is not None for row in board) else (),
+        "choice": choice(run),
         "figures": figures,
         "board": [_board_row(row, records.get(row.metric, {})) for row in board if not row.people],
         "people": [row for row in board if row.people],
@@ -219,10 +222,10 @@ ABOUT = {
     "drawn and in numbers; the green band is where people themselves stand. Select two metrics, "
     "A and B, above or in a row, to follow them through the page.",
     "intervals": "The same figures, each in its own order. A dot is the figure on all items, the "
-    "line its 95 % bootstrap interval, the green band the interval of the human ceiling. Right is "
+    "line its 95 % interval, the green band the interval of the human ceiling. Right is "
     "better everywhere.",
-    "compare": "The difference of A and B on the very same resamples, which is sharper than "
-    "comparing two intervals.",
+    "compare": "The difference of A and B on the very same items, which is sharper than comparing "
+    "two intervals.",
     "scatter": "What the metric says of an item against what people said of it.",
     "slices": "Agreement within each distortion, level or category; the number of judged items in "
     "brackets. The stronger the colour, the better; the best metric of each part is bold.",
@@ -240,7 +243,8 @@ def _sections(maps: Sequence[HeatMap], layers: Sequence[HeatMap]) -> list[tuple[
     known = {
         "leaderboard": "Leaderboard", "intervals": "Intervals", "compare": "Compare",
         "scatter": "Scatter", "slices": "Parts" if maps else "",
-        "layers": "Layers" if layers else "", "cost": "Cost", "disputed": "Disputed",
+        "layers": "Layers" if layers else "", "choice": "What to choose", "cost": "Cost",
+        "disputed": "Disputed",
         "notes": "Notes",
     }  # fmt: skip
     return [(key, name) for key, name in known.items() if name]
@@ -249,24 +253,15 @@ def _sections(maps: Sequence[HeatMap], layers: Sequence[HeatMap]) -> list[tuple[
 def _lead(run: Run, board: Sequence[cells.Row]) -> str:
     """The page in two sentences."""
     metrics = [row for row in board if not row.people]
-    first = [row.metric for row in metrics if row.rank == 1]
-    tied = [row for row in metrics if "a" in row.tier and row.metric not in first]
+    first = [row for row in metrics if row.rank == 1]
     datasets = list(dict.fromkeys(column.dataset for column in run.columns))
     where = datasets[0] if len(datasets) == 1 else f"{len(datasets)} datasets"
     if not first:
         return f"No metric is ranked on {where}: each was trained there, or has no figure."
-    verb = "stands" if len(first) == 1 else "stand"
-    lead = f"{_and(first)} {verb} first of {len(metrics)} metrics on {where}"
-    if not any(row.tier for row in metrics):
-        return f"{lead}, by mean rank. Read the order with its error bars."
-    if not tied:
-        return f"{lead}, and no other can be said to be as good."
-    others = "1 other cannot" if len(tied) == 1 else f"{len(tied)} others cannot"
-    return f"{lead}, but {others} be told apart from the first: read the order with its error bars."
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    said = choice(run).sentences
+    return (
+        f"{first[0].name} stands first of {len(metrics)} metrics on {where}. {' '.join(said[:2])}"
+    )
 
 
 def _facts(run: Run, board: Sequence[cells.Row]) -> list[tuple[str, str]]:
@@ -285,13 +280,12 @@ def _facts(run: Run, board: Sequence[cells.Row]) -> list[tuple[str, str]]:
 
 def _board_row(row: cells.Row, record: Mapping[str, Any]) -> dict[str, Any]:
     loss = record.get("loss") or {}
-    words = (row.metric, record.get("title", ""), (loss.get("backbone") or {}).get("name", ""))
+    words = (row.name, record.get("title", ""), (loss.get("backbone") or {}).get("name", ""))
     return {
         "row": row,
         "title": record.get("title", ""),
         "words": " ".join(words).lower(),
-        "mean": "–" if row.mean_rank is None else f"{row.mean_rank:.1f}",
-        "first": "–" if row.p_first is None else f"{row.p_first:.2f}",
+        "attained": "–" if row.attained is None else f"{row.attained:.2f}",
     }
 
 
@@ -303,7 +297,7 @@ def _metric_data(board: Sequence[cells.Row], records: Mapping[str, Any]) -> list
             found.append(
                 {
                     "name": row.metric,
-                    "mean_rank": row.mean_rank,
+                    "attained": row.attained,
                     "seconds": cost.get("seconds_per_pair"),
                     "parameters": cost.get("parameters"),
                 }

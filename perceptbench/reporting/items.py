@@ -56,7 +56,8 @@ def judged(run: Run, metrics: list[str]) -> list[Items]:
 
 def _judged(part: Judgements, scores: pd.DataFrame, metrics: list[str]) -> Items:
     here = scores.loc[scores["dataset"] == part.dataset].drop(columns="dataset")
-    found = collect(part, here, metrics, 1, (0,), {})
+    found = collect(part, here, metrics, {})
+    found = found.part(np.flatnonzero(found.answered.any(axis=1)))
     afc = part.protocol == "2afc"
     with np.errstate(over="ignore"):  # infinite is still a side
         signal = found.distances[0] - found.distances[1] if afc else found.distances[0]

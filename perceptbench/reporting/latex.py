@@ -29,7 +29,7 @@ def table(run: Run) -> str:
     board = rows(run)
     lines = [
         "% \\usepackage{booktabs}",
-        f"\\begin{{tabular}}{{@{{}}rlr{'l' * len(run.columns)}@{{}}}}",
+        f"\\begin{{tabular}}{{@{{}}rlrr{'l' * len(run.columns)}@{{}}}}",
         "\\toprule",
         *_head(run),
         "\\midrule",
@@ -37,26 +37,23 @@ def table(run: Run) -> str:
     for row in board:
         if row.people:
             continue
-        rank, mean = row.rank, row.mean_rank
-        place = [
-            "" if rank is None else str(rank),
-            escape(row.metric),
-            "--" if mean is None else f"{mean:.1f}" + _raised(row.tier),
-        ]
+        attained = "--" if row.attained is None else f"{row.attained:.2f}"
+        place = ["" if row.rank is None else str(row.rank), escape(row.name), attained,
+                 row.places.replace("-", "--")]  # fmt: skip
         lines.append(_line(place + [_cell(cell) for cell in row.cells]))
     lines.append("\\midrule")
     for row in board:
         if row.people:
             cells = [_cell(cell) for cell in row.cells]
-            lines.append(_line(["", f"\\emph{{{escape(row.metric)}}}", "", *cells]))
-    lines.append(_line(["", "$n$", "", *(f"{n:,}".replace(",", "\\,") for n in counts(run))]))
+            lines.append(_line(["", f"\\emph{{{escape(row.metric)}}}", "", "", *cells]))
+    lines.append(_line(["", "$n$", "", "", *(f"{n:,}".replace(",", "\\,") for n in counts(run))]))
     lines += ["\\bottomrule", "\\end{tabular}"]
     return "\n".join(lines) + "\n"
 
 
 def _head(run: Run) -> list[str]:
     """Two lines: what was judged, spanning its figures; then the statistics."""
-    spans, rules, at = [], [], 4
+    spans, rules, at = [], [], 5
     for (dataset, part), here in groupby(run.columns, key=lambda c: (c.dataset, c.slice)):
         width = len(list(here))
         name = escape(" ".join(n for n in (dataset, part) if n != "all"))
@@ -68,9 +65,9 @@ def _head(run: Run) -> list[str]:
         for c in run.columns
     ]
     return [
-        _line(["", "", "", *spans]),
+        _line(["", "", "", "", *spans]),
         " ".join(rules),
-        _line(["\\#", "metric", "mean rank", *statistics]),
+        _line(["\\#", "metric", "attained", "places", *statistics]),
     ]
 
 
@@ -81,8 +78,8 @@ def _line(cells: Sequence[str]) -> str:
 def _cell(cell: Cell) -> str:
     if not cell.defined:
         return "--"
-    number = f"\\textbf{{{cell.number}}}" if cell.best else cell.number
-    number += _raised(cell.tier + ("\\dag" if cell.in_domain else ""))
+    number = f"\\textbf{{{cell.number}}}" if cell.top else cell.number
+    number += _raised("\\circ" * cell.best + "\\dag" * cell.in_domain)
     if not cell.bounded:
         return number
     # In math mode the sign of a negative bound is a minus, not a hyphen.
@@ -90,7 +87,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _raised(marks: str) -> str:
-    return f"\\textsuperscript{{{marks.replace('–', '--')}}}" if marks else ""
+    return f"\\ensuremath{{^{{{marks}}}}}" if marks else ""
 
 
 def escape(text: str) -> str:

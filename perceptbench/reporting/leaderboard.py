@@ -1,11 +1,12 @@
-"""The leaderboard: one row a metric, one column a figure, best mean rank first."""
+"""The leaderboard: one row a metric, one column a figure, best attained agreement first."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from perceptbench.agreement.ranking import PEOPLE, Key, standing
+from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER, Key
+from perceptbench.agreement.standing import standing
 from perceptbench.errors import printable
 
 
@@ -19,7 +20,7 @@ class Column:
 
     @property
     def key(self) -> Key:
-        """What the figure's resamples go by."""
+        """What the figure goes by."""
         return self.dataset, self.slice, self.statistic
 
     @property
@@ -38,51 +39,62 @@ class Column:
 
 def leaderboard(
     agreement: pd.DataFrame,
+    comparisons: pd.DataFrame,
     columns: Sequence[Column],
-    samples: Mapping[Key, pd.DataFrame] | None = None,
+    stands_for: Mapping[str, str] | None = None,
+    groups: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """One row a metric, ordered by its mean rank over the datasets.
+    """One row a metric, best first.
 
     Parameters
     ----------
-    agreement : the agreement table (`perceptbench.agreement.evaluate`).
-    columns : the figures to rank by; how, is said in `perceptbench.agreement.ranking`. A cell
+    agreement, comparisons : of `perceptbench.agreement.evaluate`.
+    columns : the figures to rank by; how, is said in `perceptbench.agreement.standing`. A cell
         marked ``in_domain`` is shown but takes no part.
-    samples : the resamples of the figures, for intervals and tiers of the standing.
+    stands_for : metric -> the one that orders everything alike and stands for it
+        (`perceptbench.agreement.orders`).
+    groups : dataset, or ``dataset/slice``, -> what it is counted under.
 
     Returns
     -------
-    DataFrame with ``rank, metric``, the columns of `standing`, and for every column its title
-    (the value), ``TITLE low``, ``TITLE high``, ``TITLE n`` and ``TITLE tier``. People come last,
-    unranked, after metrics that only have in-domain figures.
+    DataFrame with ``rank, metric, also`` (the metrics it stands for), the columns of `standing`,
+    and for every column its title (the value), ``TITLE low``, ``TITLE high``, ``TITLE n``,
+    ``TITLE of``, ``TITLE first``, ``TITLE last`` and ``TITLE best``. With one dataset there is no
+    standing, and metrics are in the order of its first column. People come last, unranked.
     """
-    metrics = list(dict.fromkeys(agreement["metric"]))
-    ranked = [m for m in metrics if m not in PEOPLE]
+    known = dict(stands_for or {})
+    metrics = [m for m in dict.fromkeys(agreement["metric"]) if m not in known]
+    keys = [column.key for column in columns]
+    alone = agreement[~agreement["metric"].isin(list(known))]
+    places = standing(alone, comparisons, keys, groups)
     cells: dict[str, pd.Series] = {}
-    values, trained = {}, {}
-    units: dict[str, int] = {}
     for column in columns:
-        rows = column.rows(agreement).set_index("metric")
+        rows = column.rows(alone).set_index("metric")
         cells[column.title] = rows["value"].reindex(metrics)
-        for what in ("low", "high", "n"):
+        for what in ("low", "high", "n", "of", "first", "last", "best"):
             cells[f"{column.title} {what}"] = rows[what].reindex(metrics)
-        cells[f"{column.title} tier"] = rows.get("tier", pd.Series(dtype=str)).reindex(metrics)
-        values[column.key] = cells[column.title][ranked]
-        if "in_domain" in rows:
-            trained[column.dataset] = set(rows.index[rows["in_domain"].astype(bool)])
-        if len(rows) and "units" in rows:
-            units[column.dataset] = max(units.get(column.dataset, 0), int(rows["units"].max()))
-    places = standing(values, samples or {}, trained, sum(units.values()) or None)
-    places = places.reindex(metrics)
-    table = pd.concat([places, pd.DataFrame(cells, index=pd.Index(metrics, name="metric"))], axis=1)
-    last = table.index.isin(PEOPLE)
-    table = table.assign(_people=last).sort_values(
-        ["_people", "mean_rank"], kind="stable", na_position="last"
-    )
-    table = table.drop(columns="_people")
-    words = ["tier", *(f"{column.title} tier" for column in columns)]
-    table[words] = table[words].fillna("")
-    table.insert(0, "rank", table["mean_rank"].rank(method="min").astype("Int64"))
+    ranked = [m for m in places.index if m not in PEOPLE]
+    has_place = places["attained"].notna() | (places["stood"] > 0) & (places["of"] > 1)
+    if not has_place.any() and columns:
+        only = columns[0].rows(alone)
+        only = only[~only["metric"].isin(PEOPLE) & ~only["in_domain"].astype(bool)].dropna(
+            subset="value"
+        )
+        smaller = columns[0].statistic in SMALLER_IS_BETTER
+        order = list(only.sort_values("value", ascending=smaller, kind="stable")["metric"])
+        has_place = pd.Series(places.index.isin(order), index=places.index)
+        ranked = order + [m for m in ranked if m not in order]
+    ranked = [m for m in ranked if has_place[m]] + [m for m in ranked if not has_place[m]]
+    everyone = ranked + [m for m in metrics if m in PEOPLE]
+    table = pd.concat(
+        [places.reindex(everyone), pd.DataFrame(cells).reindex(everyone)], axis=1
+    ).rename_axis("metric")
+    number = has_place.reindex(everyone).fillna(False).astype(int).cumsum()
+    table.insert(0, "rank", number.where(has_place.reindex(everyone).fillna(False)).astype("Int64"))
+    also = {m: " ".join(sorted(k for k, v in known.items() if v == m)) for m in everyone}
+    table.insert(1, "also", pd.Series(also).reindex(everyone))
+    flags = ["best", *(f"{column.title} best" for column in columns)]
+    table[flags] = table[flags].astype("boolean").fillna(False).astype(bool)
     return table.reset_index()[["rank", "metric", *table.columns[1:]]]
 
 

@@ -7,6 +7,7 @@ from perceptbench.agreement.ranking import SMALLER_IS_BETTER
 from perceptbench.errors import printable, visible
 from perceptbench.reporting import notes
 from perceptbench.reporting.cells import Cell, Row, counts, rows
+from perceptbench.reporting.choice import choice
 from perceptbench.reporting.leaderboard import format_table
 from perceptbench.reporting.run_folder import Run
 
@@ -20,6 +21,7 @@ def page(run: Run) -> str:
     """The leaderboard with everything needed to read it."""
     parts = [
         table(run),
+        *_choice(run),
         *(f"{escape(sentence)}\n" for sentence in notes.reading(run)),
         "### The figures\n",
         _list(f"{title}: {text}" for title, text in notes.figures(run).items()),
@@ -33,6 +35,15 @@ def page(run: Run) -> str:
     return "\n".join(part for part in parts if part)
 
 
+def _choice(run: Run) -> list[str]:
+    """What to choose, and what it costs."""
+    found = choice(run)
+    header, *body = found.table
+    cells = [[escape(cell) for cell in row] for row in body]
+    parts = ["### What to choose\n", *(f"{escape(sentence)}\n" for sentence in found.sentences)]
+    return [*parts, format_table(header, cells)] if cells else parts
+
+
 def _missing(run: Run) -> list[str]:
     items = _list(f"{kind}: {text}" for kind, text in notes.missing(run))
     return ["### What is missing, and why\n", items] if items else []
@@ -44,31 +55,30 @@ def table(run: Run) -> str:
     n stands in the last row: the number of judged items behind each figure.
     """
     arrows = [" ↓" if c.statistic in SMALLER_IS_BETTER else "" for c in run.columns]
-    header = ["#", "metric", "mean rank", "P(first)"]
+    standing = any(row.attained is not None for row in rows(run))
+    header = ["#", "metric", *(["attained", "new dataset", "places"] if standing else [])]
     header += [escape(c.title) + arrow for c, arrow in zip(run.columns, arrows, strict=True)]
     body = []
     for row in rows(run):
-        name = f"*{row.metric}*" if row.people else escape(row.metric)
-        place = ["", name, "", ""] if row.people else [_rank(row), name, *_standing(row)]
-        body.append(place + [_cell(cell) for cell in row.cells])
-    body.append(["", "*n*", "", "", *(f"{n:,}" for n in counts(run))])
+        name = f"*{row.metric}*" if row.people else escape(row.name)
+        place = ["" if row.rank is None else str(row.rank), name]
+        body.append(place + (_standing(row) if standing else []) + [_cell(c) for c in row.cells])
+    body.append(["", "*n*", *([""] * 3 * standing), *(f"{n:,}" for n in counts(run))])
     return format_table(header, body)
 
 
-def _rank(row: Row) -> str:
-    return "" if row.rank is None else str(row.rank)
-
-
-def _standing(row: Row) -> tuple[str, str]:
-    mean = "-" if row.mean_rank is None else f"{row.mean_rank:.1f}"
-    first = "" if row.p_first is None else f"{row.p_first:.2f}"
-    return " ".join(filter(None, (mean, row.spread, row.tier))), first
+def _standing(row: Row) -> list[str]:
+    if row.attained is None:
+        return ["", "", row.places]
+    first = " ".join(filter(None, (f"{row.attained:.2f}", row.spread, row.stood)))
+    return [first, row.new, row.places]
 
 
 def _cell(cell: Cell) -> str:
-    number = f"**{cell.number}**" if cell.best else cell.number
-    mark = "†" if cell.in_domain and cell.defined else ""
-    return " ".join(filter(None, (number + mark, cell.interval, cell.tier)))
+    number = f"**{cell.number}**" if cell.top else cell.number
+    marks = ("†" if cell.in_domain and cell.defined else "") + ("°" if cell.best else "")
+    answered = f"({cell.answered})" if cell.answered else ""
+    return " ".join(filter(None, (number + marks, cell.interval, answered)))
 
 
 def _list(items: Iterable[str]) -> str:

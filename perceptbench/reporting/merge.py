@@ -6,12 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from perceptbench.agreement import evaluate
-from perceptbench.agreement.ranking import Key
 from perceptbench.errors import UsageError
 from perceptbench.reporting import run_folder
-from perceptbench.reporting.leaderboard import leaderboard
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.run_folder import Run, board
 
 #: What makes a metric the same metric; its cost may differ from machine to machine.
 IDENTITY = ("hash", "loss", "metric", "options")
@@ -45,25 +42,8 @@ def read(folders: Sequence[Path]) -> Run:
         pictures=_stack(run.pictures for run in every),
         curves=_stack(run.curves for run in every),
     )
-    merged.board = leaderboard(merged.agreement, merged.columns, _samples(every))
+    merged.board = board(merged)
     return merged
-
-
-def _samples(runs: Sequence[Run]) -> dict[Key, pd.DataFrame]:
-    """The resamples behind each run's ranked figures, drawn again as they were."""
-    found: dict[Key, pd.DataFrame] = {}
-    for run in runs:
-        record = run.provenance
-        found |= evaluate(
-            run.judgements,
-            run.scores,
-            metrics=[str(c) for c in run.scores if c not in ("dataset", "reference", "distorted")],
-            resamples=record["resamples"],
-            seed=record["seed"],
-            stress_power=run_folder.stress_power(record),
-            ranked_only=True,
-        ).samples
-    return found
 
 
 def _stack(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:

@@ -3,7 +3,11 @@
 Every sentence is plain text; each format marks it up and escapes it in its own way.
 """
 
+import pandas as pd
+
 from perceptbench.agreement.ranking import PEOPLE
+from perceptbench.agreement.units import FEWEST, ROUGH
+from perceptbench.reporting.leaderboard import Column
 from perceptbench.reporting.run_folder import Run
 
 #: Failed pairs named in a report; ``run.json`` has them all.
@@ -12,30 +16,30 @@ SHOWN_FAILURES = 20
 
 def reading(run: Run) -> list[str]:
     """How to read the figures."""
-    resamples = run.provenance["resamples"]
-    several = isinstance(resamples, list)
-    count = " or ".join(f"{r:,}" for r in (resamples if several else [resamples]))
-    kinds = [
-        kind for kind in dict.fromkeys(run.agreement["interval"]) if kind and kind != "jackknife"
-    ]
     found = [
-        "Larger is better, but where there is an arrow (↓). In brackets: 95 % "
-        f"{' or '.join(kinds) or 'percentile'} interval of {count} bootstrap resamples; n: number "
-        "of judged items. Metrics that share a letter in a column cannot be told apart there: "
-        "paired differences on the same resamples, 5 % after Holm's correction; a–d stands for "
-        "abcd.",
-        "Mean rank: over datasets, each with one vote; an undefined figure (-) counts as last. "
-        "P(first): share of resamples in which the mean rank is the best.",
-        "human: mean p² + (1-p)², or one observer against the mean of the others; "
-        "oracle: mean max(p, 1-p), the best any metric can do.",
+        "Larger is better, but where there is an arrow (↓). In brackets: the 95 % interval; n: "
+        "number of judged items. Items that share an image depend on each other: what varies are "
+        "the units named below. °: cannot be told from the best of its column (paired "
+        "differences, 5 % after Holm's correction over all pairs of the column). 30 of 60: the "
+        "metric answered 30 of 60 items, is measured on these, and compared on what both answered.",
     ]
-    if run.board["mean_rank"].isna().all():
-        found.append("No metric has a mean rank: none has a figure to be ranked by.")
-    elif run.board["mean_rank low"].isna().all():
+    if not run.board["attained"].isna().all():
         found.append(
-            "The mean ranks have no interval and no letter: there are no resamples to tell how "
-            "they would vary."
+            "Attained: the share of the way from chance (0) to what people's own agreement allows "
+            "(1; the end of the statistic's range where no ceiling is known), each dataset with "
+            "one vote, with its 95 % interval over datasets (random effects, Hartung-Knapp). New "
+            "dataset: where it may come to lie on another one like these (95 %). Places: which it "
+            "may have on average over these very datasets; metrics of one ordering share a row."
         )
+    elif run.board["of"].max() < 2:
+        found.append("There is one dataset, and so no standing over datasets.")
+    else:
+        found.append("No metric has a standing: none has figures on two datasets.")
+    found.append(
+        "human: the chance that two different people agree, or one observer against the mean of "
+        "the others; oracle: mean max(p, 1-p), the best any metric can do against these votes, or "
+        "the largest correlation that ratings of this reliability allow."
+    )
     if (run.agreement["in_domain"].astype(bool) & run.agreement["value"].notna()).any():
         found.append(
             "†: the metric was trained on this dataset; the cell is shown but takes no part in "
@@ -45,14 +49,28 @@ def reading(run: Run) -> list[str]:
 
 
 def figures(run: Run) -> dict[str, str]:
-    """Figure -> how the images were shown, what was resampled, whether a ceiling is known."""
+    """Figure -> how the images were shown, how many units vary, whether a ceiling is known."""
     found = {}
     for column in run.columns:
         here = column.rows(run.agreement)
         first = here.iloc[0]
         ceiling = "" if here["metric"].isin(PEOPLE).any() else "; no human ceiling is known"
-        found[column.title] = f"{first['display']}; resampled over {first['units']} units{ceiling}."
+        metrics = here[~here["metric"].isin(PEOPLE)]
+        units = int(metrics["units"].max()) if len(metrics) else int(first["units"])
+        rough = f" (intervals of fewer than {ROUGH} are rough)" if FEWEST <= units < ROUGH else ""
+        end = _end(metrics)
+        found[column.title] = f"{first['display']}; {units} units vary{rough}{ceiling}{end}."
     return found | _resolving(run)
+
+
+def _end(metrics: pd.DataFrame) -> str:
+    """Between what the attained agreement is measured."""
+    known = metrics.dropna(subset="chance")
+    if known.empty:
+        return "; no vote in the standing, since it has no chance that is the same for all metrics"
+    row = known.iloc[0]
+    end = "what people allow" if row["ceiling_known"] else "the end of the range"
+    return f"; from chance {row['chance']:.3g} to {end}, {row['ceiling']:.3g}"
 
 
 def _resolving(run: Run) -> dict[str, str]:
@@ -83,6 +101,7 @@ def missing(run: Run) -> list[tuple[str, str]]:
         for note, here in bare.groupby("note", sort=False)["metric"]:
             why = str(note).split("no interval: ")[-1]
             notes.append(("no interval", f"{', '.join(here)} on {column.title}: {why}."))
+        notes += _answered(run, column)
         there = {*rows["metric"], *PEOPLE}
         absent = [metric for metric in run.board["metric"] if metric not in there]
         if absent:  # of another run put together with this one
@@ -99,10 +118,30 @@ def missing(run: Run) -> list[tuple[str, str]]:
     return notes
 
 
+def _answered(run: Run, column: Column) -> list[tuple[str, str]]:
+    """How metrics that answered some items only do beside the others on the same items."""
+    rows = column.rows(run.agreement)
+    some = rows[(rows["n"] < rows["of"]) & (rows["n"] > 0) & ~rows["metric"].isin(PEOPLE)]
+    pairs = column.rows(run.comparisons)
+    found = []
+    for row in some.itertuples():
+        a, b = (pairs[pairs[side] == row.metric] for side in "ab")
+        beside = pd.concat([a["b value"], b["a value"]])
+        own = pd.concat([a["a value"], b["b value"]])
+        told = f"{row.metric} answered {row.n:,} of {row.of:,} items on {column.title}"
+        if len(beside):
+            told += (
+                f"; on what both answered it has {own.median():.3f}, the other metrics "
+                f"{beside.median():.3f} in the median"
+            )
+        found.append(("not answered", f"{told}."))
+    return found
+
+
 def provenance(run: Run) -> list[str]:
     """Where the numbers come from: device, versions, data, weights, command."""
     record = run.provenance
-    lines = [f"Scored on {record['device']} in {record['precision']}, seed {record['seed']}."]
+    lines = [f"Scored on {record['device']} in {record['precision']}."]
     versions = record.get("versions", {})
     if versions:
         lines.append(f"Versions: {', '.join(f'{p} {v}' for p, v in versions.items())}.")

@@ -12,6 +12,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from perceptbench.agreement.ranking import PEOPLE
+from perceptbench.agreement.standing import STANDING
 from perceptbench.datasets.judgements import PROTOCOLS
 from perceptbench.errors import DataError
 from perceptbench.toml import wrong_key
@@ -86,8 +87,6 @@ class _Metric(_Table):
 class _Record(_Table):
     device: str
     precision: str
-    seed: int
-    resamples: Annotated[int, Field(ge=1, le=10_000_000)]
     judgements: list[_Judgements]
     skipped: dict[str, str]
     broken: dict[str, str]
@@ -121,9 +120,10 @@ def check_tables(run: "Run", folder: Path) -> None:
     _columns(run.scores, path, ("dataset", "reference", "distorted"), run.metrics, finite=False)
     _unique(run.scores, path, ["dataset", "reference", "distorted"])
     path = folder / "agreement.csv"
-    words = ["dataset", "slice", "metric", "statistic", "interval", "tier", "display", "note"]
-    _columns(run.agreement, path, words, ("value", "low", "high", "n", "units", "p_first"))
-    _columns(run.agreement, path, (), (), flags=("in_domain",))
+    words = ["dataset", "slice", "metric", "statistic", "display", "note"]
+    numbers = ["value", "low", "high", "n", "of", "units", "error", "freedom", "first", "last"]
+    _columns(run.agreement, path, words, [*numbers, "chance", "ceiling"])
+    _columns(run.agreement, path, (), (), flags=("in_domain", "best", "ceiling_known"))
     _unique(run.agreement, path, ["dataset", "slice", "metric", "statistic"])
     if run.agreement[["n", "units"]].isna().any(axis=None):
         raise DataError(f"{path}: `n` or `units` is missing in a row")
@@ -132,22 +132,25 @@ def check_tables(run: "Run", folder: Path) -> None:
             if column.rows(run.agreement).empty:
                 raise DataError(f"{path}: has no figure {column.title}")
         missing = [name for name in part.resample if name not in part.table]
-        if missing or len(part.resample) > 2:
-            what = f"no column `{missing[0]}`" if missing else "more than two columns"
-            raise DataError(f"{folder / 'judgements'}: {part.dataset} has {what} to resample by")
+        if missing:
+            raise DataError(
+                f"{folder / 'judgements'}: {part.dataset} has no column `{missing[0]}` of units"
+            )
     path = folder / "leaderboard.csv"
     figures = [column.title for column in run.columns]
-    words = ["metric", "tier", *(f"{title} tier" for title in figures)]
-    numbers = ["rank", "mean_rank", "mean_rank low", "mean_rank high", "p_first", "strength"]
-    numbers += [f"{title}{end}" for title in figures for end in ("", " low", " high", " n")]
-    _columns(run.board, path, words, numbers)
+    numbers = ["rank", *(name for name in STANDING if name != "best")]
+    ends = ("", " low", " high", " n", " of", " first", " last")
+    numbers += [f"{title}{end}" for title in figures for end in ends]
+    flags = ["best", *(f"{title} best" for title in figures)]
+    _columns(run.board, path, ["metric", "also"], numbers, flags=flags)
     _unique(run.board, path, ["metric"])
     unknown = set(run.board["metric"]) - {*run.metrics, *PEOPLE}
     if unknown:
         raise DataError(f"{path}: metric {sorted(unknown)[0]!r} has no scores")
     path = folder / "comparisons.csv"
     words = ["dataset", "slice", "statistic", "a", "b"]
-    _columns(run.comparisons, path, words, ("difference", "low", "high", "p", "p_holm", "n"))
+    numbers = ["difference", "low", "high", "p", "p_holm", "n", "error", "freedom", "units"]
+    _columns(run.comparisons, path, words, numbers)
     _unique(run.comparisons, path, words)
     path = folder / "curves.parquet"
     _columns(run.curves, path, ("dataset", "slice", "protocol", "metric"), ("x", "y"))

@@ -23,10 +23,11 @@ from urllib.parse import quote
 import pandas as pd
 
 from perceptbench.agreement.evaluate import COMPARISON
+from perceptbench.agreement.orders import same_order
 from perceptbench.datasets.judgements import Judgements, protocol_of, validate
 from perceptbench.datasets.records import read_json
 from perceptbench.errors import DataError, UsageError, first_line
-from perceptbench.reporting.leaderboard import Column
+from perceptbench.reporting.leaderboard import Column, leaderboard
 from perceptbench.reporting.run_check import (
     check_observers,
     check_protocol,
@@ -47,7 +48,7 @@ CURVE = ("dataset", "slice", "protocol", "metric", "x", "y")
 OPTIONAL = ("pictures", "curves")
 #: Columns of the stored CSV files that hold words; an empty cell there is no missing number.
 WORDS = (
-    "dataset", "slice", "metric", "statistic", "interval", "tier", "display", "note", "a", "b",
+    "dataset", "slice", "metric", "also", "statistic", "display", "note", "a", "b",
 )  # fmt: skip
 
 
@@ -67,7 +68,8 @@ class Run:
     comparisons : paired differences of all metrics, by leaderboard column.
     assumed : what had to be assumed of how the images were seen, in sentences.
     provenance : what else goes into ``run.json``: versions, datasets (fingerprint, folder),
-        metrics (title, hash, trained_on, cost), device, seed, resamples.
+        metrics (title, hash, trained_on, cost), device, groups (dataset or ``dataset/slice`` ->
+        what it is counted under in the standing, where that is not itself).
     pictures : ``dataset, image, picture`` (bytes of a PNG or JPEG file): small images of what
         is disputed, for reports; may be empty.
     curves : ``dataset, slice, protocol, metric, x, y``: points of the curve fitted to each
@@ -105,6 +107,14 @@ class Run:
             for part in self.judgements
             for statistic in part.statistics
         ]
+
+
+def board(run: Run) -> pd.DataFrame:
+    """The leaderboard of a run's tables."""
+    return leaderboard(
+        run.agreement, run.comparisons, run.columns, same_order(run.scores, run.metrics),
+        run.provenance.get("groups", {}),
+    )  # fmt: skip
 
 
 def write(result: Run, folder: Path, reports: Mapping[str, bytes] | None = None) -> None:
@@ -255,7 +265,7 @@ def _read_judgements(record: dict[str, Any], folder: Path) -> Judgements:
 def _read_csv(path: Path) -> pd.DataFrame:
     """A CSV file as it was written: each number to its last digit, words as they are."""
     header = pd.read_csv(path, nrows=0).columns
-    words = [c for c in header if c in WORDS or c.endswith(" tier")]
+    words = [c for c in header if c in WORDS]
     table = pd.read_csv(
         path,
         float_precision="round_trip",

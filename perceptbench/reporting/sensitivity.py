@@ -91,7 +91,9 @@ def figure(run: Run) -> Figure | None:
                        top=min(1e2, table["people"].max() * 30))  # fmt: skip
     lines, labels = panels[0].get_legend_handles_labels()
     title = "threshold contrast: metrics solid, people dashed"
-    place = {"loc": "outside upper center", "ncols": len(tests)}
-    drawing.legend(lines, labels, title=title, fontsize=7, title_fontsize=7, **place)
+    drawing.legend(
+        lines, labels, title=title, fontsize=7, title_fontsize=7, loc="outside upper center",
+        ncols=len(tests),
+    )  # fmt: skip
     drawing.supxlabel(FREQUENCY, fontsize=7)
     return drawing

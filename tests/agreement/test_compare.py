@@ -24,7 +24,7 @@ def rated():
     scores = table[["reference", "distorted"]].copy()
     scores["good"] = table["impairment"] + rng.normal(0, 0.3, len(table))
     scores["poor"] = table["impairment"] + rng.normal(0, 3.0, len(table))
-    part = Judgements("toy", table, resample=("reference",), statistics=("srcc",))
+    part = Judgements("toy", table, statistics=("srcc",))
     return part, scores
 
 
@@ -48,10 +48,10 @@ def triplets():
 
 def test_differences_whole_by_distortion_and_by_level():
     part, scores = rated()
-    table = compare([part], scores, "good", "poor", resamples=400).table
+    table = compare([part], scores, "good", "poor").table
     rows = table.set_index(["slice", "statistic"])
     whole = rows.loc[("all", "srcc")]
-    frame = evaluate([part], scores, metrics=["good", "poor"], resamples=400)
+    frame = evaluate([part], scores, metrics=["good", "poor"])
     pairs = frame.comparisons.iloc[0]
     assert whole.difference == pytest.approx(whole.a - whole.b) == pytest.approx(pairs.difference)
     assert (whole.low, whole.high, whole.p) == (pairs.low, pairs.high, pairs.p)
@@ -63,15 +63,15 @@ def test_differences_whole_by_distortion_and_by_level():
 
 def test_the_other_way_round_is_the_opposite():
     part, scores = rated()
-    one = compare([part], scores, "good", "poor", resamples=200).table
-    two = compare([part], scores, "poor", "good", resamples=200).table
+    one = compare([part], scores, "good", "poor").table
+    two = compare([part], scores, "poor", "good").table
     np.testing.assert_allclose(one.difference, -two.difference)
     np.testing.assert_allclose(one.low, -two.high)
     np.testing.assert_allclose(one.p, two.p, atol=1e-12)
 
 
 def test_the_words():
-    found = compare([rated()[0], triplets()[0]], _both(), "good", "poor", resamples=200)
+    found = compare([rated()[0], triplets()[0]], _both(), "good", "poor")
     whole = found.table[found.table.slice.eq("all") & found.table.statistic.isin(["srcc", "2afc"])]
     sentences = in_words(whole, "good", "poor", {"picks": {"poor"}})
     assert sentences[0].startswith("On toy, good agrees better with people than poor: srcc 0.9")
@@ -83,6 +83,13 @@ def test_the_words():
     assert sentences[2] == (
         "Of 2 figures, good is better on 2, poor on 0; on 0 they cannot be told apart."
     )
+    # The units it would take are said where a difference is not shown, or that there is none.
+    close = rated()[1].assign(twin=lambda t: t.good + 0.05 * np.sin(np.arange(len(t)) ** 2))
+    (row,) = compare([rated()[0]], close, "good", "twin", margin=0.1).table.head(1).itertuples()
+    assert row.equivalent
+    words = in_words(compare([rated()[0]], close, "good", "twin", margin=1e-6).table.head(1),
+                     "good", "twin")[0]  # fmt: skip
+    assert "with a chance of 80 % would take about" in words
     same = compare([rated()[0]], rated()[1].assign(twin=rated()[1].good), "good", "twin").table
     assert "good and twin cannot be told apart" in in_words(same.head(1), "good", "twin")[0]
 
@@ -105,15 +112,13 @@ def test_the_most_disputed_items_come_first_and_say_who_is_nearer():
 @pytest.fixture
 def folder(tmp_path):
     parts, scores = [rated()[0], triplets()[0]], _both()
-    found = evaluate(
-        parts, scores, metrics=["good", "poor"], resamples=200, in_domain={"toy": ["poor"]}
-    )
+    found = evaluate(parts, scores, metrics=["good", "poor"], in_domain={"toy": ["poor"]})
     run = Run(scores, found.table, pd.DataFrame(), parts, {}, pd.DataFrame(
         columns=list(run_folder.FAILURE)), found.comparisons)  # fmt: skip
-    run.board = leaderboard(found.table, run.columns, found.samples)
+    run.board = leaderboard(found.table, found.comparisons, run.columns)
     run.provenance = {
         "device": "cpu", "precision": "fp32",
-        "resamples": 200, "seed": 0, "metrics": {"good": {}, "poor": {}},
+        "metrics": {"good": {}, "poor": {}},
         "datasets": {"toy": {"folder": "pictures"}, "picks": {"folder": None}},
     }  # fmt: skip
     run_folder.write(run, tmp_path)

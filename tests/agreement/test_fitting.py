@@ -34,7 +34,7 @@ def of_choices(n=4000, references=40, noise=True, seed=0):
         pd.DataFrame(values, columns=NAMES).assign(reference=table["reference"], distorted=table[k])
         for k, values in (("a", a), ("b", b))
     ]
-    return collect(Judgements("made", table), pd.concat(scores), NAMES, 0, (0,), {})
+    return collect(Judgements("made", table), pd.concat(scores), NAMES, {})
 
 
 def of_ratings(n=400, references=20, column="impairment", seed=0):
@@ -47,7 +47,7 @@ def of_ratings(n=400, references=20, column="impairment", seed=0):
         column: rating if column == "impairment" else -rating,
     })  # fmt: skip
     scores = pd.DataFrame(x, columns=NAMES).assign(**table[["reference", "distorted"]])
-    return collect(Judgements("made", table), scores, NAMES, 0, (0,), {})
+    return collect(Judgements("made", table), scores, NAMES, {})
 
 
 def direction(weights):

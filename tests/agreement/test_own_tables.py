@@ -41,7 +41,7 @@ def test_the_published_figures_to_four_decimals(cli, shared, tmp_path, name):
     out = tmp_path / "out"
     code, output, errors = cli(
         "agree", "--judgements", judgements, "--scores", scores, "--signed", "-o", out,
-        "--resamples", 200,
+
     )  # fmt: skip
     assert code == 0, errors
     frame = pd.read_csv(out / "agreement.csv")
@@ -49,7 +49,11 @@ def test_the_published_figures_to_four_decimals(cli, shared, tmp_path, name):
     for metric, expected in zip(METRICS, SIGNED[name], strict=True):
         for statistic, value in zip(("srcc", "krcc", "plcc"), expected, strict=True):
             row = whole.loc[(metric, statistic)]
-            assert round(row.value, 4) == value and row.low < row.value < row.high
+            assert round(row.value, 4) == value
+            # Of a raw PLCC over heavy tails no interval holds.
+            assert row.low < row.value < row.high or (
+                statistic == "plcc" and "heavy tails" in row.note
+            )
     assert f"{SIGNED[name][0][0]:.4f} [" in output
     assert frame.slice.str.startswith("distortion=").any()
     board = pd.read_csv(out / "leaderboard.csv")  # of agreement, whatever the sign
@@ -60,7 +64,7 @@ def test_the_published_figures_to_four_decimals(cli, shared, tmp_path, name):
 
 def test_no_torch_no_image_library(shared, tmp_path):
     judgements, scores = published(shared, "LIVE2", tmp_path)
-    args = ["agree", "--judgements", str(judgements), "--scores", str(scores), "--resamples", "100"]
+    args = ["agree", "--judgements", str(judgements), "--scores", str(scores)]
     code = (
         f"import sys; sys.argv = ['perceptbench', *{args!r}]\n"
         "from perceptbench.cli import main\n"
@@ -85,10 +89,10 @@ def tables(folder, scores=None, **columns):
 
 
 def test_a_similarity_is_turned_and_words_are_no_metric(tmp_path):
-    part, found = own_tables.agree(*tables(tmp_path), higher_is_better=["ssim"], resamples=100)
+    part, found = own_tables.agree(*tables(tmp_path), higher_is_better=["ssim"])
     whole = found.table[found.table.statistic == "srcc"].set_index("metric")
     assert set(whole.index) == {"ssim", "mse"} and whole.loc["ssim", "value"] == pytest.approx(1)
-    assert whole.loc["mse", "value"] > 0.5 and part.resample == ("reference",)
+    assert whole.loc["mse", "value"] > 0.5
     raw = own_tables.signed(found.table, part, ["ssim"])
     signs = raw[raw.statistic == "krcc"].set_index("metric")["value"]
     assert signs["ssim"] == pytest.approx(1) and signs["mse"] < -0.3
@@ -98,15 +102,16 @@ def test_a_similarity_is_turned_and_words_are_no_metric(tmp_path):
 
 def test_one_metric_another_unit_of_resampling(tmp_path):
     files = tables(tmp_path, scene=[f"s{i % 5}" for i in range(20)])
-    _, found = own_tables.agree(*files, metrics=["mse"], resample=["scene"], resamples=100)
-    assert set(found.table.metric) == {"mse"} and found.table.units.iloc[0] == 5
+    _, found = own_tables.agree(*files, metrics=["mse"], resample=["scene"])
+    # The items of one reference (of two) or scene (of five) depend on each other.
+    assert set(found.table.metric) == {"mse"} and found.table.units.iloc[0] == 7
 
 
 def test_same_different_tables_may_be_keyed_a_and_b(tmp_path):
     table = pd.DataFrame({"a": [f"a{i}" for i in range(9)], "b": "b", "p_same": np.arange(9) / 8})
     table.to_csv(tmp_path / "jnd.csv", index=False)
     table.drop(columns="p_same").assign(m=-table.p_same).to_csv(tmp_path / "s.csv", index=False)
-    _, found = own_tables.agree(tmp_path / "jnd.csv", tmp_path / "s.csv", resamples=100)
+    _, found = own_tables.agree(tmp_path / "jnd.csv", tmp_path / "s.csv")
     both = found.table.set_index("metric")["value"]
     assert both["m"] == pytest.approx(both["oracle"])
 
@@ -117,8 +122,6 @@ def test_what_is_wrong_is_said_in_one_sentence(cli, tmp_path):
         own_tables.agree(*files, higher_is_better=["sim"])
     with pytest.raises(UsageError, match="no column 'scenes'"):
         own_tables.agree(*files, resample=["scenes"])
-    with pytest.raises(UsageError, match="by one or two columns, not by 3"):
-        own_tables.agree(*files, resample=["reference", "distorted", "quality"])
     with pytest.raises(DataError, match="row 1: `note` is 'x', not a number"):
         own_tables.agree(*files, metrics=["note"])
     scores = pd.read_parquet(files[1])
@@ -139,7 +142,7 @@ def test_a_pair_without_a_score_lowers_n_and_is_counted(tmp_path):
     _, scores = tables(tmp_path)
     fewer = pd.read_parquet(scores).drop(index=3)
     fewer.loc[5, "mse"] = np.nan
-    _, found = own_tables.agree(*tables(tmp_path, fewer), higher_is_better=["ssim"], resamples=100)
+    _, found = own_tables.agree(*tables(tmp_path, fewer), higher_is_better=["ssim"])
     rows = found.table[found.table.statistic == "srcc"].set_index("metric")
-    assert (rows.n == 19).all() and np.isnan(rows.loc["mse", "value"])
-    assert rows.loc["mse", "note"] == "no finite distance for 1 of 19 judgements"
+    assert rows.n.to_dict() == {"mse": 18, "ssim": 19} and (rows.of == 20).all()
+    assert rows.value.notna().all() and found.comparisons.n.unique().tolist() == [18]

@@ -1,4 +1,4 @@
-"""The JND precision: an independent reading of the rule, and the resamples."""
+"""The JND precision: an independent reading of the rule, and ties."""
 
 import numpy as np
 import pytest
@@ -42,12 +42,14 @@ def test_the_definition(sample):
 
 
 @settings(max_examples=100, deadline=None)
-@given(pairs, st.lists(st.integers(0, 2), min_size=12, max_size=12))
-def test_a_resample_passes_the_copies_of_an_item_together(sample, counts):
-    (distance, p_same), counts = sample, counts[: len(sample[0])]
-    if sum(p * c for p, c in zip(p_same, counts, strict=True)):
-        found = same_different.jnd_ap(distance, p_same, np.array([counts]))
-        assert found[0] == pytest.approx(by_hand(distance, p_same, counts))
+@given(pairs, st.lists(st.integers(1, 3), min_size=12, max_size=12), st.randoms())
+def test_pairs_of_equal_distance_are_passed_together(sample, copies, random):
+    (distance, p_same), copies = sample, copies[: len(sample[0])]
+    rows = [(d, p) for d, p, c in zip(distance, p_same, copies, strict=True) for _ in range(c)]
+    random.shuffle(rows)
+    if sum(p_same):
+        found = same_different.jnd_ap(*np.array(rows).T)
+        assert found == pytest.approx(by_hand(distance, p_same, copies))
 
 
 def test_nobody_who_says_the_same_is_undefined_and_labels_are_shares():

@@ -118,7 +118,7 @@ def write_run(judgements: Path, scores: Path, folder: Path) -> Path:
     result = run_folder.Run(table, found.table, pd.DataFrame(), [part], {}, lost, found.comparisons)
     result.board = leaderboard(found.table, result.columns, found.samples)
     result.provenance = {
-        "device": "cpu", "precision": "fp32", "seed": 0, "resamples": 2000,
+        "device": "cpu", "precision": "fp32",
         "metrics": {name: {"title": name} for name in names}, "datasets": {},
     }  # fmt: skip
     folder.mkdir()

@@ -35,7 +35,7 @@ def bapps(tmp_path, monkeypatch):
 
 def test_a_run_names_what_it_leaves_out_and_reads_as_asked(cli, bapps, tmp_path):
     data, out = bapps.parent, tmp_path / "out"
-    args = ["run", "bapps-val", "--data-dir", data, "-m", "mse", "--resamples", 100, "-o", out]
+    args = ["run", "bapps-val", "--data-dir", data, "-m", "mse", "-o", out]
     assert cli(*args, "--option", "kernel=nearest")[0] == 0
     (bapps / "2afc/val/traditional/p1/000001.png").unlink()
     code, _, errors = cli(*args)
@@ -58,7 +58,7 @@ def test_a_metric_that_the_manifest_says_was_trained_on_the_set_is_marked(cli, b
     (toml,) = (tmp_path / "manifests").iterdir()
     toml.write_text(toml.read_text().replace('"lpips-alex"', '"mae"'))
     code, _, errors = cli("run", "bapps-val", "--data-dir", bapps.parent, "-m", "mse", "-m", "mae",
-                          "--resamples", 100, "-o", tmp_path / "out")  # fmt: skip
+                          "-o", tmp_path / "out")  # fmt: skip
     assert code == 0, errors
     table = pd.read_csv(tmp_path / "out" / "agreement.csv").groupby("metric")["in_domain"].all()
     assert table["mae"] and not table["mse"]

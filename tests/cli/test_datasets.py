@@ -82,7 +82,7 @@ def test_a_set_is_downloaded_found_and_verified(cli, server, tiny, tmp_path):
 
 
 def test_a_run_fetches_what_it_needs_once_the_terms_are_accepted(cli, tiny, tmp_path):
-    run = ["run", "tiny", "-m", "mse", "--data-dir", tmp_path, "--resamples", 100, "-o", "out"]
+    run = ["run", "tiny", "-m", "mse", "--data-dir", tmp_path, "-o", "out"]
     code, _, errors = cli(*run)
     assert code == 2 and "datasets download tiny --accept-terms" in errors
     assert cli("datasets", "download", "tiny", "--data-dir", tmp_path, "--accept-terms")[0] == 0

@@ -22,7 +22,7 @@ def cli(capsys, monkeypatch):
     return call
 
 
-RUN = ("run", "macadam-osa", "-m", "mse", "-m", "random-alex-l2", "--resamples", 100,
+RUN = ("run", "macadam-osa", "-m", "mse", "-m", "random-alex-l2",
        "--no-pictures", "--device", "cpu")  # fmt: skip
 
 

@@ -25,7 +25,7 @@ def measured(name, slice, labels, shared):
     value = "quality" if "quality" in part.table else "impairment"
     bare = Judgements(name, part.table[["reference", "distorted", value]], slice=slice)
     scored = pd.concat([keys, scores], axis=1)
-    return agreement(bare, scored, metrics=list(VQMT.values()), resamples=100)
+    return agreement(bare, scored, metrics=list(VQMT.values()))
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,7 @@ def test_published_shares_of_bapps_are_met_on_the_subsets_at_hand(shared):
                 ]))  # fmt: skip
             scores[-1][f"{model}-vanilla"] = pd.concat([rows[1], rows[2]]).to_numpy()
     judgements = Judgements("bapps-val", pd.concat(parts, ignore_index=True))
-    table = agreement(
-        judgements, pd.concat(scores), metrics=["alex-vanilla", "vgg-vanilla"], resamples=100
-    )
+    table = agreement(judgements, pd.concat(scores), metrics=["alex-vanilla", "vgg-vanilla"])
     found = conformance(find_manifest("bapps-val").published, table)
     there = found[found["slice"].isin([f"category={s}" for s in subsets])]
     there = there[there["metric"].isin(["alex-vanilla", "vgg-vanilla", "human", "oracle"])]

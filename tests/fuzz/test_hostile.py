@@ -400,7 +400,7 @@ def test_names_of_ten_thousand_characters_are_ranked_or_refused_in_a_sentence(tm
     (tmp_path / "mine.csv").write_bytes(CSV)
     scores = TABLE[["reference", "distorted"]].assign(**{LONG: [1.0, 2.0], "m": [2.0, 1.0]})
     scores.to_csv(tmp_path / "scores.csv", index=False)
-    part, found = agree(tmp_path / "mine.csv", tmp_path / "scores.csv", resamples=100)
+    part, found = agree(tmp_path / "mine.csv", tmp_path / "scores.csv")
     assert LONG in set(found.table["metric"]) and part.dataset == "mine"
     for call, error in (
         (lambda: judgement_file(tmp_path / f"{LONG}.csv"), UsageError),

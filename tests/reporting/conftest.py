@@ -69,7 +69,7 @@ def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", se
     )
     scores = scores[["dataset", "reference", "distorted", "good", "fair", worst]]
     names = ["good", "fair", worst]
-    found = evaluate(parts, scores, metrics=names, resamples=100, in_domain={second: ["fair"]})
+    found = evaluate(parts, scores, metrics=names, in_domain={second: ["fair"]})
     failures = pd.DataFrame([(first, "r0", worst, "no such image")], columns=list(FAILURE))
     run = Run(scores, found.table, pd.DataFrame(), parts, {skipped: "no weights"}, failures)
     run.board = leaderboard(found.table, run.columns, found.samples)
@@ -86,7 +86,7 @@ def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", se
             worst: {"title": "the worst of all", "citation": "nobody"},
         },
         "weights_sha256": {"net.pth": 64 * "e"},
-        "device": "cpu", "precision": "fp32", "seed": 0, "resamples": 100,
+        "device": "cpu", "precision": "fp32",
         "command": command,
     }  # fmt: skip
     run.pictures = pd.DataFrame(

@@ -38,7 +38,7 @@ def small_run(dataset="toy", slice_="all", metric="m", seed=0, **columns):
     ]  # fmt: skip
     scores = table[["reference", "distorted"]].assign(**{metric: rng.uniform(0, 1, 12) / 3})
     found = pd.concat(
-        [agreement(part, scores, metrics=[metric], resamples=100) for part in parts],
+        [agreement(part, scores, metrics=[metric]) for part in parts],
         ignore_index=True,
     )
     scores.insert(0, "dataset", dataset)
@@ -48,7 +48,7 @@ def small_run(dataset="toy", slice_="all", metric="m", seed=0, **columns):
     run = Run(scores, found, pd.DataFrame(), parts, {"x": "no weights"}, failures)
     run.board = leaderboard(found, run.columns)
     run.broken, run.assumed = {"x on toy": "failed"}, ["seen from afar"]
-    run.provenance = {"device": "cpu", "precision": "fp32", "seed": 0, "resamples": 100}
+    run.provenance = {"device": "cpu", "precision": "fp32"}
     return run
 
 
@@ -96,7 +96,7 @@ def test_judgements_come_back_with_everything_that_explains_them(tmp_path):
     pd.testing.assert_frame_equal(back.agreement, run.agreement)
     pd.testing.assert_frame_equal(back.scores, run.scores)
     assert back.columns == run.columns and not back.complete
-    again = agreement(back.judgements[0], back.scores, metrics=["m"], resamples=100)
+    again = agreement(back.judgements[0], back.scores, metrics=["m"])
     pd.testing.assert_frame_equal(again, run.agreement.iloc[: len(again)])
 
 

@@ -70,7 +70,7 @@ def hostile_run(n, only=()):
         scores.append(one.assign(dataset=name))
     found = pd.concat(scores, ignore_index=True)
     names = list(distances(n))
-    result = evaluate(parts, found, metrics=names, resamples=100)
+    result = evaluate(parts, found, metrics=names)
     run = Run(
         found[["dataset", "reference", "distorted", *names]], result.table, pd.DataFrame(), parts,
         {}, pd.DataFrame(columns=list(FAILURE)), result.comparisons,
@@ -141,7 +141,7 @@ def test_two_metrics_in_words(n):
     run = hostile_run(n)
     warnings.simplefilter("error", RuntimeWarning)
     for a, b in (("plain", "constant"), ("plain", "holed"), ("lost", "huge"), ("widest", "plain")):
-        table = compare(run.judgements, run.scores, a, b, resamples=100).table
+        table = compare(run.judgements, run.scores, a, b).table
         undefined = table["difference"].isna()
         assert (table.loc[undefined, "note"] != "").all()
         text = " ".join(in_words(table, a, b))

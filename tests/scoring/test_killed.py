@@ -117,7 +117,7 @@ class Runs:
         log = self.folder / f"log {self.number}"
         pid = self.forked.start(
             "run", "noisy", "-m", "mse", "-m", "pyramid-l2", "--device", "cpu",
-            "--resamples", 100, "--data-dir", place / "data", "--store", place / "store",
+            "--data-dir", place / "data", "--store", place / "store",
             "-o", place / out,
             setup=SETUP.format(catalogue=str(self.folder / "catalogue"), log=str(log)),
         )  # fmt: skip

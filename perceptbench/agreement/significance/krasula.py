@@ -18,7 +18,8 @@ Statistics
 ``auc_ds``: area of |difference| that tells different pairs from similar ones.
 ``auc_bw``: over different pairs, area that tells right from wrong order; each pair is taken both
 ways round, so that it depends on no order of the items. 1 for a metric that orders all of them.
-``cc_0``: share of the different pairs whose order the sign of the difference gets right.
+``cc_0``: share of the different pairs whose order the sign of the difference gets right; a
+difference of 0 by half.
 ``thr``: 95th percentile (linear interpolation) of |difference| among the *similar* pairs: above
 it a difference means something, in the metric's own unit. Older versions took the different
 pairs.
@@ -87,9 +88,38 @@ def auc_bw(difference: ArrayLike, significance: ArrayLike) -> float:
 
 
 def cc_0(difference: ArrayLike, significance: ArrayLike) -> float:
-    """Share of different pairs in the right order; a difference of 0 is not right."""
+    """Share of different pairs in the right order; a difference of 0 is right by half."""
     better, _ = _better_worse(difference, significance)
-    return float((better > 0).mean()) if len(better) else float("nan")
+    return float(_right(better).mean()) if len(better) else float("nan")
+
+
+def influence(statistic: str, difference: ArrayLike, significance: ArrayLike) -> Array:
+    """How much each pair matters to ``auc_ds``, ``auc_bw`` or ``cc_0``, (pairs,), mean 0.
+
+    Of areas, DeLong's placements: the share of the other kind that a pair is on the right side of.
+    0 where the statistic is undefined.
+    """
+    d, s = np.asarray(difference, dtype=float), np.asarray(significance)
+    found = np.zeros(len(d))
+    different = s != 0
+    if not different.any() or (statistic == "auc_ds" and different.all()):
+        return found
+    if statistic == "auc_ds":
+        above, below = _placements(np.abs(d[different]), np.abs(d[~different]))
+        found[different] = (above - above.mean()) * (len(d) / different.sum())
+        found[~different] = (below - below.mean()) * (len(d) / (~different).sum())
+        return found
+    better, worse = _better_worse(d, s)
+    each = _right(better)
+    if statistic == "auc_bw":
+        above, below = _placements(better, worse)
+        each = above + below
+    found[different] = (each - each.mean()) * (len(d) / different.sum())
+    return found
+
+
+def _right(better: Array) -> Array:
+    return (better > 0) + 0.5 * (better == 0)
 
 
 def thr(difference: ArrayLike, significance: ArrayLike) -> float:

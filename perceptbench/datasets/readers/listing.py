@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.images import FileLoader
-from perceptbench.datasets.judgements import Judgements, default_resample
+from perceptbench.datasets.judgements import Judgements
 from perceptbench.errors import DataError, UsageError, first_line
 from perceptbench.kinds import really
 
@@ -114,13 +114,12 @@ def rated(
     tables: Mapping[str, pd.DataFrame],
     displays: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """A dataset of rating tables by slice, ranked by SRCC, resampled by reference."""
+    """A dataset of rating tables by slice, ranked by SRCC."""
     parts = tuple(
         Judgements(
             files.dataset,
             table,
             slice=slice,
-            resample=default_resample(table),
             statistics=("srcc",),
             display=(displays or {}).get(slice, Judgements.display),
         )

@@ -47,5 +47,5 @@ def material_appearance(files: Files) -> Dataset:
     with np.errstate(invalid="ignore"):  # a triplet without a vote has no share: `validate` says so
         table["p_b"] = votes[:, 1] / votes.sum(1)
     table["votes"] = votes.sum(1).astype(int)
-    part = Judgements(files.dataset, table, resample=("reference",), statistics=("2afc",))
+    part = Judgements(files.dataset, table, statistics=("2afc",))
     return Dataset(files.dataset, (part,), FileLoader(files.folder), files.folder)

@@ -8,7 +8,6 @@ from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements import (
     Judgements,
-    default_resample,
     is_writable,
     protocol_of,
     read_table,
@@ -50,7 +49,6 @@ def judgement_file(path: Path, images: Path | None = None) -> Dataset:
     part = Judgements(
         path.stem,
         table,
-        resample=default_resample(table),
         statistics=statistics,
         pixels_per_degree=_resolution(table, str(path)),
     )

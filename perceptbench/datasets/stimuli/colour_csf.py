@@ -69,8 +69,7 @@ def _triplets() -> pd.DataFrame:
 def colour_csf(contrast: float = 0.03, background: float = 0.3) -> Dataset:
     """All pairs of 36 Gabors at one cone contrast, against the grey field.
 
-    One 2afc table, bootstrapped over the stimuli; ``category`` says whether both are of one colour
-    direction, and of which.
+    One 2afc table; ``category`` says whether both are of one colour direction, and of which.
 
     Parameters
     ----------
@@ -95,7 +94,7 @@ def colour_csf(contrast: float = 0.03, background: float = 0.3) -> Dataset:
         return Display.clipped(background * xyz / white[1])
 
     table = Judgements(
-        "colour-csf", _triplets(), resample=("a", "b"), statistics=("2afc",),
+        "colour-csf", _triplets(), statistics=("2afc",),
         display=f"{Display(PIXELS_PER_DEGREE, background)}, cone contrast {contrast:g}",
         pixels_per_degree=PIXELS_PER_DEGREE,
     )  # fmt: skip

@@ -45,7 +45,7 @@ def combvd(files: Files) -> Dataset:
     Two tables. ``rating``: ``impairment`` is the perceived difference of a pair. ``2afc``: two
     pairs of one set that share a colour and differ in perceived difference; ``p_b`` is 1 where
     ``b`` is the less different, else 0, for no judgements of single observers are public: there
-    is no human ceiling. Both bootstrapped over the reference colours.
+    is no human ceiling.
 
     Parameters
     ----------
@@ -62,11 +62,11 @@ def combvd(files: Files) -> Dataset:
     display = f"sRGB, uniform patches of {SIZE} x {SIZE} pixels, no viewing distance"
     tables = (
         Judgements(
-            "combvd", _triplets(pairs), resample=("reference",), statistics=("2afc",),
+            "combvd", _triplets(pairs), statistics=("2afc",),
             display=display,
         ),
         Judgements(
-            "combvd", pairs.reset_index(drop=True), resample=("reference",),
+            "combvd", pairs.reset_index(drop=True),
             statistics=("srcc", "stress"), display=display,
         ),
     )  # fmt: skip

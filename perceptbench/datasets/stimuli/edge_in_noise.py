@@ -135,7 +135,7 @@ def edge_in_noise(background: float = 0.3) -> Dataset:
 
     Two tables. ``2afc``: the 462 pairs of points within one noise; ``p_b`` is the share of
     observers who found the edge of ``b`` the less often. ``rating``: ``impairment`` is the share of
-    correct answers. Both bootstrapped over the points; four replicates each.
+    correct answers. Four replicates each.
 
     Parameters
     ----------
@@ -166,10 +166,9 @@ def edge_in_noise(background: float = 0.3) -> Dataset:
     ratings = _ratings(points)
     observers = (points[OBSERVERS] / TRIALS).loc[ratings["item"]].reset_index(drop=True)
     tables = (
-        Judgements(table=_triplets(points), resample=("a", "b"), statistics=("2afc",), **common),
+        Judgements(table=_triplets(points), statistics=("2afc",), **common),
         Judgements(
             table=ratings,
-            resample=("distorted",),
             statistics=("srcc",),
             observers=observers,
             **common,

@@ -45,7 +45,6 @@ def macadam_osa() -> Dataset:
     judgements = Judgements(
         "macadam-osa",
         table,
-        resample=("reference", "distorted"),
         statistics=("srcc", "stress"),
         display=f"sRGB, uniform patches of {SIZE} x {SIZE} pixels, no viewing distance",
     )

@@ -181,7 +181,7 @@ def modelfest(
 
     Returns
     -------
-    Dataset with one 2afc table a resolution, bootstrapped over the stimuli.
+    Dataset with one 2afc table a resolution.
 
     Raises
     ------
@@ -202,7 +202,6 @@ def modelfest(
             "modelfest",
             _triplets(resolution),
             slice=f"{resolution}ppd",
-            resample=("a", "b"),
             statistics=("2afc",),
             display=f"{display}, peak contrast {contrast:g}",
             pixels_per_degree=resolution,

@@ -181,7 +181,7 @@ def _matches() -> pd.DataFrame:
 def vision_card(pairs: str = "sampled") -> Dataset:
     """The nine tests, a rating table each, under the test's name as slice.
 
-    Resampled are the values of a test's variable (a loss errs alike at all contrasts of one).
+    Units are the values of a test's variable (a loss errs alike at all contrasts of one).
 
     Parameters
     ----------

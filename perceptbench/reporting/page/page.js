@@ -362,7 +362,7 @@
   function costs() {
     if (!$("costs")) return;
     const at = +$("pick-cost").value;
-    const figure = at < 0 ? { title: "mean rank", smaller: true, value: data.metrics.map((m) => m.mean_rank) } : data.figures[at];
+    const figure = at < 0 ? { title: "attained agreement", smaller: false, value: data.metrics.map((m) => m.attained) } : data.figures[at];
     const known = data.metrics.map((m, i) => i).filter((i) => data.metrics[i].seconds > 0 && figure.value[i] !== null);
     if (!known.length) return $("costs").replaceChildren(element("p", {}, "No metric has both."));
     const sign = figure.smaller ? -1 : 1;

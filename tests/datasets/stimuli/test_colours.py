@@ -79,7 +79,7 @@ def test_combvd_reproduces_the_reference_scores(combvd_folder, tmp_path, weights
     manifest = find_manifest("combvd")
     dataset = load_dataset(manifest, combvd_folder.parent, tmp_path)  # checks the counts
     infos = select(["mse", "ciede2000", "lpips-alex"], catalogue())
-    result = run([dataset], infos, weights_dir=weights, options=CPU, resamples=100)
+    result = run([dataset], infos, weights_dir=weights, options=CPU)
     whole = result.agreement[result.agreement["slice"] == "all"]
     figures = whole.set_index(["metric", "statistic"])
     for expected in manifest.published:

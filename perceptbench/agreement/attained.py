@@ -1,0 +1,66 @@
+"""Attained agreement: a figure as a share of the way from chance to what people allow.
+
+0 is chance, 1 what people's own agreement allows a metric; where that is not known, the end of the
+statistic's range. The two ends are taken as known: their own noise is not in the intervals.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perceptbench.agreement import rating, same_different, two_alternative
+from perceptbench.agreement.items import Items
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The ends of a statistic on some items.
+
+    Attributes
+    ----------
+    chance : what a metric that says nothing has.
+    ceiling : what the best metric could have.
+    known : whether `ceiling` comes from people, or is the end of the range.
+    """
+
+    chance: float
+    ceiling: float
+    known: bool
+
+
+def ends(statistic: str, items: Items) -> Ends:
+    """Chance and ceiling of a statistic that a leaderboard may rank by.
+
+    ``2afc``: 1/2, and what the best metric reaches against infinitely many people
+    (`two_alternative.ceiling`) where votes are known, mean max(p, 1-p) where only shares are.
+    Correlations: 0, and the root of the reliability of mean opinions where deviations and raters
+    are known, else 1. ``jnd_ap``: that of equal distances, and that of people's own order.
+    ``matching_rmse``: that of physical contrast (`rating.physical_rmse`), which knows nothing of
+    what is shown, and 0. Others have no chance that is the same for all metrics, and no vote.
+    """
+    table = items.table
+    if statistic.startswith("2afc"):
+        p, votes = table["p_b"].to_numpy(float), items.votes
+        if statistic != "2afc" or np.isin(p, (0, 0.5, 1)).all():
+            return Ends(0.5, 1.0, False)
+        if votes is None:
+            return Ends(0.5, float(two_alternative.oracle(p).mean()), True)
+        agree = np.nanmean(two_alternative.two_people(p, votes))
+        return Ends(0.5, float(two_alternative.ceiling(agree)), True)
+    if statistic.startswith("jnd_ap"):
+        p = table["p_same"].to_numpy(float)
+        return Ends(float(p.mean()), float(same_different.jnd_ap(-p, p)), True)
+    if statistic == "matching_rmse":
+        match = (table[c].to_numpy() for c in ("contrast", "impairment", "pattern"))
+        return Ends(rating.physical_rmse(*match), 0.0, False)
+    std, raters = items.deviations or (None, None)
+    if statistic in ("srcc", "plcc") and std is not None and raters is not None:
+        known = rating.reliability(items.badness, std, raters)
+        if known > 0:
+            return Ends(0.0, float(np.sqrt(known)), True)
+    if statistic.startswith(("srcc", "krcc", "plcc")):
+        return Ends(0.0, 1.0, False)
+    return Ends(float("nan"), float("nan"), False)

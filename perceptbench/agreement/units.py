@@ -1,0 +1,256 @@
+"""What varies: which judged items depend on each other, found from the judgement tables.
+
+Items that share an image depend on each other, whatever role it has in them. The *units* of a
+dataset are the images that items have in common, and what a manifest adds to them; an image that
+stands only in items of another one (a distorted image, under its reference) adds nothing to that
+one and is dropped, and one that stands in every item (a blank field) does not vary at all. So
+units are references where only references repeat, images where images stand in several roles,
+stimuli where stimuli are judged in pairs, and the items themselves where nothing repeats.
+
+Variance
+--------
+The variance of a mean of ``psi`` over n items counts every two items with a unit in common
+(Fafchamps and Gubert 2007, doi:10.1016/j.jdeveco.2006.05.005; Aronow, Samii and Assenova 2015,
+doi:10.1093/pan/mpv018). By inclusion and exclusion that is a sum of squares of the totals of single
+units, minus those of pairs of units, plus those of triples. Each total is divided by the share of
+items that are *not* its own: what leaving that unit out would change. The t quantiles have
+units / (units an item has) - 1 degrees of freedom. With one unit an item this is the jackknife
+over clusters; the correction and the degrees of freedom for more were chosen by simulation
+(`tests/benchmarks/bench_coverage.py`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perceptbench.datasets.judgements import PROTOCOLS, Judgements
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+#: Fewer units than this have no interval; fewer than ROUGH one that is only roughly right.
+FEWEST, ROUGH = 5, 10
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What single units (or pairs, or triples of them) add to figures.
+
+    Attributes
+    ----------
+    sign : 1 for single units and triples, -1 for pairs.
+    values : what leaving each out changes, (of them, metrics).
+    """
+
+    sign: int
+    values: Array
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How the figures of several metrics vary together.
+
+    Attributes
+    ----------
+    totals : by the number of units, see the module's head.
+    units : how many there are.
+    freedom : degrees of freedom.
+    """
+
+    totals: tuple[Totals, ...]
+    units: int
+    freedom: float
+
+    @cached_property
+    def errors(self) -> Array:
+        """Standard errors of the figures, (metrics,)."""
+        # In units of the largest, since a metric's own may be enormous.
+        unit = np.max([np.abs(t.values).max(axis=0, initial=0) for t in self.totals], axis=0)
+        unit = np.where(unit > 0, unit, 1.0)
+        return unit * np.sqrt(sum_of_squares(self.totals, lambda v: ((v / unit) ** 2).sum(axis=0)))
+
+    @cached_property
+    def errors_of_differences(self) -> Array:
+        """Standard errors of every figure minus every other one, (metrics, metrics)."""
+        return np.sqrt(sum_of_squares(self.totals, _apart))
+
+
+def sum_of_squares(totals: Sequence[Totals], of: Callable[[Array], Array]) -> Array:
+    """The variance from totals: single units, less pairs, and so on, of `of` squares.
+
+    Counting and discounting may leave less than nothing where units are few. Independent items
+    would have the single units' part over the number of units an item has; it is never less than
+    about that (over one more, by simulation).
+    """
+    if not totals:
+        return of(np.zeros((1, 0)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = [t.sign * of(t.values) for t in totals]
+        return np.maximum(np.sum(parts, axis=0), parts[0] / (len(totals) + 1))
+
+
+def _apart(values: Array) -> Array:
+    """Sums of squared differences of all columns (k, m), (m, m)."""
+    products = values.T @ values
+    own = np.diag(products)
+    return np.maximum(own[:, None] + own - 2 * products, 0)
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units of the items of one table.
+
+    Attributes
+    ----------
+    every : (items, k) what each item shows, as integers from 0.
+    codes : (items, k) the units of each item, ascending; -1 before the first of an item of fewer.
+    """
+
+    every: Codes
+    codes: Codes
+
+    @staticmethod
+    def of(codes: NDArray[np.intp]) -> "Units":
+        """One unit an item, given as integers from 0."""
+        own = codes.astype(np.int64)[:, None]
+        return Units(own, own)
+
+    @cached_property
+    def count(self) -> int:
+        """How many different units the items have."""
+        found = np.unique(self.codes)
+        return int((found >= 0).sum())
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom: units over the units an item has, less one."""
+        items = len(self.codes)
+        each = (self.codes >= 0).sum() / items if items else 1.0
+        return max(self.count / max(each, 1.0) - 1, 1.0) if self.count else 1.0
+
+    def part(self, kept: NDArray[np.intp]) -> "Units":
+        """Those of some of the items: what stands in all of these does not vary any more."""
+        return _units(self.every[kept])
+
+    @cached_property
+    def _groups(self) -> list[tuple[int, NDArray[np.intp], NDArray[np.intp]]]:
+        """By order: sign, items sorted by what they have of it, and where each of it starts."""
+        found, base = [], int(self.codes.max(initial=0)) + 1
+        for order in range(1, self.codes.shape[1] + 1):
+            keys, items = [], []
+            for columns in combinations(range(self.codes.shape[1]), order):
+                some = self.codes[:, columns]
+                there = np.flatnonzero((some >= 0).all(axis=1))
+                key = np.zeros(len(there), dtype=np.int64)
+                for column in some[there].T:
+                    key = key * base + column
+                keys.append(key)
+                items.append(there)
+            key, item = np.concatenate(keys), np.concatenate(items)
+            sorting = np.argsort(key, kind="stable")
+            starts = np.unique(key[sorting], return_index=True)[1]
+            found.append((1 if order % 2 else -1, item[sorting], starts))
+        return found
+
+    def spread(self, influence: Array) -> Spread:
+        """The spread of figures from the influence of every item on them.
+
+        Parameters
+        ----------
+        influence : (items, metrics), mean 0: how much a figure grows, times the number of items,
+            when a little more of the items are like this one.
+        """
+        n = len(influence)
+        totals = []
+        for sign, items, starts in self._groups:
+            if len(starts):
+                sums = np.add.reduceat(influence[items], starts, axis=0) / n
+                share = np.diff(starts, append=len(items)) / n
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    totals.append(Totals(sign, sums / (1 - share)[:, None]))
+        return Spread(tuple(totals), self.count, self.freedom)
+
+
+def of_left_out(left: Array, units: int) -> Spread:
+    """The spread from figures with one group of units left out in turn, (groups, metrics)."""
+    groups = len(left)
+    with np.errstate(over="ignore", invalid="ignore"):  # of a metric with an enormous unit
+        apart = (left - left.mean(axis=0)) * np.sqrt((groups - 1) / groups)
+    return Spread((Totals(1, apart),), units, max(groups - 1, 1))
+
+
+def find(part: Judgements) -> Units:
+    """The units of the items of a judgement table.
+
+    Images are found from the table; the columns of `Judgements.resample` come before them.
+    Replicates (column ``item``) have the units of their first row.
+    """
+    columns = _columns(part)
+    codes = pd.factorize(pd.concat(columns, ignore_index=True))[0].astype(np.int64)
+    return _units(codes.reshape(len(columns), len(columns[0])).T)
+
+
+def _units(every: Codes) -> Units:
+    varying = _varying(every)
+    return Units(every, _packed(varying, _undominated(varying)))
+
+
+def _columns(part: Judgements) -> list[pd.Series]:
+    """What may be a unit: the manifest's columns, then the images, as text."""
+    table = part.table
+    if "item" in table:
+        table = table.drop_duplicates("item")
+    named = [table[c].astype(str).radd(f"{c}\0") for c in part.resample if c not in IMAGES]
+    return [*named, *(table[c].astype(str) for c in PROTOCOLS[part.protocol][1])]
+
+
+#: Columns that name images: one name is one image whatever its column.
+IMAGES = {name for _, names in PROTOCOLS.values() for name in names}
+
+
+def _varying(codes: Codes) -> Codes:
+    """The codes without what stands in every row of the table, as -1; rows of one table."""
+    if len(codes) < 2:
+        return codes
+    first = [c for c in np.unique(codes[0]) if (codes == c).any(axis=1).all()]
+    return np.where(np.isin(codes, first), -1, codes)
+
+
+def _undominated(rows: Codes) -> NDArray[np.bool_]:
+    """Which units are kept, by number: those that are not in rows of another one only."""
+    names = int(rows.max(initial=0)) + 1
+    rows = _unique_in_row(rows)
+    degree = np.bincount(rows[rows >= 0], minlength=names)
+    kept = np.ones(names, dtype=bool)
+    pairs = [rows[:, [i, j]] for i, j in combinations(range(rows.shape[1]), 2)]
+    both = np.concatenate(pairs) if pairs else np.zeros((0, 2), dtype=np.int64)
+    both = both[(both >= 0).all(axis=1)]
+    key = np.sort(both, axis=1) @ np.array([names, 1])
+    unique, count = np.unique(key, return_counts=True)
+    a, b = unique // names, unique % names
+    # Of two that are always together, the one that came first stays.
+    kept[b[(count == degree[b]) & (degree[a] >= degree[b])]] = False
+    kept[a[(count == degree[a]) & (degree[b] > degree[a])]] = False
+    return kept
+
+
+def _unique_in_row(rows: Codes) -> Codes:
+    """Each row ascending, a code that is there twice once."""
+    rows = np.sort(rows, axis=1)
+    rows[:, 1:][rows[:, 1:] == rows[:, :-1]] = -1
+    return np.sort(rows, axis=1)
+
+
+def _packed(table: Codes, kept: NDArray[np.bool_]) -> Codes:
+    """The kept units of each row, ascending, in as few columns as will do."""
+    rows = _unique_in_row(np.where((table >= 0) & kept[table], table, -1))
+    if not len(rows):
+        return np.zeros((0, 1), dtype=np.int64)
+    width = int((rows >= 0).sum(axis=1).max())
+    rows = rows[:, rows.shape[1] - max(width, 1) :]
+    return rows
