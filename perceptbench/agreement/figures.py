@@ -265,7 +265,7 @@ def _ratings(items: Items, whole: bool, only: Collection[str]) -> Iterator[Figur
         return
     if "impairment" in items.table:
         yield _stress(items)
-    if rating.MATCHING <= set(items.table) and (items.table["pattern"] == "standard").any():
+    if set(items.table) >= rating.MATCHING and (items.table["pattern"] == "standard").any():
         yield _matching(items)
     for make, there in (
         (_within_reference, OF_REFERENCES), (_fitted, OF_FITS), (_resolution, OF_PAIRS),

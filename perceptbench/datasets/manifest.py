@@ -90,7 +90,7 @@ class Manifest(Strict):
         what its layout says, or, where it has no layout, without arguments.
     protocols : the judgement tables it has.
     images : ``computed`` from formulas, or ``files``.
-    embedded : needs nothing from outside; part of the run without arguments.
+    embedded : part of the run without arguments; needs nothing from outside, nor more than seconds.
     group : what is asked of a metric (``detection``, ``colour``, ``masking``, ``matching``), for
         all of it or slice -> group; datasets of one group count once in a standing.
     archive : what can be fetched, if it can.

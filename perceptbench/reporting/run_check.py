@@ -98,6 +98,7 @@ class _Record(_Table):
     datasets: dict[str, _Dataset] = {}
     metrics: dict[str, _Metric] = {}
     weights_sha256: dict[str, str] = {}
+    groups: dict[str, str] = {}
 
 
 def check_record(record: dict[str, Any], path: Path) -> None:
