@@ -5,8 +5,8 @@ Conventions
 *Attained agreement* of a metric on a dataset is the mean over its columns of the share of the way
 from chance (0) to what people's own agreement allows (1), see `perceptbench.agreement.attained`.
 It depends on no other metric. Every dataset (or group of datasets that ask the same) has one vote;
-one whose slices ask different things has a vote in each of their groups. The errors of one dataset's columns are taken to go all together, since they are of the
-same units: at most too wide.
+one whose slices ask different things has a vote in each of their groups. The errors of one
+dataset's columns are taken to go all together, since they are of the same units: at most too wide.
 
 *Over datasets*: random effects (DerSimonian and Laird 1986) with the interval of Hartung, Knapp
 (2001, doi:10.1002/sim.1009), Sidik and Jonkman, and the *prediction interval* for a new dataset
