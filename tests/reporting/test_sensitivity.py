@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import style
 
-from perceptbench.datasets.stimuli.vision_card import vision_card
+from perceptbench.datasets.load import load_dataset
+from perceptbench.datasets.manifest import find_manifest
 from perceptbench.metrics.registry import catalogue, select
-from perceptbench.reporting import sensitivity
-from perceptbench.reporting.figures import _file
+from perceptbench.reporting import notes, sensitivity
+from perceptbench.reporting.figures import STYLE, _file
 from perceptbench.run import run
 from perceptbench.scoring.options import Options
 
@@ -28,8 +30,8 @@ def test_a_metric_of_known_thresholds_gets_them_back():
 
 
 @pytest.fixture(scope="module")
-def card_run():
-    dataset = vision_card()
+def card_run(tmp_path_factory):
+    dataset = load_dataset(find_manifest("vision-card"), None, tmp_path_factory.mktemp("cache"))
     parts = tuple(p for p in dataset.judgements if p.slice in ("achromatic", "red-green"))
     metrics = select(["mse", "mae"], catalogue())
     return run([replace(dataset, judgements=parts)], metrics, options=Options(device="cpu"))
@@ -44,10 +46,19 @@ def test_mse_sees_every_frequency_alike(card_run):
     assert np.ptp(np.log(mse["people"])) > 2
 
 
+@pytest.mark.slow
 def test_the_figures_are_drawn_and_the_same_every_time(card_run):
-    first, again = (_file(sensitivity.figure(card_run), "svg") for _ in range(2))
+    with style.context(["default", STYLE]):
+        first, again = (_file(sensitivity.figure(card_run), "svg") for _ in range(2))
     assert first == again and b"<svg" in first
-    assert _file(sensitivity.figure(card_run), "png").startswith(b"\x89PNG")
+
+
+def test_tests_of_different_groups_have_a_vote_each(card_run):
+    told = {"vision-card/achromatic": "detection", "vision-card/red-green": "colour"}
+    assert card_run.provenance["groups"] == told
+    assert set(card_run.board["of"].dropna()) == {2}
+    (sentence,) = (s for s in notes.reading(card_run) if "one vote together" in s)
+    assert "colour: vision-card red-green; detection: vision-card achromatic." in sentence
 
 
 def test_layers_by_tests(card_run):

@@ -54,10 +54,11 @@ def _sensitivities() -> pd.DataFrame:
 
 def _triplets() -> pd.DataFrame:
     """p_b is the share of the observers of both stimuli who are less sensitive to b."""
-    sensitivity = _sensitivities()
+    sensitivity = dict(zip(_sensitivities().index, _sensitivities().to_numpy(), strict=True))
     rows = []
-    for a, b in combinations(sensitivity.index, 2):
-        apart = (sensitivity.loc[a] - sensitivity.loc[b]).dropna()
+    for a, b in combinations(sensitivity, 2):
+        apart = sensitivity[a] - sensitivity[b]
+        apart = apart[~np.isnan(apart)]
         if len(apart) >= MIN:
             p_b = ((apart > 0) + 0.5 * (apart == 0)).mean()
             kinds = {key.partition("/")[0] for key in (a, b)}

@@ -55,7 +55,7 @@ def figures(dataset, metric, tests):
 @pytest.mark.parametrize(
     "tests",
     [
-        ("yellow-violet", "phase-coherent", "phase-incoherent"),
+        ("yellow-violet",),
         pytest.param(tuple(COSINE), marks=pytest.mark.slow),
     ],
 )
@@ -83,6 +83,14 @@ def test_mse_matches_physical_contrast(published):
     assert row["value"] == pytest.approx(0.333, abs=0.005)
     assert row["low"] < row["value"] < row["high"]
     assert (row["n"], row["units"]) == (72, 9)
+    # The influence of each frequency is about what leaving it out does.
+    both = part.table.merge(scores, on=["reference", "distorted"])
+    columns = (both[c].to_numpy() for c in ("contrast", "impairment", "pattern"))
+    error = rating.matching_errors(both["mse"].to_numpy(), *columns)
+    left = [np.sqrt(np.nanmean(error[both["value"] != f] ** 2)) for f in both["value"].unique()]
+    assert row["error"] == pytest.approx(np.std(left) * np.sqrt(len(left) - 1), rel=0.1)
+    # Zero of the standing: to whom physical contrast is all, as it is to a squared error.
+    assert (row["chance"], row["ceiling"]) == (pytest.approx(row["value"], abs=0.005), 0)
 
 
 def test_whoever_sees_as_people_do_matches_as_they_do(published):
@@ -187,13 +195,14 @@ def test_groups_of_what_is_computed():
     groups = {}
     computed = (m for m in manifests().values() if m.images == "computed" and not m.layout)
     for manifest in computed:
-        for part in load_dataset(manifest, None, None).judgements:
-            groups.setdefault(part.group, set()).add(f"{part.dataset} {part.slice}")
+        for part in (key.split("/")[0] for key in manifest.expect):
+            groups.setdefault(manifest.group_of(part), set()).add(f"{manifest.name} {part}")
     assert set(groups) == {"detection", "colour", "masking", "matching"}
     assert groups["matching"] == {"vision-card matching"}
     assert {"colour-csf all", "macadam-osa all", "vision-card red-green"} <= groups["colour"]
 
 
+@pytest.mark.slow
 def test_colour_csf_is_as_an_independent_run_has_it(weights):
     dataset = colour_csf()
     table = dataset.judgements[0].table
