@@ -554,6 +554,12 @@ def _provenance(
             }
             for d in datasets
         },
+        "groups": {
+            f"{part.dataset}/{part.slice}": part.group
+            for d in datasets
+            for part in d.judgements
+            if part.group not in ("", d.name)
+        },
         "metrics": {
             m.info.name: {
                 **m.info.model_dump(

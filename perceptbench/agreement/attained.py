@@ -37,9 +37,9 @@ def ends(statistic: str, items: Items) -> Ends:
     ``2afc``: 1/2, and what the best metric reaches against infinitely many people
     (`two_alternative.ceiling`) where votes are known, mean max(p, 1-p) where only shares are.
     Correlations: 0, and the root of the reliability of mean opinions where deviations and raters
-    are known, else 1. ``jnd_ap``: that of equal
-    distances, and that of people's own order. Others have no chance that is the same for all
-    metrics, and no vote.
+    are known, else 1. ``jnd_ap``: that of equal distances, and that of people's own order.
+    ``matching_rmse``: that of physical contrast (`rating.physical_rmse`), which knows nothing of
+    what is shown, and 0. Others have no chance that is the same for all metrics, and no vote.
     """
     table = items.table
     if statistic.startswith("2afc"):
@@ -54,6 +54,9 @@ def ends(statistic: str, items: Items) -> Ends:
     if statistic.startswith("jnd_ap"):
         p = table["p_same"].to_numpy(float)
         return Ends(float(p.mean()), float(same_different.jnd_ap(-p, p)), True)
+    if statistic == "matching_rmse":
+        match = (table[c].to_numpy() for c in ("contrast", "impairment", "pattern"))
+        return Ends(rating.physical_rmse(*match), 0.0, False)
     std, raters = items.deviations or (None, None)
     if statistic in ("srcc", "plcc") and std is not None and raters is not None:
         known = rating.reliability(items.badness, std, raters)

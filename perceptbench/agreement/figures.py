@@ -44,6 +44,7 @@ ALONE = "there is no other reference to predict from"
 CHANCE = "people agree no more than by chance"
 NOBODY = "nobody took any pair for the same"
 WITHIN = "within every reference all distances, or all judgements, are equal"
+UNMATCHED = "a standard is at distance 0, or the distance of a pattern does not grow with contrast"
 FLAT = "no rising curve predicts anything"
 OBSERVER = "the ratings of one observer, or of the others, are all equal"
 BOUND = "votes are not known: an upper bound, p² + (1-p)²"
@@ -267,6 +268,8 @@ def _ratings(items: Items, whole: bool, only: Collection[str]) -> Iterator[Figur
         return
     if "impairment" in items.table:
         yield _stress(items)
+    if set(items.table) >= rating.MATCHING and (items.table["pattern"] == "standard").any():
+        yield _matching(items)
     for make, there in (
         (_within_reference, OF_REFERENCES), (_fitted, OF_FITS), (_resolution, OF_PAIRS),
     ):  # fmt: skip
@@ -350,6 +353,28 @@ def _stress(items: Items) -> Figure:
     off = blind(items) & ~np.isnan(value)
     notes = [BLIND if blank else note for blank, note in zip(off, notes, strict=True)]
     return _figure(items, "stress", items.metrics, value, on, scale="share", notes=notes)
+
+
+def _matching(items: Items) -> Figure:
+    """How far the contrasts that a metric finds as strong as a standard are from people's."""
+    contrast, strength, pattern = (
+        items.table[c].to_numpy() for c in ("contrast", "impairment", "pattern")
+    )
+    each = [rating.matching_errors(x, contrast, strength, pattern) for x in items.distances[0].T]
+    matched = rating.matched(strength, pattern)
+    error = np.stack(each, axis=1) if each else np.zeros((len(pattern), 0))
+    # What a metric has no match for is not left out: its figure is undefined.
+    mean, on = influence.mean(np.where(matched[:, None], error**2, np.nan))
+    lost = np.isnan(error[matched]).any(axis=0)
+    value = np.sqrt(np.where(lost, np.nan, mean))
+    off = blind(items)
+    value = np.where(off, rating.physical_rmse(contrast, strength, pattern), value)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        on = np.where(value > 0, on / (2 * value), 0)
+    return _figure(
+        items, "matching_rmse", items.metrics, value, on, UNMATCHED, scale="positive",
+        n=int(matched.sum()), notes=[BLIND if blank else "" for blank in off],
+    )  # fmt: skip
 
 
 def _within_reference(items: Items) -> Iterator[Figure]:

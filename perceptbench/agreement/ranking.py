@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 #: Statistics where smaller is better.
-SMALLER_IS_BETTER = frozenset({"stress", "rmse", "rmse_star", "outlier_ratio"})
+SMALLER_IS_BETTER = frozenset({"stress", "matching_rmse", "rmse", "rmse_star", "outlier_ratio"})
 #: Rows that are people, not metrics; they are shown but not ranked.
 PEOPLE = ("human", "oracle")
 

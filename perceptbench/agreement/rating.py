@@ -3,8 +3,8 @@
 Conventions
 -----------
 ``distance`` (n,) is the metric's, ``badness`` (n,) people's: an impairment, or minus a quality.
-Larger is better for every statistic but ``stress``, ``rmse``, ``rmse_star`` and ``outlier_ratio``.
-Undefined (a constant input, fewer than two items) is NaN.
+Larger is better for every statistic but those of `ranking.SMALLER_IS_BETTER`. Undefined (a constant
+input, fewer than two items) is NaN.
 
 Statistics
 ----------
@@ -23,6 +23,8 @@ further parameter is counted).
 errors (7.5.3); twice the deviation where the number of raters is not known.
 ``stress``: standardised residual sum of squares of a straight line through the origin, in
 [0, 1], smaller is better (Garcia, Huertas, Melgosa, Cui 2007, doi:10.1364/JOSAA.24.001823).
+``matching_rmse``: of patterns that people made look as strong as a standard, how far off in log10
+contrast a metric is that matches them by its distance (Cai et al. 2025, arXiv:2502.20256).
 ``srcc_within_reference`` and the like: mean over references of the statistic among the items of
 one reference, which is what a loss needs: references with fewer than MIN_WITHIN items, or where
 it is undefined, are left out.
@@ -41,6 +43,8 @@ Array = NDArray[np.float64]
 
 #: Fewest items of a reference among which an order is worth counting.
 MIN_WITHIN = 3
+#: Columns of a table of matches; the rows with `pattern` ``standard`` are what was matched to.
+MATCHING = {"impairment", "contrast", "pattern"}
 
 
 def validate(distance: ArrayLike, badness: ArrayLike) -> None:
@@ -133,6 +137,66 @@ def half_width(std: ArrayLike, raters: ArrayLike) -> Array:
     n = np.asarray(raters, dtype=float)
     found: Array = stdtrit(np.maximum(n - 1, 1), 0.975) * np.asarray(std, dtype=float) / np.sqrt(n)
     return found
+
+
+def matching_errors(
+    distance: ArrayLike, contrast: ArrayLike, strength: ArrayLike, pattern: ArrayLike
+) -> Array:
+    """log10 of the contrast a metric finds as strong as the standard over the one people do, (n,).
+
+    The standard of an item is the row with pattern ``standard`` of the same strength. A pattern's
+    distance is interpolated linearly, both in logarithms, between the items at which it is larger
+    than at all fainter ones, and drawn on straight beyond them. NaN of the standards, of what
+    matches none, and where there are less than two such items or the standard is at distance 0.
+
+    Parameters
+    ----------
+    distance : from the blank field.
+    contrast : of each item.
+    strength : what people say: the contrast of the standard that looks as strong.
+    pattern : names; items of one name differ in contrast only.
+
+    >>> matching_errors([1, 4, 4, 16], [0.1, 0.2, 0.2, 0.4], [0.1, 0.2, 0.1, 0.2],
+    ...                 ["standard", "standard", "fine", "fine"]).round(3)
+    array([   nan,    nan, -0.301, -0.301])
+    """
+    d, c, s = (np.asarray(v, dtype=float) for v in (distance, contrast, strength))
+    names, found = np.asarray(pattern), np.full(len(d), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        d, c = np.log10(d), np.log10(c)
+    standard = names == "standard"
+    goal = dict(zip(s[standard], np.where(np.isinf(d), np.nan, d)[standard], strict=True))
+    for name in np.unique(names[~standard]):
+        rows = np.flatnonzero(names == name)
+        order = rows[np.argsort(c[rows], kind="stable")]
+        before = np.maximum.accumulate(np.append(-np.inf, d[order][:-1]))
+        x, y = c[order][d[order] > before], d[order][d[order] > before]
+        if len(x) < 2:
+            continue
+        wanted = np.array([goal.get(v, np.nan) for v in s[rows]])
+        piece = np.clip(np.searchsorted(y, wanted), 1, len(y) - 1)
+        slope = (x[piece] - x[piece - 1]) / (y[piece] - y[piece - 1])
+        found[rows] = x[piece - 1] + slope * (wanted - y[piece - 1]) - c[rows]
+    return found
+
+
+def matched(strength: ArrayLike, pattern: ArrayLike) -> NDArray[np.bool_]:
+    """Which items of a matching table were matched to a standard, see `matching_errors`."""
+    names, s = np.asarray(pattern), np.asarray(strength, dtype=float)
+    standard = names == "standard"
+    found: NDArray[np.bool_] = ~standard & np.isin(s, s[standard])
+    return found
+
+
+def physical_rmse(contrast: ArrayLike, strength: ArrayLike, pattern: ArrayLike) -> float:
+    """``matching_rmse`` of what takes all patterns of one physical contrast for equally strong.
+
+    >>> round(physical_rmse([0.1, 0.2], [0.1, 0.1], ["standard", "fine"]), 3)
+    0.301
+    """
+    some = matched(strength, pattern)
+    ratio = np.asarray(strength, dtype=float)[some] / np.asarray(contrast, dtype=float)[some]
+    return float(np.sqrt(np.mean(np.log10(ratio) ** 2))) if some.any() else float("nan")
 
 
 def outliers(

@@ -4,9 +4,9 @@ Conventions
 -----------
 *Attained agreement* of a metric on a dataset is the mean over its columns of the share of the way
 from chance (0) to what people's own agreement allows (1), see `perceptbench.agreement.attained`.
-It depends on no other metric. Every dataset (or group of datasets that ask the same) has one vote.
-The errors of one dataset's columns are taken to go all together, since they are of the same
-units: at most too wide.
+It depends on no other metric. Every dataset (or group of datasets that ask the same) has one vote;
+one whose slices ask different things has a vote in each of their groups. The errors of one
+dataset's columns are taken to go all together, since they are of the same units: at most too wide.
 
 *Over datasets*: random effects (DerSimonian and Laird 1986) with the interval of Hartung, Knapp
 (2001, doi:10.1002/sim.1009), Sidik and Jonkman, and the *prediction interval* for a new dataset
@@ -114,7 +114,8 @@ def attained(
     ----------
     agreement : the agreement table (`evaluate`).
     columns : the leaderboard's.
-    groups : dataset -> what it is counted under; itself where it is not named.
+    groups : dataset, or ``dataset/slice``, -> what it is counted under; itself where it is not
+        named.
 
     Returns
     -------
@@ -161,11 +162,20 @@ def _of_columns(agreement: pd.DataFrame, columns: Sequence[Key]) -> pd.DataFrame
     return agreement[key.isin(list(columns))]
 
 
+def _groups_of(rows: pd.DataFrame, groups: Mapping[str, str] | None) -> list[str]:
+    """What each row of a table with ``dataset`` and ``slice`` is counted under."""
+    known = groups or {}
+    return [
+        known.get(f"{dataset}/{part}", known.get(dataset, dataset))
+        for dataset, part in zip(rows["dataset"], rows["slice"], strict=True)
+    ]
+
+
 def _by_group(
     rows: pd.DataFrame, who: Sequence[str], groups: Mapping[str, str] | None
 ) -> pd.DataFrame:
     """The mean over the columns of each dataset, then over the datasets of each group."""
-    rows = rows.assign(group=[(groups or {}).get(d, d) for d in rows["dataset"]])
+    rows = rows.assign(group=_groups_of(rows, groups))
     if "units" not in rows:
         rows = rows.assign(units=0)
     each = rows.groupby(["group", "dataset", *who], sort=False).agg(
@@ -200,7 +210,8 @@ def standing(
     ----------
     agreement, comparisons : of `evaluate`.
     columns : the figures to rank by.
-    groups : dataset -> what it is counted under; itself where it is not named.
+    groups : dataset, or ``dataset/slice``, -> what it is counted under; itself where it is not
+        named.
 
     Returns
     -------
@@ -291,7 +302,11 @@ def not_worse(
     ends = _of_columns(agreement, columns).dropna(subset="chance")
     ends = ends.drop_duplicates(["dataset", "slice", "statistic"])
     reach = (ends["ceiling"] - ends["chance"]).astype(float).abs().replace(0, np.nan)
-    allowed = margin * float((1 / reach).groupby(ends["dataset"].to_numpy()).mean().mean())
+    each_way = pd.DataFrame(
+        {"group": _groups_of(ends, groups), "dataset": ends["dataset"], "one": 1 / reach}
+    )
+    by_dataset = each_way.groupby(["group", "dataset"])["one"].mean()
+    allowed = margin * float(by_dataset.groupby("group").mean().mean())
     pairs = over_datasets(attained_pairs(agreement, comparisons, columns, groups))
     each = attained(agreement, columns, groups)
     total = len(each["group"].unique())

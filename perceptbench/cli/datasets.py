@@ -71,6 +71,8 @@ def _origin(manifest: Manifest) -> str:
         return "embedded"
     if manifest.status == "documented-only":
         return "documented only"
+    if manifest.images == "computed" and not manifest.layout:
+        return "computed"
     urls = [url for archive in manifest.archive for url in archive.urls]
     return "download" if urls else "its owner"
 

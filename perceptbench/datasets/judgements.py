@@ -33,6 +33,8 @@ PROTOCOLS = {
     "rating": (("reference", "distorted"), ("reference", "distorted")),
 }
 
+#: What a table's column `variable` says where its column `value` is a spatial frequency.
+FREQUENCY = "frequency (c/deg)"
 #: A rating of this size is none, and its square would soon be no number.
 LARGEST = 1e100
 
@@ -52,6 +54,7 @@ class Judgements:
     display : how the images are to be understood (encoding, viewing distance), for people.
     pixels_per_degree : viewing resolution in pixels per degree of visual angle, None where
         the judgements carry none.
+    group : what is asked, as the dataset's manifest has it (`Manifest.group_of`).
     observers : one row a judgement row, one column an observer, the same unit and direction
         as the rating itself; None where only pooled judgements are public.
     votes : what single people said, one row a vote; None where that is not known.
@@ -69,6 +72,7 @@ class Judgements:
     statistics: tuple[str, ...] = ()
     display: str = "sRGB files, native size"
     pixels_per_degree: float | None = None
+    group: str = ""
     observers: pd.DataFrame | None = None
     votes: pd.DataFrame | None = None
 

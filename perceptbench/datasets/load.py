@@ -228,7 +228,8 @@ def _examine(
             unresolved.update(dict.fromkeys(names))
             lost += before - len(table)
         part = part.rows(table.index)
-        parts.append(replace(part, table=table.reset_index(drop=True)))
+        group = manifest.group_of(part.slice)
+        parts.append(replace(part, table=table.reset_index(drop=True), group=group))
     if as_published:
         incomplete += [f"{key}: not in this copy" for key, e in expected.items() if not e.optional]
     dataset = replace(dataset, judgements=tuple(parts), in_domain=manifest.in_domain)

@@ -111,7 +111,9 @@ class Manifest(Source):
         what its layout says, or, where it has no layout, without arguments.
     protocols : the judgement tables it has.
     images : ``computed`` from formulas, or ``files``.
-    embedded : needs nothing from outside; part of the run without arguments.
+    embedded : part of the run without arguments; needs nothing from outside, nor more than seconds.
+    group : what is asked of a metric (``detection``, ``colour``, ``masking``, ``matching``), for
+        all of it or slice -> group; datasets of one group count once in a standing.
     option : choices the user has, by name.
     expect : ``slice/protocol`` -> what the table must be like; the slice may be one of those that
         agreement is told for: ``category=cnn``, ``test category=imagenet``.
@@ -127,11 +129,21 @@ class Manifest(Source):
     protocols: tuple[str, ...] = ()
     images: Literal["computed", "files"]
     embedded: bool = False
+    group: str | dict[str, str] = ""
     option: dict[str, Option] = {}
     expect: dict[str, Expectation] = {}
     in_domain: tuple[str, ...] = ()
     distortions: dict[str, str] = {}
     published: tuple[Published, ...] = ()
+
+    def group_of(self, slice: str) -> str:
+        """What a table of it asks; a dataset that says nothing is a group of its own.
+
+        >>> find_manifest("vision-card").group_of("red-green")
+        'colour'
+        """
+        named = self.group.get(slice, "") if isinstance(self.group, dict) else self.group
+        return named or self.name
 
     @field_validator("published", mode="before")
     @classmethod

@@ -1,5 +1,8 @@
 """Pixel metrics: functions of two batches (N, 3, H, W) in [0, 1] that give distances (N,)."""
 
+import math
+
+import torch
 from torch import Tensor
 
 #: PSNR in dB above which two images count as identical (a mean squared error of 1e-10).
@@ -25,3 +28,21 @@ def psnr(reference: Tensor, distorted: Tensor) -> Tensor:
     """
     floor = 10 ** (-PSNR_CEILING / 10)
     return PSNR_CEILING + 10 * mse(reference, distorted).double().clamp_min(floor).log10()
+
+
+def angle(
+    reference: Tensor, distorted: Tensor, form: str = "chord", precision: str = "float64"
+) -> Tensor:
+    """Angle between the images as vectors, over pi: ``arccos(cosine) / pi``.
+
+    Parameters
+    ----------
+    form : ``arccos``, as it is written; ``chord``, from the distance of the unit vectors, which is
+        the same number and does not cancel for similar images.
+    precision : ``float32`` or ``float64``, in which it is computed.
+    """
+    x, y = (image.flatten(1).to(getattr(torch, precision)) for image in (reference, distorted))
+    u, v = (vector / vector.norm(dim=1, keepdim=True) for vector in (x, y))
+    if form == "arccos":
+        return (u * v).sum(1).clamp(-1, 1).arccos() / math.pi
+    return 2 / math.pi * ((u - v).norm(dim=1) / 2).clamp(max=1).arcsin()

@@ -66,13 +66,14 @@ def choice(run: Run) -> Choice:
     else:
         found.append(f"Shown to be no worse than the best by more than {shown}: {_names(fine)}.")
     without = left_out(run.agreement, keys, groups)
+    vote = "group of datasets" if groups else "dataset"
     first = board[0].metric
     other = {name: who for name, who in without.items() if who != first}
     if other:
         told = ", ".join(f"{who} without {name}" for name, who in other.items())
-        found.append(f"{first} stands first; leaving out one dataset: {told}.")
+        found.append(f"{first} stands first; leaving out one {vote}: {told}.")
     elif without:
-        found.append(f"{first} stands first whichever dataset is left out.")
+        found.append(f"{first} stands first whichever {vote} is left out.")
     picked = list({row.metric: row for row in [*best, *fine]}.values())
     header = ["metric", "may be best", f"within {margin:g}", *_COSTS]
     table = [

@@ -1,4 +1,4 @@
-"""Figures for papers, ``figures/*.svg`` and ``*.png``: intervals, heat maps, cost.
+"""Figures for papers, ``figures/*.svg`` and ``*.png``: intervals, heat maps, cost, thresholds.
 
 Drawn by matplotlib without a display. A file says which version drew it; the same version draws
 the same bytes.
@@ -12,9 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
-from perceptbench.reporting import cells
+from perceptbench.reporting import cells, sensitivity
 from perceptbench.reporting.cells import Cell, Row
-from perceptbench.reporting.heat import HeatMap, layer_maps, slice_maps
+from perceptbench.reporting.heat import HeatMap, layer_maps, slice_maps, test_maps
 from perceptbench.reporting.leaderboard import Column
 from perceptbench.reporting.run_folder import Run
 
@@ -39,12 +39,14 @@ def render(run: Run) -> dict[str, str | bytes]:
     # Whatever the user has set for figures of their own plays no part.
     with style.context(["default", STYLE]):
         drawn = {"intervals": intervals(run)}
-        for name, maps in (("distortions", slice_maps), ("layers", layer_maps)):
+        kinds = (("distortions", slice_maps), ("layers", layer_maps), ("tests", test_maps))
+        for name, maps in kinds:
             found = maps(run, metrics)
             if found:
                 drawn[name] = heat_maps(found)
-        if figure := cost(run):
-            drawn["cost"] = figure
+        for name, draw in (("cost", cost), ("sensitivity", sensitivity.figure)):
+            if figure := draw(run):
+                drawn[name] = figure
         files: dict[str, str | bytes] = {}
         for name, figure in drawn.items():
             files[f"figures/{name}.svg"] = _file(figure, "svg")

@@ -86,16 +86,8 @@ def _slice_map(title: str, rows: pd.DataFrame, statistic: str, metrics: Sequence
 
 def layer_maps(run: Run, metrics: Sequence[str]) -> list[HeatMap]:
     """One map a figure and backbone that was read one layer at a time with several distances."""
-    taps = pd.DataFrame(
-        [
-            (m, *tap)
-            for m in metrics
-            if (tap := single_tap(run.provenance.get("metrics", {}).get(m, {})))
-        ],
-        columns=["metric", "backbone", "layer", "distance"],
-    )
     maps = []
-    for backbone, here in taps.groupby("backbone", sort=True):
+    for backbone, here in _single_taps(run, metrics).groupby("backbone", sort=True):
         if here["layer"].nunique() < 2:
             continue
         here = here.drop_duplicates(["layer", "distance"])
@@ -117,6 +109,40 @@ def layer_maps(run: Run, metrics: Sequence[str]) -> list[HeatMap]:
                 )
             )  # fmt: skip
     return maps
+
+
+def test_maps(run: Run, metrics: Sequence[str]) -> list[HeatMap]:
+    """One map a backbone and distance: layers by the figures of the run, each shaded by itself."""
+    maps = []
+    by = _single_taps(run, metrics).groupby(["backbone", "distance"], sort=True)
+    for (backbone, distance), here in by:
+        here = here.drop_duplicates("layer").set_index("layer")
+        here = here.loc[sorted(here.index, key=_depth)]
+        if len(here) < 2 or len(run.columns) < 2:
+            continue
+        shaded = []
+        for column in run.columns:
+            rows = column.rows(run.agreement).set_index("metric")["value"]
+            values = rows.reindex(here["metric"]).set_axis(here.index).to_frame(column.title)
+            shaded.append(_shade(values, column.statistic in SMALLER_IS_BETTER))
+        rows_of = zip(*([line[0] for line in lines] for lines in shaded), strict=True)
+        maps.append(
+            HeatMap(
+                f"{backbone}, {distance}: layers by tests",
+                "Rows from the input down; each column from its worst (pale) to its best layer.",
+                "layer",
+                [column.title for column in run.columns],
+                [(None, str(m), list(line)) for m, line in zip(here.index, rows_of, strict=True)],
+            )
+        )
+    return maps
+
+
+def _single_taps(run: Run, metrics: Sequence[str]) -> pd.DataFrame:
+    """``metric, backbone, layer, distance`` of the losses that read one layer."""
+    records = run.provenance.get("metrics", {})
+    found = [(m, *tap) for m in metrics if (tap := single_tap(records.get(m, {})))]
+    return pd.DataFrame(found, columns=["metric", "backbone", "layer", "distance"])
 
 
 def single_tap(record: dict[str, Any]) -> tuple[str, str, str] | None:

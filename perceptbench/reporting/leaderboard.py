@@ -53,7 +53,7 @@ def leaderboard(
         marked ``in_domain`` is shown but takes no part.
     stands_for : metric -> the one that orders everything alike and stands for it
         (`perceptbench.agreement.orders`).
-    groups : dataset -> what it is counted under.
+    groups : dataset, or ``dataset/slice``, -> what it is counted under.
 
     Returns
     -------

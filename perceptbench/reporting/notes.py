@@ -33,6 +33,7 @@ def reading(run: Run) -> list[str]:
             "dataset: where it may come to lie on another one like these (95 %). Places: which it "
             "may have on average over these very datasets; metrics of one ordering share a row."
         )
+        found += _counted_together(run)
     elif run.board["of"].max() < 2:
         found.append("Fewer than two datasets have a vote: there is no standing over datasets.")
     else:
@@ -50,8 +51,21 @@ def reading(run: Run) -> list[str]:
     return found
 
 
+def _counted_together(run: Run) -> list[str]:
+    """Which columns share a vote in the standing, because they ask the same."""
+    known, named = run.provenance.get("groups", {}), dict[str, list[str]]()
+    for dataset, part in dict.fromkeys((c.dataset, c.slice) for c in run.columns):
+        group = known.get(f"{dataset}/{part}", known.get(dataset))
+        if group is not None:
+            named.setdefault(group, []).append(dataset if part == "all" else f"{dataset} {part}")
+    if not named:
+        return []
+    told = "; ".join(f"{group}: {', '.join(names)}" for group, names in sorted(named.items()))
+    return [f"What asks the same has one vote together. {told}."]
+
+
 def figures(run: Run) -> dict[str, str]:
-    """Figure -> how the images were shown, what was resampled, whether a ceiling is known."""
+    """Figure -> how the images were shown, how many units vary, whether a ceiling is known."""
     found = {}
     for column in run.columns:
         here = column.rows(run.agreement)

@@ -72,8 +72,9 @@ class Run:
     comparisons : paired differences of all metrics, by leaderboard column.
     assumed : what had to be assumed of how the images were seen, in sentences.
     provenance : what else goes into ``run.json``: versions, datasets (fingerprint, folder),
-        metrics (title, hash, trained_on, cost), device, groups (dataset -> what it is counted
-        under in the standing), margin (of a figure, what is too little to matter).
+        metrics (title, hash, trained_on, cost), device, groups (dataset or ``dataset/slice`` ->
+        what it is counted under in the standing, where that is not itself), margin (of a figure,
+        what is too little to matter).
     pictures : ``dataset, image, picture`` (bytes of a PNG or JPEG file): small images of what
         is disputed, for reports; may be empty.
     curves : ``dataset, slice, protocol, metric, x, y``: points of the curve fitted to each

@@ -144,3 +144,19 @@ def test_who_is_not_worse_than_the_best_and_who_would_be_first():
     assert set(not_worse(table, pairs, keys, 0.01)) == {"good", "near"}
     assert not_worse(table, pairs, keys, 1e-7) == []
     assert set(left_out(table, keys)) == {"x", "y", "z"}
+
+
+def test_slices_of_one_dataset_may_be_counted_under_different_groups():
+    rows = [
+        ("card", "red", "a", 0.8), ("card", "blue", "a", 0.6), ("card", "light", "a", 0.3),
+        ("tiles", "all", "a", 0.1),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["dataset", "slice", "metric", "value"]).assign(
+        statistic="srcc", chance=0.0, ceiling=1.0, in_domain=False, error=0.1, freedom=9
+    )
+    columns = [(d, s, "srcc") for d, s, _, _ in rows]
+    groups = {"card/red": "colour", "card/blue": "colour", "tiles": "colour", "card": "light"}
+    found = attained(table, columns, groups).set_index("group")
+    # Columns of a dataset first, then datasets: (.7 + .1) / 2; errors .1 and .1 of two datasets.
+    assert found["value"].to_dict() == pytest.approx({"colour": 0.4, "light": 0.3})
+    assert found["error"].to_dict() == pytest.approx({"colour": 0.1 / 2**0.5, "light": 0.1})

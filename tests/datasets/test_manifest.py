@@ -10,7 +10,9 @@ from perceptbench.datasets.manifest import Manifest, find_manifest, manifests, r
 from perceptbench.errors import DataError, UsageError
 
 EMBEDDED = {"edge-in-noise", "macadam-osa", "modelfest"}
-READY = EMBEDDED | {
+#: Computed as well, but not part of the run without arguments: they take minutes.
+COMPUTED = {"colour-csf", "vision-card"}
+READY = EMBEDDED | COMPUTED | {
     "a57", "aic-3", "aic-4", "bapps-jnd", "bapps-train", "bapps-val", "cid-iq", "cid22",
     "clic2021-test", "clic2021-valid", "combvd", "csiq", "kadid-10k", "konjnd-1k", "live",
     "live-md", "material-appearance", "mdid", "mdid2013", "mdivl", "nights", "pieapp", "pipal",
@@ -62,8 +64,8 @@ def test_recalled_figures_are_never_judged():
     assert len(recalled) == 21 and all(p.tolerance is None for p in recalled)
 
 
-@pytest.mark.parametrize("name", ["modelfest", "edge-in-noise", "macadam-osa"])
-def test_embedded_datasets_have_what_their_manifest_says(name, tmp_path):
+@pytest.mark.parametrize("name", sorted(EMBEDDED | COMPUTED))
+def test_computed_datasets_have_what_their_manifest_says(name, tmp_path):
     manifest = find_manifest(name)
     dataset = load_dataset(manifest, None, tmp_path)
     assert dataset.name == name

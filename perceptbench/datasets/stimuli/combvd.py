@@ -45,7 +45,7 @@ def combvd(files: Files) -> Dataset:
     Two tables. ``rating``: ``impairment`` is the perceived difference of a pair. ``2afc``: two
     pairs of one set that share a colour and differ in perceived difference; ``p_b`` is 1 where
     ``b`` is the less different, else 0, for no judgements of single observers are public: there
-    is no human ceiling. Both bootstrapped over the reference colours.
+    is no human ceiling.
 
     Parameters
     ----------

@@ -12,6 +12,15 @@ from perceptbench.errors import DataError
 
 Array = NDArray[np.float64]
 
+#: Responses L, M, S of the cones (CIE 2006, 2 degrees) -> XYZ of an LED display, as in castleCSF.
+FROM_LMS = np.array(
+    [
+        [2.6291293, -3.7802024, 10.2949564],
+        [0.8656491, 1.2155558, -0.9841757],
+        [-0.0088866, 0.0816126, 51.3710248],
+    ]
+)
+
 
 @dataclass(frozen=True)
 class Display:
@@ -21,10 +30,13 @@ class Display:
     ----------
     pixels_per_degree : viewing resolution in pixels per degree of visual angle.
     background : luminance of the uniform field as a fraction of the display's peak.
+    peak : luminance of white in cd/m2, where the stimuli are photometric; `background` then goes
+        with the stimulus.
     """
 
     pixels_per_degree: float
     background: float = 0.3
+    peak: float | None = None
 
     def show(self, contrast: Array) -> Tensor:
         """A luminance contrast pattern (H, W) as a grey image (3, H, W), float32, never 8 bits.
@@ -43,7 +55,19 @@ class Display:
             )
         return colour.srgb_encode(torch.from_numpy(light)).float().expand(3, -1, -1).contiguous()
 
+    @staticmethod
+    def clipped(xyz: Array) -> Tensor:
+        """XYZ (3, H, W) over the display's peak as a float32 image, clipped to the gamut.
+
+        Coded in float64: what float32 then loses is below 1e-6 in contrast, where light is not
+        much darker than 1e-3 of the peak.
+        """
+        linear = colour.xyz_to_linear(torch.from_numpy(np.ascontiguousarray(xyz)))
+        return colour.srgb_encode(linear.clamp(0, 1)).float()
+
     def __str__(self) -> str:
+        if self.peak:
+            return f"sRGB of {self.peak:g} cd/m2 peak, {self.pixels_per_degree:g} px/deg"
         return f"sRGB, background {self.background:g} of peak, {self.pixels_per_degree:g} px/deg"
 
 

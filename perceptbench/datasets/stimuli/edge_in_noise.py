@@ -135,7 +135,7 @@ def edge_in_noise(background: float = 0.3) -> Dataset:
 
     Two tables. ``2afc``: the 462 pairs of points within one noise; ``p_b`` is the share of
     observers who found the edge of ``b`` the less often. ``rating``: ``impairment`` is the share of
-    correct answers. Both bootstrapped over the points; four replicates each.
+    correct answers. Four replicates each.
 
     Parameters
     ----------

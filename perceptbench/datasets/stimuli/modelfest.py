@@ -181,7 +181,7 @@ def modelfest(
 
     Returns
     -------
-    Dataset with one 2afc table a resolution, bootstrapped over the stimuli.
+    Dataset with one 2afc table a resolution.
 
     Raises
     ------

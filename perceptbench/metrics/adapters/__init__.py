@@ -111,8 +111,15 @@ def _pyiqa(names: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _cvvdp(names: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """ColorVideoVDP's display models -> those that show sRGB-coded images."""
-    return {
+    """ColorVideoVDP's display models -> those that show sRGB-coded images; and a plain one."""
+    plain = {
+        "title": "ColorVideoVDP, 10 minus JOD: sRGB of 400 cd/m2, dark room, own px/deg",
+        "metric": "perceptbench.metrics.adapters.cvvdp:ColorVideoVdp",
+        "options": {"luminance": 400.0},
+        "pixels_per_degree": 60.0,
+        "needs": "standard_4k",
+    }
+    return {"srgb-400": plain} | {
         name: {"title": f"ColorVideoVDP, 10 minus JOD: {display['name'].strip(' ,')}"}
         for name, display in names.items()
         if display.get("colorspace", "sRGB") == "sRGB"

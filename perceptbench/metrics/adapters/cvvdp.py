@@ -14,10 +14,19 @@ class ColorVideoVdp:
     ----------
     display : a display model of the package; its size, distance and luminance are what is
         modelled, whatever the judgements say of theirs.
+    luminance : instead of `display`: peak in cd/m2 of an sRGB display with a perfect black, seen
+        in the dark.
+    pixels_per_degree : at which that one is seen.
     """
 
-    def __init__(self, display: str) -> None:
-        self.display = display
+    def __init__(
+        self,
+        display: str | None = None,
+        luminance: float | None = None,
+        pixels_per_degree: float = 60.0,
+    ) -> None:
+        self.display, self.luminance = display, luminance
+        self.pixels_per_degree = pixels_per_degree
         self._metrics: dict[torch.device, Any] = {}
         self._metric(torch.device("cpu"))
 
@@ -32,7 +41,20 @@ class ColorVideoVdp:
     def _metric(self, device: torch.device) -> Any:
         if device not in self._metrics:
             package = importlib.import_module("pycvvdp")
-            self._metrics[device] = package.cvvdp(
-                display_name=self.display, quiet=True, device=device
-            )
+            self._metrics[device] = package.cvvdp(quiet=True, device=device, **self._shown())
         return self._metrics[device]
+
+    def _shown(self) -> dict[str, Any]:
+        """The arguments that say what display it is."""
+        if self.luminance is None:
+            return {"display_name": self.display}
+        models = importlib.import_module("pycvvdp.display_model")
+        return {
+            "display_photometry": models.vvdp_display_photo_eotf(
+                self.luminance, contrast=float("inf"), source_colorspace="sRGB", E_ambient=0
+            ),
+            # The resolution only sets where the screen ends.
+            "display_geometry": models.vvdp_display_geometry(
+                [3840, 2160], ppd=self.pixels_per_degree
+            ),
+        }
