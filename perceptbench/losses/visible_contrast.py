@@ -33,9 +33,9 @@ from perceptbench.colour import luminance, srgb_decode
 from perceptbench.losses.feature_loss import check_images
 from perceptbench.losses.nlpd import blurred, doubled
 
-#: Luminance of white; light that the eye and the screen scatter over everything (1 %); luminance
-#: where Weber's law begins; all in cd/m2.
-PEAK, VEIL, CORNER = 100.0, 1.0, 7.0
+#: Luminance of white; veiling glare of sRGB's reference viewing conditions (IEC 61966-2-1);
+#: luminance above which Weber's law takes over; all in cd/m2.
+PEAK, VEIL, CORNER = 100.0, 0.2, 7.0
 #: Linear sRGB -> responses of L, M and S cones, 1 for white: CIE 2006 fundamentals, as in castleCSF.
 CONES = ((0.2740, 0.6566, 0.0694), (0.1008, 0.7791, 0.1201), (0.0173, 0.0966, 0.8860))
 #: Spatial frequency in c/deg -> sensitivity to luminance, red-green and yellow-violet contrast

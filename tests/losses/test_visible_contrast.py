@@ -13,14 +13,14 @@ from perceptbench.agreement.two_alternative import score
 from perceptbench.colour import srgb_encode
 from perceptbench.datasets.images import read_image
 from perceptbench.losses import VisibleContrast, load_loss
-from perceptbench.losses.visible_contrast import OPPONENT, opponent_responses, sensitivity
+from perceptbench.losses.visible_contrast import OPPONENT, VEIL, opponent_responses, sensitivity
 
 
 def pair(*size, seed=0, dtype=torch.float64):
     return torch.rand(2, 2, 3, *size, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def grating(frequency, contrast, luminance=50.0, size=128, pixels_per_degree=60):
+def grating(frequency, contrast, luminance=50.0, size=64, pixels_per_degree=60):
     """A grey sine grating (1, 3, size, size) on a display of 100 cd/m2."""
     x = torch.arange(size, dtype=torch.float64) / pixels_per_degree
     light = luminance / 100 * (1 + contrast * torch.sin(2 * math.pi * frequency * x))
@@ -42,22 +42,22 @@ def test_responses_follow_castlecsf_over_luminance(shared):
     table = table[table["luminance"].between(5, 90)]
     step = 1e-4
     coded = [
-        srgb_encode(torch.from_numpy(table["luminance"].to_numpy() - 1) / 100 * (1 + sign * step))
+        srgb_encode(torch.from_numpy(table["luminance"].to_numpy() - VEIL) / 100 * (1 + sign * step))
         for sign in (1, -1)
     ]
     up, down = (opponent_responses(c.expand(1, 3, 1, -1))[0, 0, 0] for c in coded)
     # Of the light with the veil, whose contrast is the lower by what it adds.
-    slope = ((up - down) / (2 * step)).numpy() * table["luminance"] / (table["luminance"] - 1)
+    slope = ((up - down) / (2 * step)).numpy() * table["luminance"] / (table["luminance"] - VEIL)
     ratio = slope / table["sensitivity"]
     assert np.abs(np.log(ratio / ratio.iloc[-1])).max() < 0.06
 
 
-def test_a_faint_grating_is_seen_and_one_below_threshold_of_the_eye_is_not():
-    def at(frequency, contrast):
-        return float(VisibleContrast()(grating(frequency, 0), grating(frequency, contrast)))
+def test_frequencies_that_people_see_well_count_more():
+    def at(frequency):
+        return float(VisibleContrast()(grating(frequency, 0), grating(frequency, 0.005)))
 
-    # People see 3 c/deg better than 0.6 and 20 c/deg; pixels do not.
-    assert at(3, 0.005) > 3 * at(20, 0.005) and at(3, 0.005) > 1.5 * at(0.6, 0.005)
+    # Sensitivities to 3 and 20 c/deg are in the ratio 8 : 1; to pixels they are alike.
+    assert at(3) > 5 * at(20)
 
 
 def test_a_strong_mask_hides_what_a_blank_field_shows():
@@ -72,6 +72,7 @@ def test_noise_of_rounding_to_8_bits_is_below_threshold():
     assert float(VisibleContrast()(x, (x * 255).round() / 255)) < 1
 
 
+@pytest.mark.slow
 def test_photographs_with_opinions_are_ranked_as_people_do(shared):
     folder = shared / "live-subset/live"
     table = pd.read_csv(folder / "LIVE2.DMOS.csv").query("orgs == 0")
@@ -112,10 +113,13 @@ def test_identical_and_constant_images_have_finite_gradients():
     torch.testing.assert_close(loss(x, y), loss(y, x))
     torch.testing.assert_close(loss(x[1:], y[1:]), loss(x, y)[1:])
     for other in (x.clone(), y, torch.full_like(x, 0.5), torch.zeros_like(x), torch.ones_like(x)):
-        for leaf in (x.clone().requires_grad_(), torch.zeros_like(x).requires_grad_()):
+        for image in (x, torch.zeros_like(x)):
+            leaf = image.clone().requires_grad_()
             loss(leaf, other).sum().backward()
             assert torch.isfinite(leaf.grad).all()
-            assert (leaf.grad.abs().sum() == 0) == torch.equal(other, leaf.detach())
+            same = torch.equal(other, image) or other.std() + image.std() == 0
+            # Two flat images differ in nothing but what is below the coarsest octave.
+            assert (leaf.grad.abs().sum() == 0) == same
 
 
 def test_first_and_second_gradients_are_the_numerical_ones():
@@ -132,7 +136,7 @@ def test_first_and_second_gradients_are_the_numerical_ones():
 
 def test_float32_ranks_threshold_contrasts_as_float64_does():
     faint = [
-        (grating(f, 0), grating(f, c)) for f in (1, 4, 12) for c in np.logspace(-3.3, -1.5, 8)
+        (grating(f, 0), grating(f, c)) for f in (1, 4, 12) for c in np.logspace(-3.3, -1.5, 4)
     ]
     loss = VisibleContrast()
     double = [float(loss(a, b)) for a, b in faint]
