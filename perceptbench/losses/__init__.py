@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from perceptbench.losses.nlpd import NLPD
     from perceptbench.losses.pixel import PixelLoss
     from perceptbench.losses.pyramid import SteerablePyramid
+    from perceptbench.losses.visible_contrast import VisibleContrast
 
 _HOME = {
     "NLPD": "nlpd",
@@ -34,6 +35,7 @@ _HOME = {
     "PixelLoss": "pixel",
     "SteerablePyramid": "pyramid",
     "Term": "feature_loss",
+    "VisibleContrast": "visible_contrast",
     "load_loss": "config",
     "load_network": "backbones",
     "small_cnn": "networks",
@@ -50,6 +52,7 @@ __all__ = [
     "PixelLoss",
     "SteerablePyramid",
     "Term",
+    "VisibleContrast",
     "load_loss",
     "load_network",
     "small_cnn",

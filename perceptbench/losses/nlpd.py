@@ -92,8 +92,8 @@ def normalised_laplacian_pyramid(images: Tensor) -> list[Tensor]:
     found = []
     for number in range(len(LEVELS)):
         if number < len(LEVELS) - 1:
-            below = _halved(level)
-            found.append(_normalised(level - _doubled(below, level.shape[2:]), number))
+            below = blurred(level, 2)
+            found.append(_normalised(level - doubled(below, level.shape[2:]), number))
             level = below
     return [*found, _normalised(level, len(LEVELS) - 1)]
 
@@ -107,14 +107,18 @@ def _normalised(level: Tensor, number: int) -> Tensor:
     return level / (constant + F.conv2d(level.abs(), kernel, padding=2))
 
 
-def _halved(level: Tensor) -> Tensor:
-    """Blurred, every second row and column of it."""
+def blurred(level: Tensor, step: int = 1) -> Tensor:
+    """Planes (N, C, H, W) blurred, every `step`-th row and column of them, reflected outside."""
+    planes = level.flatten(0, 1)[:, None]
     blur = level.new_tensor(BLUR)
-    rows = F.conv2d(F.pad(level, (0, 0, 2, 2), "reflect"), blur.view(1, 1, 5, 1), stride=(2, 1))
-    return F.conv2d(F.pad(rows, (2, 2, 0, 0), "reflect"), blur.view(1, 1, 1, 5), stride=(1, 2))
+    planes = F.pad(planes, (0, 0, 2, 2), "reflect")
+    planes = F.conv2d(planes, blur.view(1, 1, 5, 1), stride=(step, 1))
+    planes = F.pad(planes, (2, 2, 0, 0), "reflect")
+    planes = F.conv2d(planes, blur.view(1, 1, 1, 5), stride=(1, step))
+    return planes.view(*level.shape[:2], *planes.shape[2:])
 
 
-def _doubled(level: Tensor, size: torch.Size) -> Tensor:
+def doubled(level: Tensor, size: torch.Size) -> Tensor:
     """Twice as many rows and columns, the new ones zero, then blurred to the same mean."""
     for dim, side in ((2, size[0]), (3, size[1])):
         level = _doubled_along(level, dim, side)
