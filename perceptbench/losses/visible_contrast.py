@@ -24,19 +24,21 @@ a threshold of vision or a property of the display:
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from perceptbench.colour import luminance, srgb_decode
-from perceptbench.losses.feature_loss import check_images
+from perceptbench.losses.image_loss import ImageLoss
 from perceptbench.losses.nlpd import blurred, doubled
 
 #: Luminance of white; veiling glare of sRGB's reference viewing conditions (IEC 61966-2-1);
 #: luminance above which Weber's law takes over; all in cd/m2.
 PEAK, VEIL, CORNER = 100.0, 0.2, 7.0
-#: Linear sRGB -> responses of L, M and S cones, 1 for white: CIE 2006 fundamentals, as in castleCSF.
+#: Linear sRGB -> responses of L, M and S cones, 1 for white: CIE 2006 fundamentals, as in
+#: castleCSF.
 CONES = ((0.2740, 0.6566, 0.0694), (0.1008, 0.7791, 0.1201), (0.0173, 0.0966, 0.8860))
 #: Spatial frequency in c/deg -> sensitivity to luminance, red-green and yellow-violet contrast
 #: in units of the DKL axes that OPPONENT is for: castleCSF, as Cai et al. 2025, arXiv:2502.20256.
@@ -59,7 +61,7 @@ LEVELS = 6
 DARK, MIN_SIZE = 0.1, 4
 
 
-class VisibleContrast(nn.Module):
+class VisibleContrast(ImageLoss):
     """How visibly two images differ: the mean over octaves of pooled differences of responses.
 
     What is below the coarsest octave, the mean colour among it, is not seen. Twice
@@ -68,8 +70,7 @@ class VisibleContrast(nn.Module):
     Parameters
     ----------
     pixels_per_degree : viewing resolution; 60 is a desktop display.
-    mean : whether `forward` returns the batch's mean instead of (N,).
-    detach_target : whether no gradient goes to `y`.
+    options : as of `ImageLoss`.
 
     Examples
     --------
@@ -78,32 +79,27 @@ class VisibleContrast(nn.Module):
     tensor([0., 0.])
     """
 
-    def __init__(
-        self, pixels_per_degree: float = 60.0, *, mean: bool = False, detach_target: bool = False
-    ) -> None:
-        super().__init__()
-        self.pixels_per_degree = pixels_per_degree
-        self.mean, self.detach_target = mean, detach_target
+    placeless = "visible contrast, whose octaves differ in size,"
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+    def __init__(self, pixels_per_degree: float = 60.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.pixels_per_degree = pixels_per_degree
+
+    def distances(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """Distances (N,) of images x and y, (N, 1 or 3, H, W) in [0, 1], sRGB-coded.
 
         Raises
         ------
-        ValueError : shapes differ, an image side is below 4, or values lie outside [0, 1].
+        ValueError : an image side is below 4.
         """
-        check_images(x, y)
         if min(x.shape[2:]) < MIN_SIZE:
             raise ValueError(
                 f"visible contrast needs {MIN_SIZE} pixels a side, an image has "
                 f"{x.shape[3]} x {x.shape[2]}"
             )
-        if self.detach_target:
-            y = y.detach()
         with torch.autocast(x.device.type, enabled=False):
             octaves = self.detectors(torch.cat([x, y]))
-            total = torch.stack([_distance(octave) for octave in octaves]).mean(0)
-        return total.mean() if self.mean else total
+            return torch.stack([_distance(octave) for octave in octaves]).mean(0)
 
     def detectors(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Phase and energy responses (N, 3, H / 2^k, W / 2^k) and half of that, by octave k."""

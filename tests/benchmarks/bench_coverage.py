@@ -138,6 +138,8 @@ def rated(statistic: str) -> Callable[[Generator, int], tuple]:
 
 
 SMALL = {5: ((90, 100), (0, 8)), 10: ((91, 100), (0, 8)), 25: ((93, 97), (3, 7))}
+PAIRS, SKEWED = ((92, 98), (1, 7)), ((91, 100), (0, 8))
+SHARED = {25: ((92, 100), (0, 8)), 100: ((93, 98), (2, 7))}
 RATED = ("srcc", "krcc", "plcc", "srcc_within_reference", "plcc_logistic4")
 
 
@@ -148,14 +150,22 @@ def designs() -> list[Design]:
         for statistic in RATED
         for units in SMALL
     ]
-    found += [Design("2afc by reference", "2afc", triplets, units, (2000, 10), *SMALL[units])
-              for units in SMALL]  # fmt: skip
-    found += [Design("2afc, all pairs of stimuli", "2afc", stimuli, units, (150, 60), (92, 98), (1, 7))
-              for units in (10, 25, 42)]  # fmt: skip
-    found += [Design("2afc, 3,000 triplets over shared images", "2afc", shared, units, (100, 400), *must)
-              for units, must in ((25, ((92, 100), (0, 8))), (100, ((93, 98), (2, 7))))]  # fmt: skip
-    found += [Design("skewed, tied, heteroscedastic ratings", "srcc", skewed, units, (400, 25),
-                     (91, 100), (0, 8)) for units in SMALL]  # fmt: skip
+    found += [
+        Design("2afc by reference", "2afc", triplets, units, (2000, 10), *SMALL[units])
+        for units in SMALL
+    ]
+    found += [
+        Design("2afc, all pairs of stimuli", "2afc", stimuli, units, (150, 60), *PAIRS)
+        for units in (10, 25, 42)
+    ]
+    found += [
+        Design("2afc, 3,000 triplets over shared images", "2afc", shared, units, (100, 400), *must)
+        for units, must in SHARED.items()
+    ]
+    found += [
+        Design("skewed, tied, heteroscedastic ratings", "srcc", skewed, units, (400, 25), *SKEWED)
+        for units in SMALL
+    ]
     return found
 
 

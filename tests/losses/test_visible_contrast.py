@@ -42,7 +42,9 @@ def test_responses_follow_castlecsf_over_luminance(shared):
     table = table[table["luminance"].between(5, 90)]
     step = 1e-4
     coded = [
-        srgb_encode(torch.from_numpy(table["luminance"].to_numpy() - VEIL) / 100 * (1 + sign * step))
+        srgb_encode(
+            torch.from_numpy(table["luminance"].to_numpy() - VEIL) / 100 * (1 + sign * step)
+        )
         for sign in (1, -1)
     ]
     up, down = (opponent_responses(c.expand(1, 3, 1, -1))[0, 0, 0] for c in coded)
@@ -100,9 +102,7 @@ def test_renderings_of_materials_are_told_apart_as_people_do(shared):
     with torch.inference_mode():
         d = torch.cat([loss(images[i], images[j]) for i, j in np.split(pairs.T, 200, axis=1)])
     known = dict(zip(map(tuple, pairs), d.tolist(), strict=True))
-    a, b = (
-        [known[min(t[0], t[k]), max(t[0], t[k])] for t in triplets.tolist()] for k in (1, 2)
-    )
+    a, b = ([known[min(t[0], t[k]), max(t[0], t[k])] for t in triplets.tolist()] for k in (1, 2))
     # NLPD has 0.715, LPIPS (AlexNet) 0.735.
     assert score(a, b, votes[:, 1] / votes.sum(1)).mean() > 0.715
 
@@ -136,9 +136,7 @@ def test_first_and_second_gradients_are_the_numerical_ones():
 
 
 def test_float32_ranks_threshold_contrasts_as_float64_does():
-    faint = [
-        (grating(f, 0), grating(f, c)) for f in (1, 4, 12) for c in np.logspace(-3.3, -1.5, 4)
-    ]
+    faint = [(grating(f, 0), grating(f, c)) for f in (1, 4, 12) for c in np.logspace(-3.3, -1.5, 4)]
     loss = VisibleContrast()
     double = [float(loss(a, b)) for a, b in faint]
     single = [float(loss(a.float(), b.float())) for a, b in faint]

@@ -4,7 +4,7 @@ Conventions
 -----------
 ``r_a, r_b`` are the correlations of metrics a and b with people over the same n items, ``r_ab``
 the correlation of a with b. Both tests take the items to be independent, which pairs that share
-a reference image are not: they stand beside the cluster bootstrap, not in its place. z > 0 says
+a reference image are not: they stand beside p values that know it, not in their place. z > 0 says
 that a agrees better; p is two-sided. Undefined (n < 4, a perfect correlation) is NaN.
 """
 

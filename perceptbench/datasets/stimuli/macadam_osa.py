@@ -24,7 +24,7 @@ SIZE = 32
 def macadam_osa() -> Dataset:
     """Reads the pairs: one rating table, ``impairment`` the perceived difference.
 
-    Bootstrapped over the tiles. Which tile of a pair is called the reference means nothing.
+    What varies are the tiles. Which tile of a pair is called the reference means nothing.
     """
     with (resources.files(__package__) / "macadam_osa.csv").open() as file:
         pairs = pd.read_csv(file, comment="#")
