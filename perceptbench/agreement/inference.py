@@ -12,8 +12,9 @@ metrics differ and no unit says by how much, p is the least a sign test over the
 ``p_holm`` is corrected for all pairs of one column (Holm 1979).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ SIGNIFICANT = 0.05
 #: Figures nearer than this are ties: some metrics are functions of one another.
 TIE = 1e-12
 #: scale -> (to it, back, derivative of the first)
-SCALES = {
+SCALES: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]] = {
     "plain": (lambda v: v, lambda v: v, np.ones_like),
     "correlation": (np.arctanh, np.tanh, lambda v: 1 / (1 - v**2)),
     "share": (logit, expit, lambda v: 1 / (v * (1 - v))),

@@ -166,7 +166,7 @@ def _matches() -> pd.DataFrame:
     for frequency in wide:
         matched = wide[frequency]
         faint = FAINT[matched.min() > 1.25 * FAINT]
-        pattern = (f"{frequency} c/deg", float(frequency))
+        pattern = (f"{frequency} c/deg", float(str(frequency)))
         rows += [(*pattern, c, 0.0) for c in faint]
         rows += [(*pattern, c, standard) for standard, c in matched.items()]
     table = pd.DataFrame(rows, columns=["pattern", "value", "contrast", "impairment"])
@@ -191,14 +191,16 @@ def vision_card(pairs: str = "sampled") -> Dataset:
     every = EVERY if pairs == "sampled" else dict.fromkeys(EVERY, 1)
     tables = {test: _ratings(test, t, every[test]) for test, t in _thresholds().items()}
     tables["matching"] = _matches()
-    known = {
-        row.distorted: (test, row.value, row.contrast)
+    known: dict[str, tuple[str, float, float]] = {
+        row["distorted"]: (test, row["value"], row["contrast"])
         for test, table in tables.items()
-        for row in table.itertuples()
+        for row in table.to_dict("records")
     }
     places = {test: list(t["value"]) for test, t in _thresholds().items()}
-    references = {
-        row.reference: (test, row.value) for test, t in tables.items() for row in t.itertuples()
+    references: dict[str, tuple[str, float]] = {
+        row["reference"]: (test, row["value"])
+        for test, t in tables.items()
+        for row in t.to_dict("records")
     }
 
     def load(key: str) -> Tensor:

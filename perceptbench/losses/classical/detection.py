@@ -64,7 +64,7 @@ def _maps(
 
     The aperture is a Gaussian fall-off of sensitivity around pixel (H // 2, W // 2).
     """
-    like = {"dtype": torch.float64, "device": torch.device("cpu")}
+    like: dict[str, Any] = {"dtype": torch.float64, "device": torch.device("cpu")}
     fy = torch.fft.fftfreq(2 * height, **like) * per_degree
     fx = torch.fft.rfftfreq(2 * width, **like) * per_degree
     f = torch.hypot(fy[:, None], fx[None, :])
