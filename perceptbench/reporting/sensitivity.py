@@ -42,7 +42,8 @@ def thresholds(run: Run) -> pd.DataFrame:
             own = _inverted(both["value"], both["contrast"], both[metric], people)
             if own is not None:
                 found += [
-                    (part.dataset, part.slice, metric, f, people.loc[f], c) for f, c in own.items()
+                    (part.dataset, part.slice, metric, f, people.to_dict()[f], c)
+                    for f, c in own.items()
                 ]
     return pd.DataFrame(found, columns=list(COLUMNS))
 
