@@ -240,13 +240,13 @@ def verdicts(study: Study, run: Run) -> pd.DataFrame:
     not be had is ``not run``; one without a difference on any dataset is ``undefined``.
     """
     keys = [column.key for column in run.columns]
-    groups = run.provenance.get("groups", {})
-    pairs = attained_pairs(run.agreement, run.comparisons, keys, groups)
+    pairs = attained_pairs(run.agreement, run.comparisons, keys)
     stands_for = same_order(run.scores, run.metrics)
+    known = {*run.agreement["metric"], *run.metrics} - set(run.skipped)
     rows: list[dict[str, Any]] = []
     for number, claim in enumerate(study.claims, start=1):
         start = {"claim": number, "better": claim.better, "worse": claim.worse}
-        if not {claim.better, claim.worse} <= set(run.metrics):
+        if not {claim.better, claim.worse} <= known:
             rows.append({**start, "dataset": "", "verdict": NOT_RUN})
             continue
         better, worse = (stands_for.get(m, m) for m in (claim.better, claim.worse))

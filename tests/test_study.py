@@ -40,7 +40,7 @@ def test_every_metric_of_a_shipped_study_is_a_loss_that_parses(name, found):
 
 
 def test_the_shipped_studies_are_those_that_the_help_names():
-    assert set(shipped()) == {*NAMES, *PUBLISHED}
+    assert set(shipped()) == {*NAMES, *PUBLISHED, "rounding"}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

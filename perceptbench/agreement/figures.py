@@ -264,7 +264,7 @@ def _ratings(items: Items, whole: bool, only: Collection[str]) -> Iterator[Figur
         if not only or statistic in only:
             yield _correlation(items, statistic)
             yield from _attainable(items, statistic)
-    if not whole:
+    if not whole or not len(items.table):
         return
     if "impairment" in items.table:
         yield _stress(items)
@@ -285,8 +285,8 @@ def _columns(
     of: Callable[[Array, Array], tuple[float, Array]], x: Array, y: Array
 ) -> tuple[Array, Array]:
     """Values (m,) and influences (n, m) of all columns."""
-    if not x.shape[1]:
-        return np.zeros(0), np.zeros(x.shape)
+    if not x.size:
+        return np.full(x.shape[1], np.nan), np.zeros(x.shape)
     with ThreadPoolExecutor(THREADS) as pool:
         found = list(pool.map(lambda column: of(column, y), x.T))
     return np.array([value for value, _ in found]), np.stack([on for _, on in found], axis=1)
@@ -296,13 +296,14 @@ def _correlation(items: Items, statistic: str) -> Figure:
     """One of CORRELATIONS; 0 of a blind metric, undefined where people say the same of all."""
     x, y = items.distances[0], items.badness
     value, on = _columns(getattr(influence, statistic), x, y)
-    off = blind(items) & (len(y) > 1) & bool(np.ptp(y) > 0)
+    varied = len(y) > 1 and bool(np.ptp(y) > 0)
+    off = blind(items) & varied
     notes = [BLIND if blank else "" for blank in off]
     if statistic == "plcc":
         heavy = _kurtosis(x) > HEAVY
         notes = [HEAVY_TAILS if h and not n else n for h, n in zip(heavy, notes, strict=True)]
     reason = "fewer than two judgements" if len(y) < 2 else SAME
-    if len(y) > 1 and np.ptp(y) > 0:
+    if varied:
         reason = CONSTANT
     return _figure(
         items, statistic, items.metrics, np.where(off, 0.0, value), on, reason,

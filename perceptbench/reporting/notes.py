@@ -81,7 +81,7 @@ def figures(run: Run) -> dict[str, str]:
 
 def _end(metrics: pd.DataFrame) -> str:
     """Between what the attained agreement is measured."""
-    known = metrics.dropna(subset="chance")
+    known = metrics.dropna(subset=["chance", "ceiling"])
     if known.empty:
         return "; no vote in the standing, since it has no chance that is the same for all metrics"
     row = known.iloc[0]
@@ -158,9 +158,8 @@ def sources(run: Run) -> list[str]:
     """Which metrics were computed here and which were not, and how far the two are apart."""
     record = run.provenance
     by_source: dict[str, list[str]] = {}
-    for metric in run.board["metric"]:
-        if metric in record.get("sources", {}):
-            by_source.setdefault(record["sources"][metric], []).append(metric)
+    for metric, source in record.get("sources", {}).items():
+        by_source.setdefault(source, []).append(metric)
     found = []
     if any(source != COMPUTED for source in by_source):
         found = [f"{s[0].upper()}{s[1:]}: {', '.join(names)}." for s, names in by_source.items()]

@@ -43,6 +43,9 @@ from perceptbench.writing import together
 
 #: Scale of a metric -> power that makes it proportional to the perceived difference.
 STRESS_POWER = {"linear": 1.0, "squared": 0.5, "ordinal": None}
+#: Numbers are read to the last bit by default from pandas 3.1 on, where asking for it is deprecated.
+_PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
+EXACT: dict[str, Any] = {} if _PANDAS >= (3, 1) else {"float_precision": "round_trip"}
 #: Bytes of the name of a table of judgements.
 LONGEST = 200
 FAILURE = ("dataset", "reference", "distorted", "reason")
@@ -290,7 +293,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     words = [c for c in header if c in WORDS]
     table = pd.read_csv(
         path,
-        float_precision="round_trip",
+        **EXACT,
         dtype={c: str for c in words},
         keep_default_na=False,
         na_values={c: [""] for c in header if c not in words},

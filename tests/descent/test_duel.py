@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from perceptbench.cli import cli
-from perceptbench.datasets.judgements import read_table, validate
+from perceptbench.datasets.judgements import validate
+from perceptbench.datasets.tables import read_table
 from perceptbench.descent.dead_leaves import dead_leaves
 from perceptbench.descent.duel import TOLERANCE, differentiate, on_level
 from perceptbench.descent.starts import tensor

@@ -40,7 +40,7 @@ def test_one_dataset_has_no_standing(make_run):
     run.board = board(run)
     head = markdown.table(run).splitlines()[0]
     assert [h.strip() for h in head.split("|")] == ["", "#", "metric", "choices 2afc", ""]
-    assert "There is one dataset, and so no standing" in markdown.page(run)
+    assert "there is no standing over datasets" in markdown.page(run)
 
 
 def test_what_a_metric_did_not_answer_is_shown_and_set_beside_the_others(make_run):
