@@ -19,7 +19,8 @@ from perceptbench.scoring.machine import choose_device
 from perceptbench.scoring.options import Options
 
 FILES = [
-    "agreement.csv", "comparisons.csv", "leaderboard.csv", "run.json", "scores.parquet",
+    "agreement.csv", "comparisons.csv", "failed.csv", "leaderboard.csv", "run.json",
+    "scores.parquet",
 ]  # fmt: skip
 
 
