@@ -43,7 +43,7 @@ from perceptbench.writing import together
 
 #: Scale of a metric -> power that makes it proportional to the perceived difference.
 STRESS_POWER = {"linear": 1.0, "squared": 0.5, "ordinal": None}
-#: Numbers are read to the last bit by default from pandas 3.1 on, where asking for it is deprecated.
+#: From pandas 3.1 on numbers are read to the last bit by default; asking for it is deprecated.
 _PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
 EXACT: dict[str, Any] = {} if _PANDAS >= (3, 1) else {"float_precision": "round_trip"}
 #: Bytes of the name of a table of judgements.
