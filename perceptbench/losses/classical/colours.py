@@ -20,6 +20,8 @@ class CIEDE2000(PixelLoss):
     `ImageLoss`.
     """
 
+    min_size = 1
+
     def __init__(self, **options: Any) -> None:
         super().__init__("ciede2000", **options)
 
