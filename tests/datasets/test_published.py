@@ -304,7 +304,7 @@ def test_psnr_of_photographs_is_the_published_one(photographs):
 
 def test_fsim_of_photographs_is_the_published_one(photographs):
     ours, rows = here(photographs, built("fsim"), 12)
-    np.testing.assert_allclose(2 * rows["fsim"], ours, atol=2e-6)
+    np.testing.assert_allclose(2 * rows["fsim"], ours, atol=1e-5)  # theirs was computed in float32
 
 
 def test_published_lpips_was_fed_0_to_1_where_it_takes_minus_1_to_1(photographs, weights):
