@@ -277,7 +277,7 @@ class Amplified(torch.nn.Module):
 @pytest.mark.parametrize(("precision", "fits"), [("fp32", True), ("bf16", True), ("fp16", False)])
 def test_activations_that_overflow_are_no_silent_number(precision, fits):
     torch.manual_seed(0)
-    network = Network("made:amplified", Amplified(), "nchw", Input())
+    network = Network("made:amplified", Amplified(), Layout("nchw"), Input())
     kinds = {"l2": None, "l1": None, "cosine": None, "gram": None, "mean_feature": None}
     metrics = {k: FeatureLoss(Backbone(network, ["second"]), [Term("second", k)]) for k in kinds}
     with warnings.catch_warnings():
