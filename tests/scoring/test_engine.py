@@ -11,6 +11,7 @@ import torch
 from perceptbench.errors import DataError, UsageError
 from perceptbench.losses import Backbone, FeatureLoss, Input, Term, load_network
 from perceptbench.losses.backbones import Network
+from perceptbench.losses.networks import Layout
 from perceptbench.metrics.pixel import mae, mse
 from perceptbench.scoring import engine, walk
 from perceptbench.scoring.clock import Clock
