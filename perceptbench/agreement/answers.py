@@ -37,17 +37,25 @@ def distances(
         ``dataset``, only the rows of the judgements' dataset count.
     metrics : which columns.
     """
+    table = part.table
+    sides = [pd.MultiIndex.from_arrays([table[x], table[y]]) for x, y in SIDES[part.protocol]]
+    return np.stack(_found(part, scores, metrics, sides))
+
+
+def _found(
+    part: Judgements, scores: pd.DataFrame, metrics: Sequence[str], wanted: Sequence[pd.MultiIndex]
+) -> list[NDArray[np.float64]]:
+    """The distances of each list of pairs, (pairs, metrics); NaN where there is no finite one."""
     if "dataset" in scores:
         scores = scores[scores["dataset"] == part.dataset]
     known = scores.drop_duplicates(KEY)
     index = pd.MultiIndex.from_frame(known[KEY])
     values = known[list(metrics)].to_numpy(float)
-    sides = SIDES[part.protocol]
-    found = np.full((len(sides), len(part.table), len(metrics)), np.nan)
-    for side, (x, y) in zip(found, sides, strict=True):
-        place = index.get_indexer(pd.MultiIndex.from_arrays([part.table[x], part.table[y]]))
-        side[place >= 0] = values[place[place >= 0]]
-    found[~np.isfinite(found)] = np.nan
+    values = np.where(np.isfinite(values), values, np.nan)
+    found = [np.full((len(some), len(metrics)), np.nan) for some in wanted]
+    for some, own in zip(wanted, found, strict=True):
+        place = index.get_indexer(some)
+        own[place >= 0] = values[place[place >= 0]]
     return found
 
 
@@ -67,14 +75,9 @@ def unanswered(
         or both images may be empty: they then stand for all.
     otherwise : the reason where none is known.
     """
-    if "dataset" in scores:
-        scores = scores[scores["dataset"] == part.dataset]
     needed = pairs(part.table)
-    known = scores.drop_duplicates(KEY)
-    place = pd.MultiIndex.from_frame(known[KEY]).get_indexer(pd.MultiIndex.from_frame(needed))
-    values = known[list(metrics)].to_numpy(float)
-    found = np.where((place >= 0)[:, None], values[place] if len(values) else np.nan, np.nan)
-    column, row = np.nonzero(~np.isfinite(found.T))
+    (found,) = _found(part, scores, metrics, [pd.MultiIndex.from_frame(needed)])
+    column, row = np.nonzero(np.isnan(found.T))
     why = reasons or {}
     lost = needed.iloc[row].assign(metric=[metrics[int(c)] for c in column])
     lost["reason"] = [

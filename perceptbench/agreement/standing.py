@@ -124,8 +124,8 @@ def attained(
     rows = _of_columns(agreement, columns)
     rows = rows[~rows["metric"].isin(PEOPLE) & rows["value"].notna()]
     rows = rows[~rows["in_domain"].astype(bool) & rows["chance"].notna()]
-    rows = rows.astype(dict.fromkeys(("value", "error", "chance", "ceiling"), float))
-    reach = (rows["ceiling"] - rows["chance"]).replace(0, np.nan)
+    rows = rows.astype(dict.fromkeys(("value", "error"), float))
+    reach = _reach(rows)
     rows = rows[reach.notna()]
     rows = rows.assign(
         share=(rows["value"] - rows["chance"]) / reach, wide=rows["error"] / reach.abs()
@@ -151,8 +151,8 @@ def attained_pairs(
         for d, a, b in zip(rows["dataset"], rows["a"], rows["b"], strict=True)
     ]
     rows = rows[np.array(fair, dtype=bool)]
-    rows = rows.astype(dict.fromkeys(("difference", "error", "chance", "ceiling"), float))
-    reach = (rows["ceiling"] - rows["chance"]).replace(0, np.nan)
+    rows = rows.astype(dict.fromkeys(("difference", "error"), float))
+    reach = _reach(rows)
     rows = rows.assign(value=rows["difference"] / reach, error=rows["error"] / reach.abs())
     return _by_group(rows, ["a", "b"], groups)
 
@@ -160,6 +160,11 @@ def attained_pairs(
 def _of_columns(agreement: pd.DataFrame, columns: Sequence[Key]) -> pd.DataFrame:
     key = pd.MultiIndex.from_frame(agreement[["dataset", "slice", "statistic"]])
     return agreement[key.isin(list(columns))]
+
+
+def _reach(rows: pd.DataFrame) -> pd.Series:
+    """The way from chance to the ceiling; NaN where there is none."""
+    return (rows["ceiling"].astype(float) - rows["chance"].astype(float)).replace(0, np.nan)
 
 
 def _groups_of(rows: pd.DataFrame, groups: Mapping[str, str] | None) -> list[str]:
@@ -301,7 +306,7 @@ def not_worse(
     """
     ends = _of_columns(agreement, columns).dropna(subset="chance")
     ends = ends.drop_duplicates(["dataset", "slice", "statistic"])
-    reach = (ends["ceiling"] - ends["chance"]).astype(float).abs().replace(0, np.nan)
+    reach = _reach(ends).abs()
     each_way = pd.DataFrame(
         {"group": _groups_of(ends, groups), "dataset": ends["dataset"], "one": 1 / reach}
     )

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from perceptbench.colour import luma
 from perceptbench.errors import UsageError
+from perceptbench.losses.classical.halves import root
 from perceptbench.losses.distances import exact
 from perceptbench.losses.image_loss import ImageLoss, weighted_mean
 
@@ -71,9 +72,9 @@ class NLPD(ImageLoss):
         for a, b in zip(x, y, strict=True):
             square = (a - b).square()
             if weight is None:
-                roots.append(_root(square.flatten(1).mean(1)))
+                roots.append(root(square.flatten(1).mean(1)))
             else:
-                roots.append(_root(weighted_mean(square, weight)[:, 0]))
+                roots.append(root(weighted_mean(square, weight)[:, 0]))
         return torch.stack(roots).mean(0)
 
 
@@ -134,9 +135,3 @@ def _doubled_along(level: Tensor, dim: int, side: int) -> Tensor:
     old, new = (left + 6 * level + right) / 8, (level + right) / 2
     both = torch.stack([old, new], dim + 1).flatten(dim, dim + 1)
     return both.narrow(dim, 0, side)
-
-
-def _root(square: Tensor) -> Tensor:
-    """Root with derivative 0, not infinity, at 0; of NaN it is NaN."""
-    zero = square == 0
-    return torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())

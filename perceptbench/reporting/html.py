@@ -22,7 +22,7 @@ from markupsafe import Markup
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
 from perceptbench.reporting import cells, notes, objective
 from perceptbench.reporting.cells import Cell
-from perceptbench.reporting.choice import choice
+from perceptbench.reporting.choice import Choice, choice
 from perceptbench.reporting.heat import HeatMap, layer_maps, slice_maps
 from perceptbench.reporting.items import judged
 from perceptbench.reporting.leaderboard import Column
@@ -169,7 +169,7 @@ STANDINGS = (
 
 
 def _context(run: Run) -> dict[str, Any]:
-    board = cells.rows(run)
+    board, chosen = cells.rows(run), choice(run)
     metrics = [row.metric for row in board if not row.people]
     figures = _figures(run, board)
     records = run.provenance.get("metrics", {})
@@ -188,14 +188,14 @@ def _context(run: Run) -> dict[str, Any]:
     maps, layers = slice_maps(run, metrics), layer_maps(run, metrics)
     return {
         "title": ", ".join(dict.fromkeys(c.dataset for c in run.columns)),
-        "lead": _lead(run, board),
+        "lead": _lead(run, board, chosen),
         "facts": _facts(run, board),
         "sections": _sections(maps, layers),
         "about": ABOUT | {"cost": COST if costs else NO_COST},
         "metrics": metrics,
         "datasets": list(dict.fromkeys(column.dataset for column in run.columns)),
         "standings": STANDINGS if any(row.attained is not None for row in board) else (),
-        "choice": choice(run),
+        "choice": chosen,
         "figures": figures,
         "board": [_board_row(row, records.get(row.metric, {})) for row in board if not row.people],
         "people": [row for row in board if row.people],
@@ -258,7 +258,7 @@ def _sections(maps: Sequence[HeatMap], layers: Sequence[HeatMap]) -> list[tuple[
     return [(key, name) for key, name in known.items() if name]
 
 
-def _lead(run: Run, board: Sequence[cells.Row]) -> str:
+def _lead(run: Run, board: Sequence[cells.Row], chosen: Choice) -> str:
     """The page in two sentences."""
     metrics = [row for row in board if not row.people]
     first = [row for row in metrics if row.rank == 1]
@@ -266,7 +266,7 @@ def _lead(run: Run, board: Sequence[cells.Row]) -> str:
     where = datasets[0] if len(datasets) == 1 else f"{len(datasets)} datasets"
     if not first:
         return f"No metric is ranked on {where}: each was trained there, or has no figure."
-    said = choice(run).sentences
+    said = chosen.sentences
     return (
         f"{first[0].name} stands first of {len(metrics)} metrics on {where}. {' '.join(said[:2])}"
     )

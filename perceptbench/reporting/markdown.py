@@ -65,14 +65,15 @@ def table(run: Run) -> str:
     n stands in the last row: the number of judged items behind each figure.
     """
     arrows = [" ↓" if c.statistic in SMALLER_IS_BETTER else "" for c in run.columns]
-    standing = any(row.attained is not None for row in rows(run))
+    board = rows(run)
+    standing = any(row.attained is not None for row in board)
     header = ["#", "metric", *(["attained", "new dataset", "places"] if standing else [])]
     header += [escape(c.title) + arrow for c, arrow in zip(run.columns, arrows, strict=True)]
     driven = told(run.board)  # as objectives, where that was asked for
     header += FIGURES.values() if driven else []
     extra = [""] * len(FIGURES) if driven else []
     body = []
-    for row in rows(run):
+    for row in board:
         name = f"*{row.metric}*" if row.people else escape(row.name)
         place = ["" if row.rank is None else str(row.rank), name]
         place += _standing(row) if standing else []
