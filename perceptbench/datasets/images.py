@@ -147,10 +147,10 @@ def _floats(pixels: torch.Tensor) -> torch.Tensor:
 
 def _refuse_more_than_an_image(path: Path, data: bytes, image: Any) -> None:
     """Raises DataError for several frames and for high dynamic range."""
-    frames = getattr(image, "n_frames", 1)
-    # The further pictures of a camera's MPO are previews and other eyes.
-    if frames > 1 and image.format != "MPO":
-        raise DataError(f"{path}: holds {frames} frames; save the one that is meant by itself")
+    # Not `n_frames`: counting those of an animation may take minutes. The further pictures of a
+    # camera's MPO are previews and other eyes.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise DataError(f"{path}: holds several frames; save the one that is meant by itself")
     head = data[: 1 << 16]
     for mark, skipped in TRANSFER.items():
         place = head.find(mark)

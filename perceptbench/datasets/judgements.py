@@ -203,7 +203,7 @@ def numbers(
         elif abs(found.iloc[row]) < float("inf"):
             want = f"a number below {LARGEST:g} in size"
         value = column.iloc[row]
-        shown = "blank" if pd.isna(value) else repr(str(value))
+        shown = "blank" if pd.api.types.is_scalar(value) and pd.isna(value) else repr(str(value))
         raise DataError(f"{source}: row {row + 1}: `{column.name}` is {shown}, not {want}")
     return found
 

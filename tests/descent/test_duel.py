@@ -11,8 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from perceptbench.cli import cli
-from perceptbench.datasets.judgements import validate
-from perceptbench.datasets.tables import read_table
+from perceptbench.datasets.own_judgements import read_judgements
 from perceptbench.descent.dead_leaves import dead_leaves
 from perceptbench.descent.duel import TOLERANCE, differentiate, on_level
 from perceptbench.descent.starts import tensor
@@ -95,7 +94,7 @@ def test_the_command_writes_pairs_for_people_to_judge(tmp_path):
         assert levels[0] == pytest.approx(levels[1], rel=2 * TOLERANCE)
     filled = io.StringIO(table.assign(p_b=0.25).to_csv(index=False)).getvalue()
     (out / "filled.csv").write_text(filled)
-    assert len(validate(read_table(out / "filled.csv"), "filled.csv")) == 4
+    assert len(read_judgements(out / "filled.csv").table) == 4
 
 
 def test_a_duel_needs_two_metrics_with_gradients(tmp_path):

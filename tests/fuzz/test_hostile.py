@@ -76,7 +76,7 @@ def one_sentence(error: BaseException, *words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("x.csv", gzip.compress(CSV), "compressed with gzip"),
+        ("x.csv", gzip.compress(CSV, mtime=0), "compressed with gzip"),
         ("x.csv", parquet(), "Parquet: its name has to end in .parquet"),
         ("x.csv", spreadsheet(), "a spreadsheet: unpack it, or save it as CSV"),
         ("x.csv", LOGIN, "a web page: does its owner ask to log in?"),
@@ -93,6 +93,7 @@ def one_sentence(error: BaseException, *words: str) -> None:
         ("x.parquet", LOGIN, "a web page"),
         ("x.parquet", parquet()[:-20], "cannot be read as a table"),
     ],
+    ids=lambda value: "" if isinstance(value, bytes) else value,  # a spreadsheet holds its time
 )
 def test_a_table_that_is_something_else_is_named(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
@@ -334,7 +335,7 @@ def test_an_image_that_would_fill_the_memory_is_refused_from_its_header(tmp_path
         one_sentence(found.value, path.name)
 
 
-def test_of_an_animation_without_end_the_first_frame_is_read(tmp_path):
+def test_an_animation_without_end_is_refused_at_once(tmp_path):
     """Counting the frames of such a file takes minutes, decoding them hours."""
     out = io.BytesIO()
     frames = [Image.new("L", (8, 8), grey) for grey in (0, 255)]
@@ -344,7 +345,8 @@ def test_of_an_animation_without_end_the_first_frame_is_read(tmp_path):
     (tmp_path / "x.gif").write_bytes(data[:-1] + data[start:-1] * 1_000_000 + b";")
     assert (tmp_path / "x.gif").stat().st_size > 20_000_000
     began = time.process_time()
-    assert read_image(tmp_path / "x.gif").shape == (3, 8, 8)
+    with pytest.raises(DataError, match="several frames"):
+        read_image(tmp_path / "x.gif")
     assert time.process_time() - began < 2
 
 

@@ -191,7 +191,7 @@ def test_two_metrics_are_compared_and_followed_through_the_page(visit, run):
     assert verdict == "good agrees better with people on choices 2afc."
     line = next(r for r in driver.find_elements("css selector", "#differences tbody tr")
                 if "choices" in r.text)  # fmt: skip
-    assert "+0.650 [+0.5" in line.text and "p = 0.0" in line.text
+    assert "+0.650 [+0.5" in line.text and "p < 0.001" in line.text
     find(driver, "#swap").click()
     line = next(r for r in driver.find_elements("css selector", "#differences tbody tr")
                 if "choices" in r.text)  # fmt: skip
@@ -205,12 +205,15 @@ def test_two_metrics_are_compared_and_followed_through_the_page(visit, run):
 
 
 def test_plots_are_read_by_keyboard_and_the_theme_turns(visit, run):
+    from selenium.webdriver.support.ui import Select
+
     driver = visit(run)
     plot = find(driver, "#scatters svg")
     assert "24 items" in plot.get_attribute("aria-label")
     plot.send_keys("\ue014")  # right arrow
     said = find(driver, "#scatters output").text
     assert said == "reference r0, distorted d0: people: impairment 0.1; good 0.1"
+    Select(find(driver, "#pick-cost")).select_by_value("0")
     find(driver, "#costs svg").send_keys("\ue014")
     said = find(driver, "#costs output").text
     assert said.startswith("fair: 500 µs per pair, 2.5 M parameters") and "nothing cheaper" in said
