@@ -375,15 +375,16 @@ def read_state(path: Path, what: str = "weights") -> dict[str, torch.Tensor]:
             for key in ("state_dict", "model"):
                 state = state[key] if isinstance(state.get(key), dict) else state
         found = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+        floating = {key: value for key, value in found.items() if value.is_floating_point()}
+        endless = [key for key, value in floating.items() if not value.isfinite().all()]
     except (Unavailable, DataError):
         raise
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such weights file") from None
     except Exception as error:  # torch and safetensors raise many kinds
         raise not_weights(path, what, error) from None
-    for key, value in found.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise DataError(f"{path}: {key!r} holds numbers that are not finite")
+    if endless:
+        raise DataError(f"{path}: {endless[0]!r} holds numbers that are not finite")
     return found
 
 
