@@ -306,8 +306,8 @@ def _correlation(items: Items, statistic: str) -> Figure:
     if varied:
         reason = CONSTANT
     return _figure(
-        items, statistic, items.metrics, np.where(off, 0.0, value), on, reason,
-        scale="correlation", notes=notes,
+        items, statistic, items.metrics, np.where(off, 0.0, value),
+        items.units.spread(np.nan_to_num(on)).of_a_slope(), reason, scale="correlation", notes=notes,
     )  # fmt: skip
 
 
@@ -413,8 +413,9 @@ def _fitted(items: Items) -> Iterator[Figure]:
         value, on = _columns(partial(influence.plcc, groups=fold), predicted[parameters], y)
         lost = np.isnan(predicted[parameters]).any(axis=0)
         flat = ~lost & np.isnan(value) & bool(np.ptp(y) > 0)
+        spread = items.units.spread(np.nan_to_num(on)).of_a_slope()
         yield _figure(
-            items, f"plcc_logistic{parameters}", items.metrics, np.where(flat, 0.0, value), on,
+            items, f"plcc_logistic{parameters}", items.metrics, np.where(flat, 0.0, value), spread,
             ALONE if lost.any() else SAME, scale="correlation",
             notes=[FLAT if f else "" for f in flat],
         )  # fmt: skip

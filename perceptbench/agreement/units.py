@@ -66,6 +66,16 @@ class Spread:
     units: int
     freedom: float
 
+    def of_a_slope(self) -> "Spread":
+        """That of correlations: beside a centre they estimate a slope, as regressions do.
+
+        One degree of freedom less, and the errors divided by the root of those that are left; by
+        simulation, intervals of few units cover too seldom without.
+        """
+        left = max(self.freedom - 1, 1.0)
+        wider = np.sqrt(max(self.freedom / left, 1.0))
+        return Spread(tuple(Totals(t.sign, wider * t.values) for t in self.totals), self.units, left)
+
     @cached_property
     def errors(self) -> Array:
         """Standard errors of the figures, (metrics,)."""
