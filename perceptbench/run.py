@@ -95,6 +95,7 @@ def join(
                     for n, m in of.items()
                 },
                 here={n: m.here for n, m in of.items() if m.here is not None and "@" not in n},
+                changes=scores.score_set.variant,
             )
         )
     return brought
@@ -272,8 +273,11 @@ def run(
         result.provenance["beside"] = beside
     sources = result.provenance["sources"]
     result.agreement["source"] = table["metric"].map(sources).fillna("")
+    if falls:
+        result.alignment["source"] = result.alignment["metric"].map(sources)
+        result.provenance["changes"] = {k: v for own in brought for k, v in own.changes.items()}
     result.board = board(result)
-    if cost:
+    if cost and metrics:
         with clock.time("cost"):
             _record_cost(result, metrics, options.device)
     if precision:
@@ -351,10 +355,9 @@ def _with_brought(
         for dataset in scores.loc[wanted, "dataset"][here].unique():
             known = measured.setdefault(dataset, [])
             known += [m for m in own.metrics if m not in known]
-        for name in own.metrics:
-            if name not in scores:
-                scores[name] = np.nan
-            scores.loc[wanted, name] = values[name].to_numpy(float)
+        new = pd.DataFrame(np.nan, scores.index, [m for m in own.metrics if m not in scores])
+        scores = pd.concat([scores, new], axis=1)
+        scores.loc[wanted, own.metrics] = values[own.metrics].to_numpy(float)
     return scores
 
 
@@ -471,10 +474,10 @@ def score_all(
     -------
     scores, failures, (dataset, metric) -> note, dataset -> metric -> correlation with fp32.
     """
-    from perceptbench.scoring.engine import score
-
     tables, failures, notes, precision = [], [], {}, {}
     for dataset, resolution, table in _work(datasets):
+        from perceptbench.scoring.engine import score  # needs torch: not without images
+
         callables, identities, min_size = _scorable(metrics, resolution)
         found = score(
             table,

@@ -58,6 +58,7 @@ class Scores:
     records : metric -> what goes into ``run.json`` of it: title, citation, trained_on.
     here : metric -> the same metric as computed here, see `score_sets.Here`; our distance is
         ``times`` x theirs + ``plus``.
+    changes : what stands behind an @ in a metric's name -> what was done to the images.
     """
 
     source: str
@@ -68,6 +69,7 @@ class Scores:
     dataset: str = ""
     records: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     here: Mapping[str, Here] = field(default_factory=dict)
+    changes: Mapping[str, str] = field(default_factory=dict)
 
     def only(self, names: Collection[str]) -> "Scores":
         """The same with some of its columns."""

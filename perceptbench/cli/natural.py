@@ -83,7 +83,6 @@ def board(folder: Path, cache: Path) -> None:
     from perceptbench.cli.ending import end
     from perceptbench.datasets.manifest import find_manifest
     from perceptbench.datasets.published import load_published
-    from perceptbench.reporting import markdown
 
     folder.mkdir(parents=True, exist_ok=True)
     found = [load_published(find_manifest(name), None, cache) for name in EMBEDDED]
@@ -98,4 +97,4 @@ def board(folder: Path, cache: Path) -> None:
     )
     click.echo("# Natural images: published scores, no image computed\n")
     written = "leaderboard.html, .md, .csv, agreement, scores, run.json"
-    end(result, folder, ("md", "html"), markdown.page(result), written)
+    end(result, folder, ("md", "html"), None, written)

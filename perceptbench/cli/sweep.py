@@ -92,7 +92,7 @@ def sweep(
         ranked_only=True,
     )
     written = "leaderboard.html, .md, .csv, figures/layers, run.json"
-    end(result, folder, FORMATS, markdown.page(result), written)
+    end(result, folder, FORMATS, None, written)
 
 
 def _names(text: str) -> list[str]:

@@ -43,6 +43,11 @@ def reading(run: Run) -> list[str]:
         "the others; oracle: mean max(p, 1-p), the best any metric can do against these votes, or "
         "the largest correlation that ratings of this reliability allow."
     )
+    if len(run.alignment):
+        found.append(
+            "Worst: the least that is left of the figure when the images are changed a little, and "
+            "under which change."
+        )
     if (run.agreement["in_domain"].astype(bool) & run.agreement["value"].notna()).any():
         found.append(
             "†: the metric was trained on this dataset; the cell is shown but takes no part in "
@@ -154,12 +159,23 @@ def _answered(run: Run, column: Column) -> list[tuple[str, str]]:
     return found
 
 
+def shown_sources(run: Run) -> dict[str, str]:
+    """Metric -> who computed its scores; empty where all were computed here."""
+    known = run.provenance.get("sources", {})
+    if set(known.values()) <= {COMPUTED}:
+        return {}
+    # A row of the leaderboard may stand for metrics of several sources.
+    told = known | dict(zip(run.board["metric"], run.board["source"], strict=True))
+    return {metric: source.replace("published by ", "") for metric, source in told.items()}
+
+
 def sources(run: Run) -> list[str]:
     """Which metrics were computed here and which were not, and how far the two are apart."""
     record = run.provenance
     by_source: dict[str, list[str]] = {}
     for metric, source in record.get("sources", {}).items():
-        by_source.setdefault(source, []).append(metric)
+        if metric in run.metrics:  # not what it is of changed images
+            by_source.setdefault(source, []).append(metric)
     found = []
     if any(source != COMPUTED for source in by_source):
         found = [f"{s[0].upper()}{s[1:]}: {', '.join(names)}." for s, names in by_source.items()]
