@@ -25,7 +25,7 @@ from perceptbench.datasets.perturbed import perturbed, unperturbed
 from perceptbench.datasets.published import Published
 from perceptbench.errors import DataError, Unavailable, UsageError, visible
 from perceptbench.metrics.registry import Metric, MetricInfo, build
-from perceptbench.reporting.notes import COMPUTED
+from perceptbench.reporting.notes import COMPUTED, NO_DEVICE
 from perceptbench.reporting.run_folder import STRESS_POWER, Run, board
 from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.options import DEFAULT, Options
@@ -39,10 +39,6 @@ Correlations = dict[str, dict[str, float | None]]
 PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "lpips")
 #: What is recorded of a metric.
 RECORDED = {"title", "loss", "metric", "options", "scale", "citation", "trained_on"}
-
-
-#: The device of a run that computed nothing.
-NO_DEVICE = "none"
 
 
 def join(
@@ -247,8 +243,9 @@ def run(
     }
     result.failed = _failed(parts, scores, [m.info.name for m in metrics], failures, notes, brought)
     result.assumed = [sentence for dataset in datasets for sentence in dataset.assumed]
+    told = [f"{Path(own.source).name}: {what}" for own in brought for what in own.assumed]
+    result.assumed += dict.fromkeys(told)
     for own in brought:
-        result.assumed += [f"{Path(own.source).name}: {sentence}" for sentence in own.assumed]
         there = [name for name in own.metrics if name in scores]
         for part in parts if not own.dataset else ():  # of those published the way is known
             result.assumed += directions(part, scores, there)

@@ -86,6 +86,7 @@ def load_published(
     cache_dir: Path,
     *,
     variants: bool = False,
+    download: bool = True,
     say: Callable[[str], None] = lambda _: None,
     **reading: Any,
 ) -> tuple[Dataset, list[Published]]:
@@ -97,6 +98,7 @@ def load_published(
     data_dir, cache_dir : where copies are looked for; the scores of what none is found of, and
         none comes with this package, are fetched.
     variants : also the scores of changed images.
+    download : whether to fetch what is nowhere.
     say : is told what is not used, and why.
     reading : options of `read_dataset`.
 
@@ -125,6 +127,10 @@ def load_published(
             say(f"score set {name} is not at hand; `perceptbench datasets download {name}`")
     if not found:
         first = next(iter(sets.values()))
+        if not download:
+            raise UsageError(
+                f"no scores of it are at hand; `perceptbench datasets download {first.name}`"
+            )
         folder = fetch_scores(first, data_home(data_dir, cache_dir), manifest.name, variants)
         found = [s for s in [read_scores(first, folder, manifest.name, variants)] if s]
     for scores in found:

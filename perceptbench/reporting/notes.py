@@ -12,6 +12,8 @@ from perceptbench.reporting.run_folder import Run
 
 #: The source of what a run computed.
 COMPUTED = "computed here"
+#: The device of a run that computed nothing.
+NO_DEVICE = "none"
 #: Failed pairs named in a report; ``run.json`` has them all.
 SHOWN_FAILURES = 20
 
@@ -192,7 +194,7 @@ def provenance(run: Run) -> list[str]:
     """Where the numbers come from: device, versions, data, weights, command."""
     record = run.provenance
     scored = f"Scored on {record['device']} in {record['precision']}"
-    if record["device"] == "none":
+    if record["device"] == NO_DEVICE:
         scored = "Scores that others published; no image was looked at"
     lines = [f"{scored}."]
     lines += sources(run)
