@@ -137,8 +137,18 @@ def load_published(
         if scores.judgements is not None:
             check_judgements(manifest, scores)
     if own is None:
-        own = _of_scores(manifest, found)
+        own = _of_scores(manifest, [*_shipped(manifest.name), *found])
     return own, [_joined(own, scores) for scores in found]
+
+
+def _shipped(dataset: str) -> list[Published]:
+    """The judgements of a dataset that come with this package, beside scores."""
+    read = (
+        read_scores(score_set, path, dataset, variants=False)
+        for score_set in score_sets(dataset).values()
+        if (path := score_set.embedded(dataset)) is not None
+    )
+    return [scores for scores in read if scores is not None]
 
 
 def fetch_scores(
@@ -393,7 +403,10 @@ def check_scores(score_set: ScoreSet, folder: Path) -> list[str]:
             scores = read_scores(score_set, folder, dataset)
             there += scores is not None
             if scores is not None and scores.judgements is not None:
-                check_judgements(find_manifest(dataset), scores)
+                manifest = find_manifest(dataset)
+                check_judgements(manifest, scores)
+                if shipped := _shipped(dataset):
+                    _joined(_of_scores(manifest, shipped), scores)
         except DataError as error:
             problems.append(str(error))
     return problems if there or problems else [f"{folder}: none of its tables is there"]

@@ -7,6 +7,7 @@ import pandas as pd
 
 from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.agreement.units import FEWEST, ROUGH
+from perceptbench.datasets.judgements import Judgements
 from perceptbench.reporting.leaderboard import Column
 from perceptbench.reporting.run_folder import Run
 
@@ -82,8 +83,19 @@ def figures(run: Run) -> dict[str, str]:
         units = int(metrics["units"].max()) if len(metrics) else int(first["units"])
         rough = f" (intervals of fewer than {ROUGH} are rough)" if FEWEST <= units < ROUGH else ""
         end = _end(metrics)
+        end += _no_krasula(next(
+            p for p in run.judgements if (p.dataset, p.slice) == (column.dataset, column.slice)
+        ))
         found[column.title] = f"{first['display']}; {units} units vary{rough}{ceiling}{end}."
     return found | _resolving(run)
+
+
+def _no_krasula(part: Judgements) -> str:
+    """Why ratings have no Krasula analysis, which asks whether people tell two images apart."""
+    if part.protocol != "rating" or part.observers is not None or "raters" in part.table:
+        return ""
+    lacking = "how many people rated" if "std" in part.table else "the spread of the ratings"
+    return f"; no Krasula analysis, since {lacking} is not known"
 
 
 def _end(metrics: pd.DataFrame) -> str:
