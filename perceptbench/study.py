@@ -175,7 +175,9 @@ def read_study(name: str, found: Catalogue) -> Study:
             raise UsageError(f"{path}: claim {claim.text!r} names {claim.better} twice")
     theirs = file.as_published
     if wrong := [n for n in theirs if n not in names or not file.published]:
-        raise UsageError(f"{path}: `as_published` {wrong[0]} needs a claim, and `published` datasets")
+        raise UsageError(
+            f"{path}: `as_published` {wrong[0]} needs a claim, and `published` datasets"
+        )
     infos = []
     if file.published and not theirs:
         if file.metric:

@@ -330,8 +330,9 @@ def test_computed_and_published_runs_are_one_study(tmp_path, cli):
     # ../shared/facts/natural.md 1: FSIM .9646, PSNR .8730
     assert row["difference"] == pytest.approx(0.9646 - 0.8730, abs=1e-4)
     assert "(zs-iqa): psnr stands for mse" in out
-    assert "pipal: no scores of it are at hand; `perceptbench datasets download zs-iqa`" in out.replace(
-        "\\", ""
+    assert (
+        "pipal: no scores of it are at hand; `perceptbench datasets download zs-iqa`"
+        in out.replace("\\", "")
     )
 
 

@@ -41,10 +41,10 @@ def study(
     undecided, or one that differs between datasets.
 
     NAME is pixel-vs-perceptual or learned-vs-fixed, which also take published scores of TID2013,
-    LIVE and PIPAL, common-mistakes, or one about such scores alone: natural-images, alignment. A FILE of your own names pairs of metrics and what
-    each pair tests (see perceptbench/study.py). The verdict is printed and written to verdict.md
-    and .csv, beside the run it rests on. Mistakes that no ranking can
-    show are measured by `perceptbench descend --mistakes`.
+    LIVE and PIPAL, or common-mistakes, or one about such scores alone: natural-images, alignment. A
+    FILE of your own names pairs of metrics and what each pair tests (see perceptbench/study.py).
+    The verdict is printed and written to verdict.md and .csv, beside the run it rests on. Mistakes
+    that no ranking can show are measured by `perceptbench descend --mistakes`.
 
     \b
     perceptbench study learned-vs-fixed --weights-dir weights --data-dir data
@@ -80,9 +80,9 @@ def study(
     same = {"command": options.command_line(), "ranked_only": True, "apart": False}
     runs = []
     if loaded or not natural_sets:
-        runs.append(pipeline.run(
-            loaded, asked.metrics, weights_dir=weights_dir, options=scoring, **same
-        ))
+        runs.append(
+            pipeline.run(loaded, asked.metrics, weights_dir=weights_dir, options=scoring, **same)
+        )
     if natural_sets:
         runs.append(pipeline.run(natural_sets, (), brought=brought, **same))
     result = merge.joined(runs)

@@ -14,7 +14,9 @@ TITLE = "When the images are changed a little"
 def reading(run: Run) -> str:
     """How to read the tables, and what the changes are."""
     known = run.provenance.get("changes", {})
-    told = "; ".join(f"{c}: {known[c]}" for c in dict.fromkeys(run.alignment["change"]) if c in known)
+    told = "; ".join(
+        f"{c}: {known[c]}" for c in dict.fromkeys(run.alignment["change"]) if c in known
+    )
     return (
         "Agreement as it is, and after each change of the images that people's judgements do not "
         "know of; then the fall under the worst of them with its 95 % interval, paired (*: p below "

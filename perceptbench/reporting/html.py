@@ -191,8 +191,7 @@ def _context(run: Run) -> dict[str, Any]:
         "lead": _lead(run, board, chosen),
         "facts": _facts(run, board),
         "sections": _sections(run, maps, layers),
-        "about": ABOUT
-        | {"cost": COST if costs else NO_COST, "alignment": alignment.reading(run)},
+        "about": ABOUT | {"cost": COST if costs else NO_COST, "alignment": alignment.reading(run)},
         "metrics": metrics,
         "datasets": list(dict.fromkeys(column.dataset for column in run.columns)),
         "standings": STANDINGS if any(row.attained is not None for row in board) else (),

@@ -50,8 +50,8 @@ def _alignment(run: Run) -> list[str]:
     if run.alignment.empty:
         return []
     parts = [f"### {alignment.TITLE}\n", f"{escape(alignment.reading(run))}\n"]
-    for title, rows in alignment.tables(run).items():
-        header, *body = [[escape(cell) for cell in row] for row in rows]
+    for title, lines in alignment.tables(run).items():
+        header, *body = [[escape(cell) for cell in row] for row in lines]
         parts += [f"{escape(title)}\n", format_table(header, body)]
     return parts
 

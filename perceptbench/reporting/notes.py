@@ -83,9 +83,11 @@ def figures(run: Run) -> dict[str, str]:
         units = int(metrics["units"].max()) if len(metrics) else int(first["units"])
         rough = f" (intervals of fewer than {ROUGH} are rough)" if FEWEST <= units < ROUGH else ""
         end = _end(metrics)
-        end += _no_krasula(next(
-            p for p in run.judgements if (p.dataset, p.slice) == (column.dataset, column.slice)
-        ))
+        end += _no_krasula(
+            next(
+                p for p in run.judgements if (p.dataset, p.slice) == (column.dataset, column.slice)
+            )
+        )
         found[column.title] = f"{first['display']}; {units} units vary{rough}{ceiling}{end}."
     return found | _resolving(run)
 
