@@ -1,5 +1,6 @@
 """`perceptbench study`: claims about metrics, held against what people judged."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,14 +78,12 @@ def study(
     loaded += [dataset for dataset in found if dataset.at_hand]
     natural_sets = [dataset for dataset in found if not dataset.at_hand]
     folder = run_folder.create(out)
-    same = {"command": options.command_line(), "ranked_only": True, "apart": False}
+    ranked = partial(pipeline.run, command=options.command_line(), ranked_only=True, apart=False)
     runs = []
     if loaded or not natural_sets:
-        runs.append(
-            pipeline.run(loaded, asked.metrics, weights_dir=weights_dir, options=scoring, **same)
-        )
+        runs.append(ranked(loaded, asked.metrics, weights_dir=weights_dir, options=scoring))
     if natural_sets:
-        runs.append(pipeline.run(natural_sets, (), brought=brought, **same))
+        runs.append(ranked(natural_sets, (), brought=brought))
     result = merge.joined(runs)
     table = verdicts(asked, result)
     text = page(asked, result, table, left_out)

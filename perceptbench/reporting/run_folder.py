@@ -131,7 +131,8 @@ def board(run: Run) -> pd.DataFrame:
         run.provenance.get("groups", {}),
     )  # fmt: skip
     if known := run.provenance.get("sources"):
-        names = [[row.metric, *row.also.split()] for row in table.itertuples()]
+        rows = zip(table["metric"], table["also"], strict=True)
+        names = [[metric, *str(also).split()] for metric, also in rows]
         told = [dict.fromkeys(known[name] for name in some if name in known) for some in names]
         table.insert(3, "source", [", ".join(each) for each in told])
     for column in run.columns if len(run.alignment) else ():
