@@ -25,7 +25,7 @@ from perceptbench.datasets.perturbed import perturbed, unperturbed
 from perceptbench.datasets.published import Published
 from perceptbench.errors import DataError, Unavailable, UsageError, visible
 from perceptbench.metrics.registry import Metric, MetricInfo, build
-from perceptbench.reporting.notes import COMPUTED
+from perceptbench.reporting.notes import COMPUTED, NO_DEVICE
 from perceptbench.reporting.run_folder import STRESS_POWER, Run, board
 from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.options import DEFAULT, Options
@@ -39,10 +39,6 @@ Correlations = dict[str, dict[str, float | None]]
 PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "lpips")
 #: What is recorded of a metric.
 RECORDED = {"title", "loss", "metric", "options", "scale", "citation", "trained_on"}
-
-
-#: The device of a run that computed nothing.
-NO_DEVICE = "none"
 
 
 def join(
@@ -95,6 +91,7 @@ def join(
                     for n, m in of.items()
                 },
                 here={n: m.here for n, m in of.items() if m.here is not None and "@" not in n},
+                changes=scores.score_set.variant,
             )
         )
     return brought
@@ -246,8 +243,9 @@ def run(
     }
     result.failed = _failed(parts, scores, [m.info.name for m in metrics], failures, notes, brought)
     result.assumed = [sentence for dataset in datasets for sentence in dataset.assumed]
+    told = [f"{Path(own.source).name}: {what}" for own in brought for what in own.assumed]
+    result.assumed += dict.fromkeys(told)
     for own in brought:
-        result.assumed += [f"{Path(own.source).name}: {sentence}" for sentence in own.assumed]
         there = [name for name in own.metrics if name in scores]
         for part in parts if not own.dataset else ():  # of those published the way is known
             result.assumed += directions(part, scores, there)
@@ -272,8 +270,11 @@ def run(
         result.provenance["beside"] = beside
     sources = result.provenance["sources"]
     result.agreement["source"] = table["metric"].map(sources).fillna("")
+    if falls:
+        result.alignment["source"] = result.alignment["metric"].map(sources)
+        result.provenance["changes"] = {k: v for own in brought for k, v in own.changes.items()}
     result.board = board(result)
-    if cost:
+    if cost and metrics:
         with clock.time("cost"):
             _record_cost(result, metrics, options.device)
     if precision:
@@ -351,10 +352,9 @@ def _with_brought(
         for dataset in scores.loc[wanted, "dataset"][here].unique():
             known = measured.setdefault(dataset, [])
             known += [m for m in own.metrics if m not in known]
-        for name in own.metrics:
-            if name not in scores:
-                scores[name] = np.nan
-            scores.loc[wanted, name] = values[name].to_numpy(float)
+        new = pd.DataFrame(np.nan, scores.index, [m for m in own.metrics if m not in scores])
+        scores = pd.concat([scores, new], axis=1)
+        scores.loc[wanted, own.metrics] = values[own.metrics].to_numpy(float)
     return scores
 
 
@@ -471,10 +471,10 @@ def score_all(
     -------
     scores, failures, (dataset, metric) -> note, dataset -> metric -> correlation with fp32.
     """
-    from perceptbench.scoring.engine import score
-
     tables, failures, notes, precision = [], [], {}, {}
     for dataset, resolution, table in _work(datasets):
+        from perceptbench.scoring.engine import score  # needs torch: not without images
+
         callables, identities, min_size = _scorable(metrics, resolution)
         found = score(
             table,

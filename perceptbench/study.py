@@ -19,6 +19,12 @@ A study is a TOML file:
     each_tap = { reduction = "sum" }   # laid over every tap
     weights = [1, 2, 4, 8, 16]         # one a tap
 
+    published = ["live"]      # optional: datasets of which, without images, published scores do
+    [as_published]            # metric -> the published one that stands for it there
+    alex-l2 = "lpips"
+
+A study with `published` and no `as_published` is of published scores alone, by their own names.
+
 Conventions
 -----------
 A *difference* is how much better `better` agrees with people than `worse`, on the items both
@@ -37,7 +43,7 @@ The figures of single datasets stand below it with p values of their own, not co
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -105,6 +111,7 @@ class _File(BaseModel):
     claim: tuple[Claim, ...]
     metric: dict[str, _Own] = {}
     published: tuple[str, ...] = ()
+    as_published: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -115,10 +122,11 @@ class Study:
     ----------
     name, title : of the study.
     claims : in the order of the file.
-    metrics : every metric that a claim names, once; none where scores are published ones.
+    metrics : every metric that a claim names and that is computed, once.
     margin : a difference within it is none, as a share of the way from chance to people.
-    published : the datasets whose published scores it is about; its metrics are then theirs,
-        ``NAME@VARIANT`` under a change of the images.
+    published : the datasets whose published scores it takes.
+    as_published : metric -> the published one that it is there, ``NAME@VARIANT`` under a change of
+        the images.
     """
 
     name: str
@@ -127,11 +135,7 @@ class Study:
     metrics: list[MetricInfo]
     margin: float = MARGIN
     published: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> list[str]:
-        """Every metric that a claim names, once."""
-        return list(dict.fromkeys(n for claim in self.claims for n in (claim.better, claim.worse)))
+    as_published: Mapping[str, str] = field(default_factory=dict)
 
 
 def shipped() -> dict[str, Path]:
@@ -169,12 +173,20 @@ def read_study(name: str, found: Catalogue) -> Study:
     for claim in file.claim:
         if claim.better == claim.worse:
             raise UsageError(f"{path}: claim {claim.text!r} names {claim.better} twice")
-    if file.published:
+    theirs = file.as_published
+    if wrong := [n for n in theirs if n not in names or not file.published]:
+        raise UsageError(
+            f"{path}: `as_published` {wrong[0]} needs a claim, and `published` datasets"
+        )
+    infos = []
+    if file.published and not theirs:
         if file.metric:
             raise UsageError(f"{path}: metrics of one's own need images, not published scores")
-        return Study(path.stem, file.title, file.claim, [], file.margin, file.published)
-    infos = [own[n] if n in own else _named(n, found, path) for n in names]
-    return Study(path.stem, file.title, file.claim, infos, file.margin)
+        theirs = {name: name for name in names}
+    else:
+        computed = [n for n in names if n not in theirs or n in own or n in found.metrics]
+        infos = [own[n] if n in own else _named(n, found, path) for n in computed]
+    return Study(path.stem, file.title, file.claim, infos, file.margin, file.published, theirs)
 
 
 def _named(name: str, found: Catalogue, path: Path) -> MetricInfo:
@@ -242,7 +254,7 @@ def verdicts(study: Study, run: Run) -> pd.DataFrame:
     keys = [column.key for column in run.columns]
     pairs = attained_pairs(run.agreement, run.comparisons, keys)
     stands_for = same_order(run.scores, run.metrics)
-    known = {*run.agreement["metric"], *run.metrics} - set(run.skipped)
+    known = {*run.agreement["metric"], *run.metrics}
     rows: list[dict[str, Any]] = []
     for number, claim in enumerate(study.claims, start=1):
         start = {"claim": number, "better": claim.better, "worse": claim.worse}
@@ -342,6 +354,9 @@ def _where(run: Run, left_out: Mapping[str, str]) -> list[str]:
     if left_out:
         said.append("Not run on:\n")
         said.append("".join(f"- {escape(n)}: {escape(why)}\n" for n, why in left_out.items()))
+    if run.assumed:
+        said.append("Assumed:\n")
+        said.append("".join(f"- {escape(what)}\n" for what in run.assumed))
     return said
 
 
@@ -375,8 +390,12 @@ def _reading(study: Study) -> str:
 def _forest(claim: Claim, run: Run, rows: pd.DataFrame) -> str:
     """The effect on each dataset, the pooled one last, and the figures behind it."""
     if rows["verdict"].iloc[0] == NOT_RUN:
-        names = [name for name in (claim.better, claim.worse) if name in run.skipped]
-        return "".join(f"Not run: {escape(name)}: {escape(run.skipped[name])}.\n" for name in names)
+        names = [name for name in (claim.better, claim.worse) if name not in run.metrics]
+        whys = [run.skipped.get(name, "no score of it is at hand") for name in names]
+        return "".join(
+            f"Not run: {escape(name)}: {escape(why)}.\n"
+            for name, why in zip(names, whys, strict=True)
+        )
     figures = _rows_by(run.agreement, "metric")
     body = []
     for row in rows[rows["dataset"] != ""].to_dict("records"):

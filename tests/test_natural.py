@@ -1,6 +1,7 @@
 """Boards of published scores: `run --published`, what stands in every table, what is compared."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from perceptbench.datasets.manifest import find_manifest
 from perceptbench.datasets.published import load_published
 from perceptbench.errors import UsageError
 from perceptbench.metrics.registry import catalogue, select
-from perceptbench.reporting import markdown, run_folder
+from perceptbench.reporting import csv, html, latex, markdown, merge, run_folder
 from perceptbench.run import chosen_in, join, run
 from perceptbench.scoring.options import Options
 
@@ -248,3 +249,103 @@ def test_a_usage_error_for_columns_of_one_name(live):
     twice = Scores("mine.csv", own.table, ["psnr"])
     with pytest.raises(UsageError, match=r"mine\.csv: there is a metric psnr already"):
         run([dataset], (), brought=[own, twice])
+
+
+def changed_and_published():
+    """A metric computed here, changed images included, and one that somebody published."""
+    dataset = toy()
+    table = dataset.judgements[0].table[["reference", "distorted"]].copy()
+    rng = np.random.default_rng(2)
+    table = table.assign(theirs=rng.normal(size=27), **{"theirs@tra": rng.normal(size=27)})
+    own = Scores(
+        "published by Some_body (set)", table, ["theirs", "theirs@tra"], dataset="toy",
+        changes={"tra": "shifted by 1 %"},
+    )  # fmt: skip
+    return run([dataset], select(["mse"], catalogue()), options=Options(device="cpu"),
+               brought=[own], perturb=["jpeg=95"])  # fmt: skip
+
+
+def test_every_format_has_the_source_and_the_worst_case(tmp_path):
+    result = changed_and_published()
+    run_folder.write(result, tmp_path)
+    result = run_folder.read(tmp_path)
+    falls = result.alignment.set_index("metric")
+    board = result.board.set_index("metric")
+    assert board["toy srcc worst"].to_dict() == falls["changed"].to_dict()
+    assert board["toy srcc worst change"].to_dict() == {"mse": "jpeg=95", "theirs": "tra"}
+    sources = {"mse": "computed here", "theirs": "published by Some_body (set)"}
+    assert board["source"].to_dict() == falls["source"].to_dict() == sources
+    left = f"{falls.at['theirs', 'changed']:.3f}"
+    fall = f"{falls.at['theirs', 'fall']:+.3f}"
+
+    page = markdown.page(result)
+    head, _, *rows = page.splitlines()
+    assert "toy srcc, worst" in head and head.rstrip(" |").endswith("source")
+    row = next(row for row in rows if "theirs" in row)
+    assert f"{left} tra" in row and "Some_body (set)" in row
+    assert "tra: shifted by 1 %" in page and fall in page.split("changed a little\n")[1]
+
+    files = latex.render(result)
+    (row,) = [r for r in files["leaderboard.tex"].splitlines() if "& theirs &" in r]
+    assert f"${left}$ tra & Some\\_body (set) \\\\" in row
+    (row,) = [r for r in files["alignment.tex"].splitlines() if r.startswith("theirs &")]
+    assert f"${fall}$ [" in row and row.endswith("tra & Some\\_body (set) \\\\")
+    for text in files.values():
+        table = [line.count(" & ") for line in text.splitlines() if line.endswith("\\\\")]
+        assert len(set(table[1:])) == 1  # the first line of a leaderboard has spans
+
+    text = html.render(result)["leaderboard.html"]
+    section = re.search(r'<section id="alignment".*?</section>', text, re.DOTALL)[0]
+    assert fall in section and "shifted by 1 %" in section and "Some_body (set)" in section
+    board = re.search(r'<table id="board".*?</table>', text, re.DOTALL)[0]
+    cells = [row.count("<td") + row.count("<th") for row in board.split("<tr")[1:]]
+    assert len(set(cells)) == 1 and 'data-worst0="' in board and "Some_body (set)" in board
+    assert {"alignment.csv", "leaderboard.csv"} <= set(csv.render(result))
+
+
+def test_without_changes_and_others_there_is_no_such_column():
+    result = run([toy()], select(["mse"], catalogue()), options=Options(device="cpu"))
+    assert set(latex.render(result)) == {"leaderboard.tex"}
+    assert "source" not in markdown.table(result) and "worst" not in markdown.table(result)
+    assert 'id="alignment"' not in html.render(result)["leaderboard.html"]
+
+
+def test_of_ratings_it_is_said_why_krasulas_analysis_is_missing(live):
+    assert "no Krasula analysis, since the spread of the ratings is not" in markdown.page(
+        board(live)
+    )
+
+
+def test_computed_and_published_runs_are_one_study(tmp_path, cli):
+    """`psnr` of LIVE, published, stands for `mse`, of which the images are not there."""
+    Path("mine.toml").write_text(
+        'title = "Mine"\npublished = ["live", "pipal"]\n[[claim]]\ntext = "x"\n'
+        'better = "fsim"\nworse = "mse"\n[as_published]\nfsim = "fsim"\nmse = "psnr"\n'
+    )
+    code, out, errors = cli("study", "mine.toml", "--dataset", "live", "--dataset", "pipal",
+                            "--data-dir", tmp_path, "-o", "mine")  # fmt: skip
+    assert code == 0, errors
+    row = pd.read_csv("mine/verdict.csv").iloc[1]
+    assert row["dataset"] == "live"
+    # ../shared/facts/natural.md 1: FSIM .9646, PSNR .8730
+    assert row["difference"] == pytest.approx(0.9646 - 0.8730, abs=1e-4)
+    assert "(zs-iqa): psnr stands for mse" in out
+    assert (
+        "pipal: no scores of it are at hand; `perceptbench datasets download zs-iqa`"
+        in out.replace("\\", "")
+    )
+
+
+def test_runs_of_what_was_computed_and_published_are_put_together(live):
+    dataset, scores = live
+    (own,) = join(scores, [dataset], (), ["psnr"])
+    theirs = run([dataset], (), brought=[own.named({"mse": "psnr"})], ranked_only=True)
+    ours = run([toy()], select(["mse"], catalogue()), options=Options(device="cpu"),
+               ranked_only=True)  # fmt: skip
+    both = merge.joined([ours, theirs])
+    assert both.provenance["device"] == "cpu" and both.metrics == ["mse"]
+    source = "computed here, published by Ghildyal et al. 2025 (zs-iqa)"
+    assert both.board["source"].tolist() == [source]
+    assert both.agreement.set_index("dataset")["source"].to_dict() == {
+        "toy": "computed here", "live": "published by Ghildyal et al. 2025 (zs-iqa)",
+    }  # fmt: skip

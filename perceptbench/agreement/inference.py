@@ -59,7 +59,9 @@ def intervals(
     return np.where(sound, low, np.nan), np.where(sound, high, np.nan)
 
 
-def p_values(difference: ArrayLike, error: ArrayLike, freedom: float, units: int) -> Array:
+def p_values(
+    difference: ArrayLike, error: ArrayLike, freedom: ArrayLike, units: ArrayLike
+) -> Array:
     """Two-sided p of differences with standard errors.
 
     >>> float(p_values(2.0, 1.0, 1000, 1001).round(4)), float(p_values(2.0, 0.0, 2, 3))
@@ -68,12 +70,12 @@ def p_values(difference: ArrayLike, error: ArrayLike, freedom: float, units: int
     d, e = np.abs(np.asarray(difference, dtype=float)), np.asarray(error, dtype=float)
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * stdtr(freedom, -d / e)
-    p = np.where(e > TIE * d, p, 2.0 ** (1 - units))
+    p = np.where(e > TIE * d, p, 2.0 ** (1 - np.asarray(units, dtype=float)))
     return np.where(np.isnan(d) | np.isnan(e), np.nan, np.where(d < TIE, 1.0, p))
 
 
 def differences(
-    difference: ArrayLike, error: ArrayLike, freedom: float, units: int
+    difference: ArrayLike, error: ArrayLike, freedom: ArrayLike, units: ArrayLike
 ) -> tuple[Array, Array, Array]:
     """Low, high and p of paired differences."""
     d, e = np.asarray(difference, dtype=float), np.asarray(error, dtype=float)

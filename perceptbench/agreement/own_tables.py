@@ -58,6 +58,7 @@ class Scores:
     records : metric -> what goes into ``run.json`` of it: title, citation, trained_on.
     here : metric -> the same metric as computed here, see `score_sets.Here`; our distance is
         ``times`` x theirs + ``plus``.
+    changes : what stands behind an @ in a metric's name -> what was done to the images.
     """
 
     source: str
@@ -68,11 +69,21 @@ class Scores:
     dataset: str = ""
     records: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     here: Mapping[str, Here] = field(default_factory=dict)
+    changes: Mapping[str, str] = field(default_factory=dict)
 
-    def only(self, names: Collection[str]) -> "Scores":
-        """The same with some of its columns."""
-        kept = [name for name in self.metrics if name in names]
-        return replace(self, table=self.table[[*KEY, *kept]], metrics=kept)
+    def named(self, columns: Mapping[str, str]) -> "Scores":
+        """The metrics of other names (name -> column) that it has; what differs is assumed."""
+        here = {name: column for name, column in columns.items() if column in self.metrics}
+        told = []
+        for name, column in here.items():
+            same = self.here.get(column)
+            how = f" ({same.handling})" if same and same.handling and same.metric == name else ""
+            told += [f"{column} stands for {name}{how}"] if name != column else []
+        table = self.table[KEY].assign(**{name: self.table[c] for name, c in here.items()})
+        records = {name: self.records[c] for name, c in here.items() if c in self.records}
+        return replace(
+            self, table=table, metrics=sorted(here), assumed=told, records=records, here={}
+        )
 
     def turn(self, higher_is_better: Collection[str]) -> None:
         """Makes distances of those of the metrics that are similarities."""

@@ -184,16 +184,20 @@ def _by_group(
     if "units" not in rows:
         rows = rows.assign(units=0)
     each = rows.groupby(["group", "dataset", *who], sort=False).agg(
-        value=("value", "mean"), error=("error", lambda e: e.mean(skipna=False)),
+        value=("value", "mean"), error=("error", "mean"), known=("error", "count"),
         freedom=("freedom", "min"), units=("units", "min"), columns=("value", "size"),
     )  # fmt: skip
+    # An error that is not known makes that of the mean unknown.
+    each["square"] = each["error"].where(each["known"] == each["columns"]) ** 2
     # Datasets of one group are separate samples.
     found = each.groupby(["group", *who], sort=False).agg(
-        value=("value", "mean"),
-        error=("error", lambda e: np.sqrt((e**2).sum(skipna=False)) / len(e)),
-        freedom=("freedom", "min"), units=("units", "min"), columns=("columns", "sum"),
+        value=("value", "mean"), error=("square", "sum"), known=("square", "count"),
+        size=("value", "size"), freedom=("freedom", "min"), units=("units", "min"),
+        columns=("columns", "sum"),
     )  # fmt: skip
-    return found.reset_index()
+    error = np.sqrt(found["error"]) / found["size"]
+    found["error"] = error.where(found["known"] == found["size"])
+    return found.drop(columns=["known", "size"]).reset_index()
 
 
 #: Columns of a standing.
@@ -253,19 +257,24 @@ def standing(
 
 def over_datasets(pairs: pd.DataFrame) -> pd.DataFrame:
     """``a, b, difference, low, high, p, p_holm, datasets``: the mean over the common datasets."""
-    rows = []
-    for (a, b), here in pairs.groupby(["a", "b"], sort=False):
-        square = here["error"].to_numpy() ** 2
-        error = np.sqrt(square.sum()) / len(here)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            freedom = square.sum() ** 2 / (square**2 / here["freedom"].to_numpy()).sum()
-        freedom = freedom if freedom > 0 else here["freedom"].sum()
-        mean = here["value"].mean()
-        low, high, p = differences(mean, error, freedom, int(here["units"].sum()))
-        rows.append((a, b, mean, float(low), float(high), float(p), error, freedom, len(here)))
-    names = ["a", "b", "difference", "low", "high", "p", "error", "freedom", "datasets"]
-    table = pd.DataFrame(rows, columns=names).astype({"p": float, "difference": float})
-    return table.assign(p_holm=holm(table["p"].to_numpy(float)))
+    by = pairs.groupby(["a", "b"], sort=False)
+    which = by.ngroup().to_numpy()
+    found = by.agg(
+        difference=("value", "mean"), freedom=("freedom", "sum"), units=("units", "sum"),
+        datasets=("value", "size"),
+    )  # fmt: skip
+    # Not by pandas, which would pass over an error that is not known.
+    square = pairs["error"].to_numpy(float) ** 2
+    total = np.bincount(which, square, len(found))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        each = np.bincount(which, square**2 / pairs["freedom"].to_numpy(float), len(found))
+        freedom = total**2 / each
+    found["freedom"] = np.where(freedom > 0, freedom, found["freedom"])
+    found["error"] = np.sqrt(total) / found["datasets"]
+    given = (found[c].to_numpy(float) for c in ("difference", "error", "freedom", "units"))
+    found["low"], found["high"], found["p"] = differences(*given)
+    names = ["difference", "low", "high", "p", "error", "freedom", "datasets"]
+    return found[names].assign(p_holm=holm(found["p"].to_numpy(float))).reset_index()
 
 
 def _order(each: pd.DataFrame, total: int) -> pd.Series:

@@ -14,21 +14,24 @@ def end(
     result: "Run",
     folder: Path,
     formats: Sequence[str],
-    text: str,
+    text: str | None,
     written: str,
     files: Mapping[str, bytes] | None = None,
 ) -> None:
     """Writes the run, reports in `formats` and further `files`; prints `text`; says what is broken.
+
+    `text` None is the page of the leaderboard, which `formats` then have.
 
     Raises SystemExit(1) where a pair or a metric failed. `written` is what is said of the files.
     """
     from perceptbench.reporting import run_folder
     from perceptbench.reporting.formats import render
 
+    reports = {**render(result, formats)[0], **(files or {})}
     try:
-        run_folder.write(result, folder, {**render(result, formats)[0], **(files or {})})
+        run_folder.write(result, folder, reports)
     finally:  # where a full disk keeps no files, this is what there is
-        click.echo(text)
+        click.echo(reports["leaderboard.md"].decode() if text is None else text)
     click.echo(f"Written to {folder}: {written}")
     for where, why in result.broken.items():
         click.echo(f"perceptbench: {where} {why}", err=True)

@@ -47,6 +47,7 @@ def load(
     cache: Path,
     variants: bool,
     reading: Mapping[str, Any],
+    download: bool = True,
 ) -> tuple["Dataset", list["Published"]]:
     """A dataset and what was published of it; says what is not used."""
     from perceptbench.datasets.published import load_published
@@ -54,27 +55,45 @@ def load(
     def say(text: str) -> None:
         click.echo(f"perceptbench: dataset {manifest.name}: {text}", err=True)
 
-    return load_published(manifest, data_dir, cache, variants=variants, say=say, **reading)
+    return load_published(
+        manifest, data_dir, cache, variants=variants, download=download, say=say, **reading
+    )
 
 
 def for_study(
     study: "Study", names: Sequence[str], data_dir: Path | str | None, cache: Path
-) -> tuple[list["Dataset"], list["Scores"]]:
-    """The datasets that a study of published scores is about, or those named, and their scores."""
+) -> tuple[list["Dataset"], list["Scores"], dict[str, str]]:
+    """The datasets named, and their published scores as the study calls them.
+
+    A study of metrics that are computed takes published scores only of what is at hand without
+    images, and fetches none.
+
+    Returns
+    -------
+    datasets (one with images has no scores here), scores, left out (dataset -> why).
+    """
     from perceptbench.datasets.manifest import find_manifest
     from perceptbench.datasets.remote import local_copy
+    from perceptbench.errors import PerceptbenchError
     from perceptbench.run import join
 
-    names = names or study.published
     if isinstance(data_dir, str):
         data_dir = local_copy(data_dir, names, cache)
-    changed = any("@" in metric for metric in study.names)
-    found = [load(find_manifest(name), data_dir, cache, changed, {}) for name in names]
-    datasets = [replace(dataset, at_hand=False) for dataset, _ in found]
-    scores = [each for _, published in found for each in published]
-    brought = join(scores, datasets, (), study.names)
-    exact = [each.only(study.names) for each in brought]
-    return datasets, [each for each in exact if each.metrics]
+    changed = any("@" in metric for metric in study.as_published)
+    found, left_out = [], {}
+    for name in names:
+        try:
+            found.append(load(find_manifest(name), data_dir, cache, changed, {}, not study.metrics))
+        except PerceptbenchError as error:
+            if not study.metrics:
+                raise
+            left_out[name] = str(error)
+    datasets = [replace(d, at_hand=d.at_hand and bool(study.metrics)) for d, _ in found]
+    without = {dataset.name for dataset in datasets if not dataset.at_hand}
+    scores = [each for _, published in found for each in published if each.dataset in without]
+    brought = join(scores, datasets, (), study.as_published.values())
+    brought = [each.named(study.as_published) for each in brought]
+    return datasets, [each for each in brought if each.metrics], left_out
 
 
 def board(folder: Path, cache: Path) -> None:
@@ -83,7 +102,6 @@ def board(folder: Path, cache: Path) -> None:
     from perceptbench.cli.ending import end
     from perceptbench.datasets.manifest import find_manifest
     from perceptbench.datasets.published import load_published
-    from perceptbench.reporting import markdown
 
     folder.mkdir(parents=True, exist_ok=True)
     found = [load_published(find_manifest(name), None, cache) for name in EMBEDDED]
@@ -98,4 +116,4 @@ def board(folder: Path, cache: Path) -> None:
     )
     click.echo("# Natural images: published scores, no image computed\n")
     written = "leaderboard.html, .md, .csv, agreement, scores, run.json"
-    end(result, folder, ("md", "html"), markdown.page(result), written)
+    end(result, folder, ("md", "html"), None, written)

@@ -115,9 +115,8 @@ def run(
     from perceptbench.datasets.remote import local_copy
     from perceptbench.errors import UsageError, unknown
     from perceptbench.metrics.registry import catalogue, select
-    from perceptbench.reporting import curves, markdown, pictures, run_folder
+    from perceptbench.reporting import curves, pictures, run_folder
     from perceptbench.scoring.clock import Clock
-    from perceptbench.scoring.outlook import duration
 
     if (published and not datasets) or (variants and not published):
         raise UsageError("--published needs a DATASET, and --variants needs --published")
@@ -156,6 +155,8 @@ def run(
     loaded += judgement_files(files, images, mos)
     brought += pipeline.join(found, loaded, [info.name for info in infos], theirs)
     if dry_run:
+        from perceptbench.scoring.outlook import duration
+
         for sentence in (s for dataset in loaded for s in dataset.assumed):
             click.echo(f"perceptbench: {sentence}", err=True)
         total = 0.0
@@ -190,6 +191,6 @@ def run(
             result.curves = curves.curves(result)
             if with_pictures:
                 result.pictures = pictures.pictures(result, [d for d in loaded if d.at_hand])
-            end(result, folder, FORMATS, markdown.page(result), written)
+            end(result, folder, FORMATS, None, written)
     finally:
         click.echo(clock)

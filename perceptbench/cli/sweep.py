@@ -72,7 +72,7 @@ def sweep(
     from perceptbench.datasets.load import load_named
     from perceptbench.datasets.readers.table import judgement_files
     from perceptbench.metrics.sweep import sweep as losses
-    from perceptbench.reporting import markdown, run_folder
+    from perceptbench.reporting import run_folder
 
     layers = [] if taps == "all" else _names(taps)
     base = str(Path(weights).resolve()) if weights not in ("imagenet", "random") else weights
@@ -92,7 +92,7 @@ def sweep(
         ranked_only=True,
     )
     written = "leaderboard.html, .md, .csv, figures/layers, run.json"
-    end(result, folder, FORMATS, markdown.page(result), written)
+    end(result, folder, FORMATS, None, written)
 
 
 def _names(text: str) -> list[str]:

@@ -86,6 +86,7 @@ def load_published(
     cache_dir: Path,
     *,
     variants: bool = False,
+    download: bool = True,
     say: Callable[[str], None] = lambda _: None,
     **reading: Any,
 ) -> tuple[Dataset, list[Published]]:
@@ -97,6 +98,7 @@ def load_published(
     data_dir, cache_dir : where copies are looked for; the scores of what none is found of, and
         none comes with this package, are fetched.
     variants : also the scores of changed images.
+    download : whether to fetch what is nowhere.
     say : is told what is not used, and why.
     reading : options of `read_dataset`.
 
@@ -125,14 +127,28 @@ def load_published(
             say(f"score set {name} is not at hand; `perceptbench datasets download {name}`")
     if not found:
         first = next(iter(sets.values()))
+        if not download:
+            raise UsageError(
+                f"no scores of it are at hand; `perceptbench datasets download {first.name}`"
+            )
         folder = fetch_scores(first, data_home(data_dir, cache_dir), manifest.name, variants)
         found = [s for s in [read_scores(first, folder, manifest.name, variants)] if s]
     for scores in found:
         if scores.judgements is not None:
             check_judgements(manifest, scores)
     if own is None:
-        own = _of_scores(manifest, found)
+        own = _of_scores(manifest, [*_shipped(manifest.name), *found])
     return own, [_joined(own, scores) for scores in found]
+
+
+def _shipped(dataset: str) -> list[Published]:
+    """The judgements of a dataset that come with this package, beside scores."""
+    read = (
+        read_scores(score_set, path, dataset, variants=False)
+        for score_set in score_sets(dataset).values()
+        if (path := score_set.embedded(dataset)) is not None
+    )
+    return [scores for scores in read if scores is not None]
 
 
 def fetch_scores(
@@ -387,7 +403,10 @@ def check_scores(score_set: ScoreSet, folder: Path) -> list[str]:
             scores = read_scores(score_set, folder, dataset)
             there += scores is not None
             if scores is not None and scores.judgements is not None:
-                check_judgements(find_manifest(dataset), scores)
+                manifest = find_manifest(dataset)
+                check_judgements(manifest, scores)
+                if shipped := _shipped(dataset):
+                    _joined(_of_scores(manifest, shipped), scores)
         except DataError as error:
             problems.append(str(error))
     return problems if there or problems else [f"{folder}: none of its tables is there"]

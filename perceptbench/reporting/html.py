@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
-from perceptbench.reporting import cells, notes, objective
+from perceptbench.reporting import alignment, cells, notes, objective
 from perceptbench.reporting.cells import Cell
 from perceptbench.reporting.choice import Choice, choice
 from perceptbench.reporting.heat import HeatMap, layer_maps, slice_maps
@@ -190,8 +190,8 @@ def _context(run: Run) -> dict[str, Any]:
         "title": ", ".join(dict.fromkeys(c.dataset for c in run.columns)),
         "lead": _lead(run, board, chosen),
         "facts": _facts(run, board),
-        "sections": _sections(maps, layers),
-        "about": ABOUT | {"cost": COST if costs else NO_COST},
+        "sections": _sections(run, maps, layers),
+        "about": ABOUT | {"cost": COST if costs else NO_COST, "alignment": alignment.reading(run)},
         "metrics": metrics,
         "datasets": list(dict.fromkeys(column.dataset for column in run.columns)),
         "standings": STANDINGS if any(row.attained is not None for row in board) else (),
@@ -200,6 +200,9 @@ def _context(run: Run) -> dict[str, Any]:
         "board": [_board_row(row, records.get(row.metric, {})) for row in board if not row.people],
         "people": [row for row in board if row.people],
         "item_sets": [items["title"] for items in sets],
+        "worst": alignment.worst_cases(run),
+        "sources": notes.shown_sources(run),
+        "alignment": alignment.tables(run) if len(run.alignment) else {},
         "maps": maps,
         "layers": layers,
         "costs": costs,
@@ -247,10 +250,13 @@ COST = (
 NO_COST = "This run recorded no cost of its metrics."
 
 
-def _sections(maps: Sequence[HeatMap], layers: Sequence[HeatMap]) -> list[tuple[str, str]]:
+def _sections(
+    run: Run, maps: Sequence[HeatMap], layers: Sequence[HeatMap]
+) -> list[tuple[str, str]]:
     known = {
         "leaderboard": "Leaderboard", "intervals": "Intervals", "compare": "Compare",
-        "scatter": "Scatter", "slices": "Parts" if maps else "",
+        "scatter": "Scatter", "alignment": "Changed images" if len(run.alignment) else "",
+        "slices": "Parts" if maps else "",
         "layers": "Layers" if layers else "", "choice": "What to choose", "cost": "Cost",
         "disputed": "Disputed",
         "notes": "Notes",

@@ -9,6 +9,7 @@ rating (larger: worse); distance to a minus distance to b for a 2afc item (posit
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,11 @@ class Items:
     images: pd.DataFrame
     people: Array
     signal: Array
+
+    @cached_property
+    def ranks(self) -> Array:
+        """`ranks` of the signal."""
+        return ranks(self.signal)
 
     @property
     def title(self) -> str:
@@ -87,7 +93,7 @@ def disputed(items: Items, count: int) -> list[int]:
         dispute = 4 * share * (1 - share) * np.abs(2 * items.people - 1)
     else:
         with np.errstate(invalid="ignore"):
-            dispute = _spread(ranks(items.signal))
+            dispute = _spread(items.ranks)
     order = np.argsort(-dispute, kind="stable")
     return _varied(items.images, [int(i) for i in order if dispute[i] > 0], count)
 

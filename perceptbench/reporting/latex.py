@@ -1,14 +1,18 @@
 """The report for a paper: ``leaderboard.tex``, a table to be read with ``\\input``.
 
+Where images were changed also ``alignment.tex``: the fall of each metric under each change.
 It needs the package ``booktabs`` and nothing else; wide ones want ``\\resizebox`` or a smaller
 font around them.
 """
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
+from math import isnan, nan
 
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
 from perceptbench.errors import visible
+from perceptbench.reporting import alignment, notes
 from perceptbench.reporting.cells import Cell, counts, rows
 from perceptbench.reporting.run_folder import Run
 
@@ -21,17 +25,38 @@ SPECIAL = {
 
 def render(run: Run) -> dict[str, str]:
     """One booktabs table: datasets over their figures, the best in bold, people below a rule."""
-    return {"leaderboard.tex": table(run)}
+    more = {} if run.alignment.empty else {"alignment.tex": alignment_tables(run)}
+    return {"leaderboard.tex": table(run), **more}
+
+
+def alignment_tables(run: Run) -> str:
+    """One ``tabular`` a figure, its name in a comment above."""
+    lines = ["% \\usepackage{booktabs}", f"% {escape(alignment.reading(run))}"]
+    words = 2 if notes.shown_sources(run) else 1
+    for title, (header, *body) in alignment.tables(run).items():
+        lines += [
+            f"% {escape(title)}",
+            f"\\begin{{tabular}}{{@{{}}l{'r' * (len(header) - 1 - words)}{'l' * words}@{{}}}}",
+            "\\toprule",
+            _line([escape(cell) for cell in header]),
+            "\\midrule",
+            *(_line([escape(row[0]), *map(_signed, row[1:])]) for row in body),
+            "\\bottomrule",
+            "\\end{tabular}",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def table(run: Run) -> str:
     """The ``tabular`` of the leaderboard."""
     board = rows(run)
+    worst, sources = alignment.worst_cases(run), notes.shown_sources(run)
+    more = [*(f"{escape(title)}, worst" for title in worst), *(["source"] if sources else [])]
     lines = [
         "% \\usepackage{booktabs}",
-        f"\\begin{{tabular}}{{@{{}}rlrr{'l' * len(run.columns)}@{{}}}}",
+        f"\\begin{{tabular}}{{@{{}}rlrr{'l' * (len(run.columns) + len(more))}@{{}}}}",
         "\\toprule",
-        *_head(run),
+        *_head(run, more),
         "\\midrule",
     ]
     for row in board:
@@ -40,19 +65,23 @@ def table(run: Run) -> str:
         attained = "--" if row.attained is None else f"{row.attained:.2f}"
         place = ["" if row.rank is None else str(row.rank), escape(row.name), attained,
                  row.places.replace("-", "--")]  # fmt: skip
-        lines.append(_line(place + [_cell(cell) for cell in row.cells]))
+        last = [_worst(*known.get(row.metric, (nan, ""))) for known in worst.values()]
+        last += [escape(sources.get(row.metric, ""))] if sources else []
+        lines.append(_line([*place, *(_cell(cell) for cell in row.cells), *last]))
     lines.append("\\midrule")
     for row in board:
         if row.people:
             cells = [_cell(cell) for cell in row.cells]
-            lines.append(_line(["", f"\\emph{{{escape(row.metric)}}}", "", "", *cells]))
-    lines.append(_line(["", "$n$", "", "", *(f"{n:,}".replace(",", "\\,") for n in counts(run))]))
+            people = f"\\emph{{{escape(row.metric)}}}"
+            lines.append(_line(["", people, "", "", *cells, *[""] * len(more)]))
+    items = [f"{n:,}".replace(",", "\\,") for n in counts(run)]
+    lines.append(_line(["", "$n$", "", "", *items, *[""] * len(more)]))
     lines += ["\\bottomrule", "\\end{tabular}"]
     return "\n".join(lines) + "\n"
 
 
-def _head(run: Run) -> list[str]:
-    """Two lines: what was judged, spanning its figures; then the statistics."""
+def _head(run: Run, more: Sequence[str]) -> list[str]:
+    """Two lines: what was judged, spanning its figures; then the statistics, and what follows."""
     spans, rules, at = [], [], 5
     for (dataset, part), here in groupby(run.columns, key=lambda c: (c.dataset, c.slice)):
         width = len(list(here))
@@ -65,9 +94,9 @@ def _head(run: Run) -> list[str]:
         for c in run.columns
     ]
     return [
-        _line(["", "", "", "", *spans]),
+        _line(["", "", "", "", *spans, *[""] * len(more)]),
         " ".join(rules),
-        _line(["\\#", "metric", "attained", "places", *statistics]),
+        _line(["\\#", "metric", "attained", "places", *statistics, *more]),
     ]
 
 
@@ -84,6 +113,16 @@ def _cell(cell: Cell) -> str:
         return number
     # In math mode the sign of a negative bound is a minus, not a hyphen.
     return f"{number} {{\\scriptsize$[{cell.low:.3f}, {cell.high:.3f}]$}}"
+
+
+def _signed(text: str) -> str:
+    """Text whose numbers with a sign are in math mode, where that is no hyphen."""
+    return re.sub(r"(?<![\w.])[+-]\d+\.\d+", lambda number: f"${number[0]}$", escape(text))
+
+
+def _worst(left: float, change: str) -> str:
+    """What is left under the worst change, and which that is."""
+    return "--" if isnan(left) else f"${left:.3f}$ {escape(change)}"
 
 
 def _raised(marks: str) -> str:

@@ -49,9 +49,11 @@ def _choice(run: Run) -> list[str]:
 def _alignment(run: Run) -> list[str]:
     if run.alignment.empty:
         return []
-    found = alignment.tables(run).items()
-    tables = [part for title, table in found for part in (f"{escape(title)}\n", table)]
-    return ["### When the images are changed a little\n", f"{escape(alignment.READING)}\n", *tables]
+    parts = [f"### {alignment.TITLE}\n", f"{escape(alignment.reading(run))}\n"]
+    for title, lines in alignment.tables(run).items():
+        header, *body = [[escape(cell) for cell in row] for row in lines]
+        parts += [f"{escape(title)}\n", format_table(header, body)]
+    return parts
 
 
 def _missing(run: Run) -> list[str]:
@@ -69,7 +71,9 @@ def table(run: Run) -> str:
     standing = any(row.attained is not None for row in board)
     header = ["#", "metric", *(["attained", "new dataset", "places"] if standing else [])]
     header += [escape(c.title) + arrow for c, arrow in zip(run.columns, arrows, strict=True)]
+    worst, sources = alignment.worst_cases(run), notes.shown_sources(run)
     driven = told(run.board)  # as objectives, where that was asked for
+    header += [*(f"{escape(title)}, worst" for title in worst), *(["source"] if sources else [])]
     header += FIGURES.values() if driven else []
     extra = [""] * len(FIGURES) if driven else []
     body = []
@@ -77,8 +81,14 @@ def table(run: Run) -> str:
         name = f"*{row.metric}*" if row.people else escape(row.name)
         place = ["" if row.rank is None else str(row.rank), name]
         place += _standing(row) if standing else []
-        body.append(place + [_cell(c) for c in row.cells] + driven.get(row.metric, extra))
-    body.append(["", "*n*", *([""] * 3 * standing), *(f"{n:,}" for n in counts(run)), *extra])
+        cells = [_cell(c) for c in row.cells]
+        for known in worst.values():
+            value, change = known.get(row.metric, (None, ""))
+            cells.append("" if value is None else f"{value:.3f} {escape(change)}")
+        cells += [escape(sources.get(row.metric, ""))] if sources else []
+        body.append(place + cells + driven.get(row.metric, extra))
+    last = ["", "*n*", *([""] * 3 * standing), *(f"{n:,}" for n in counts(run))]
+    body.append(last + [""] * (len(header) - len(last)))
     return format_table(header, body)
 
 

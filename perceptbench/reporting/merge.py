@@ -8,6 +8,7 @@ import pandas as pd
 
 from perceptbench.errors import UsageError
 from perceptbench.reporting import run_folder
+from perceptbench.reporting.notes import NO_DEVICE
 from perceptbench.reporting.run_folder import Run, board
 
 #: What makes a metric the same metric; its cost may differ from machine to machine.
@@ -27,7 +28,13 @@ def read(folders: Sequence[Path]) -> Run:
         return next(iter(runs.values()))
     _check_datasets(runs)
     _check_metrics(runs)
-    every = list(runs.values())
+    return joined(list(runs.values()))
+
+
+def joined(every: Sequence[Run]) -> Run:
+    """Runs of distinct datasets as one; a metric's record is that of the first that has it."""
+    if len(every) == 1:
+        return every[0]
     merged = Run(
         scores=_stack(run.scores for run in every),
         agreement=_stack(run.agreement for run in every),
@@ -81,6 +88,8 @@ def _provenance(runs: Sequence[Run]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for key in dict.fromkeys(key for run in runs for key in run.provenance):
         values = [run.provenance[key] for run in runs if key in run.provenance]
+        if key == "device":  # of what was published, there was none
+            values = [value for value in values if value != NO_DEVICE] or values
         if all(isinstance(value, dict) for value in values):
             merged[key] = {}
             for value in values:

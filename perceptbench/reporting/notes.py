@@ -7,11 +7,14 @@ import pandas as pd
 
 from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.agreement.units import FEWEST, ROUGH
+from perceptbench.datasets.judgements import Judgements
 from perceptbench.reporting.leaderboard import Column
 from perceptbench.reporting.run_folder import Run
 
 #: The source of what a run computed.
 COMPUTED = "computed here"
+#: The device of a run that computed nothing.
+NO_DEVICE = "none"
 #: Failed pairs named in a report; ``run.json`` has them all.
 SHOWN_FAILURES = 20
 
@@ -43,6 +46,11 @@ def reading(run: Run) -> list[str]:
         "the others; oracle: mean max(p, 1-p), the best any metric can do against these votes, or "
         "the largest correlation that ratings of this reliability allow."
     )
+    if len(run.alignment):
+        found.append(
+            "Worst: the least that is left of the figure when the images are changed a little, and "
+            "under which change."
+        )
     if (run.agreement["in_domain"].astype(bool) & run.agreement["value"].notna()).any():
         found.append(
             "†: the metric was trained on this dataset; the cell is shown but takes no part in "
@@ -75,8 +83,21 @@ def figures(run: Run) -> dict[str, str]:
         units = int(metrics["units"].max()) if len(metrics) else int(first["units"])
         rough = f" (intervals of fewer than {ROUGH} are rough)" if FEWEST <= units < ROUGH else ""
         end = _end(metrics)
+        end += _no_krasula(
+            next(
+                p for p in run.judgements if (p.dataset, p.slice) == (column.dataset, column.slice)
+            )
+        )
         found[column.title] = f"{first['display']}; {units} units vary{rough}{ceiling}{end}."
     return found | _resolving(run)
+
+
+def _no_krasula(part: Judgements) -> str:
+    """Why ratings have no Krasula analysis, which asks whether people tell two images apart."""
+    if part.protocol != "rating" or part.observers is not None or "raters" in part.table:
+        return ""
+    lacking = "how many people rated" if "std" in part.table else "the spread of the ratings"
+    return f"; no Krasula analysis, since {lacking} is not known"
 
 
 def _end(metrics: pd.DataFrame) -> str:
@@ -154,12 +175,23 @@ def _answered(run: Run, column: Column) -> list[tuple[str, str]]:
     return found
 
 
+def shown_sources(run: Run) -> dict[str, str]:
+    """Metric -> who computed its scores; empty where all were computed here."""
+    known = run.provenance.get("sources", {})
+    if set(known.values()) <= {COMPUTED}:
+        return {}
+    # A row of the leaderboard may stand for metrics of several sources.
+    told = known | dict(zip(run.board["metric"], run.board["source"], strict=True))
+    return {metric: source.replace("published by ", "") for metric, source in told.items()}
+
+
 def sources(run: Run) -> list[str]:
     """Which metrics were computed here and which were not, and how far the two are apart."""
     record = run.provenance
     by_source: dict[str, list[str]] = {}
     for metric, source in record.get("sources", {}).items():
-        by_source.setdefault(source, []).append(metric)
+        if metric in run.metrics:  # not what it is of changed images
+            by_source.setdefault(source, []).append(metric)
     found = []
     if any(source != COMPUTED for source in by_source):
         found = [f"{s[0].upper()}{s[1:]}: {', '.join(names)}." for s, names in by_source.items()]
@@ -176,7 +208,7 @@ def provenance(run: Run) -> list[str]:
     """Where the numbers come from: device, versions, data, weights, command."""
     record = run.provenance
     scored = f"Scored on {record['device']} in {record['precision']}"
-    if record["device"] == "none":
+    if record["device"] == NO_DEVICE:
         scored = "Scores that others published; no image was looked at"
     lines = [f"{scored}."]
     lines += sources(run)

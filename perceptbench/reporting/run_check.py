@@ -109,6 +109,7 @@ class _Record(_Table):
     versions: dict[str, str] = {}
     datasets: dict[str, _Dataset] = {}
     sources: dict[str, str] = {}
+    changes: dict[str, str] = {}
     beside: list[_Beside] = []
     metrics: dict[str, _Metric] = {}
     weights_sha256: dict[str, str] = {}
@@ -157,8 +158,10 @@ def check_tables(run: "Run", folder: Path) -> None:
     numbers = ["rank", *(name for name in STANDING if name != "best")]
     ends = ("", " low", " high", " n", " of", " first", " last")
     numbers += [f"{title}{end}" for title in figures for end in ends]
+    numbers += [f"{title} worst" for title in figures if f"{title} worst" in run.board]
     flags = ["best", *(f"{title} best" for title in figures)]
-    _columns(run.board, path, ["metric", "also"], numbers, flags=flags)
+    words = ["metric", "also", *(["source"] if run.provenance.get("sources") else [])]
+    _columns(run.board, path, words, numbers, flags=flags)
     _unique(run.board, path, ["metric"])
     unknown = set(run.board["metric"]) - {*run.metrics, *PEOPLE}
     if unknown:

@@ -24,6 +24,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from perceptbench.agreement.alignment import COLUMNS as ALIGNMENT
+from perceptbench.agreement.alignment import worst
 from perceptbench.agreement.answers import FAILED
 from perceptbench.agreement.evaluate import COMPARISON
 from perceptbench.agreement.orders import same_order
@@ -129,8 +130,15 @@ def board(run: Run) -> pd.DataFrame:
         run.agreement, run.comparisons, run.columns, same_order(run.scores, run.metrics),
         run.provenance.get("groups", {}),
     )  # fmt: skip
-    if "sources" in run.provenance:
-        table.insert(3, "source", table["metric"].map(run.provenance["sources"]).fillna(""))
+    if known := run.provenance.get("sources"):
+        rows = zip(table["metric"], table["also"], strict=True)
+        names = [[metric, *str(also).split()] for metric, also in rows]
+        told = [dict.fromkeys(known[name] for name in some if name in known) for some in names]
+        table.insert(3, "source", [", ".join(each) for each in told])
+    for column in run.columns if len(run.alignment) else ():
+        left = worst(column.rows(run.alignment)).set_index("metric")
+        table[f"{column.title} worst"] = table["metric"].map(left["changed"])
+        table[f"{column.title} worst change"] = table["metric"].map(left["change"])
     return table
 
 

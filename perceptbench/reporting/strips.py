@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from perceptbench.reporting.items import Items, answer, disputed, ranks
+from perceptbench.reporting.items import Items, answer, disputed
 from perceptbench.reporting.leaderboard import estimate
 from perceptbench.reporting.run_folder import Run
 
@@ -160,7 +160,7 @@ def _sides_2afc(items: Items, item: int) -> list[dict[str, Any]]:
 
 
 def _sides(items: Items, item: int) -> list[dict[str, Any]]:
-    rank = ranks(items.signal)[item]
+    rank = items.ranks[item]
     order = np.argsort(rank, kind="stable")
     known = [int(i) for i in order if np.isfinite(rank[i])]
     thirds = (("among the most alike:", [i for i in known if rank[i] < 1 / 3]),

@@ -157,6 +157,16 @@ def test_tables_whose_judgements_are_others_are_refused(tmp_path, spoil, message
     assert any(message in problem for problem in check_scores(ZS, tmp_path))
 
 
+def test_judgements_in_another_order_are_refused(tmp_path):
+    """Nothing but the judgements that come with the program tells."""
+    table = pd.read_parquet(ZS.embedded("live"))
+    table.assign(mos=table["mos"].to_numpy()[::-1]).to_parquet(tmp_path / "live.parquet")
+    with pytest.raises(DataError, match="of other images"):
+        load_published(find_manifest("live"), tmp_path, tmp_path / "cache")
+    (problem,) = check_scores(ZS, tmp_path)
+    assert "of other images" in problem
+
+
 def test_files_with_other_judgements_beside_each_other_are_refused(natural, tmp_path):
     as_csv(natural, tmp_path)
     path = tmp_path / "live_psnr.csv"
@@ -354,4 +364,4 @@ def test_published_ms_ssim_is_of_luma_in_8_bits(photographs):
     # Luma that lies between two steps may be rounded the other way.
     np.testing.assert_allclose(2 * rows["msssim"], ours, atol=1.5e-5)
     in_colour, _ = here(photographs, built("ms-ssim"), 6)
-    assert np.median(np.abs(in_colour - 2 * rows["msssim"].to_numpy())) > 1e-3
+    assert np.median(np.abs(in_colour - 2 * rows["msssim"].to_numpy())) > 5e-3

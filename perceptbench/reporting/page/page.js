@@ -64,7 +64,7 @@
     }
     $("shown").textContent = `${shown} of ${body.rows.length} metrics`;
     const hidden = new Set(all("input.dataset").filter((box) => !box.checked).map((box) => box.value));
-    for (const cell of all("#board .fig")) cell.hidden = hidden.has(cell.dataset.d);
+    for (const cell of all("#board [data-d]")) cell.hidden = hidden.has(cell.dataset.d);
   }
   $("filter").addEventListener("input", filter);
   for (const box of all("input.dataset")) box.addEventListener("change", filter);
