@@ -33,7 +33,8 @@ from perceptbench.agreement.units import FEWEST, Spread, Totals, Units, of_left_
 
 Array = NDArray[np.float64]
 
-THREADS = 2
+#: Threads, and fewer numbers than which to start them takes longer than to do without.
+THREADS, FEW_NUMBERS = 2, 10_000
 CORRELATIONS = ("srcc", "krcc", "plcc")
 OF_REFERENCES = {f"{statistic}_within_reference" for statistic in CORRELATIONS}
 OF_FITS = {"plcc_logistic4", "plcc_logistic5", "rmse", "rmse_star", "outlier_ratio"}
@@ -326,7 +327,7 @@ def _ratings(items: Items, whole: bool, only: Collection[str]) -> Iterator[Figur
             yield from _attainable(items, statistic)
     if not whole or not len(items.table):
         return
-    if "impairment" in items.table:
+    if "impairment" in items.table and (not only or "stress" in only):
         yield _stress(items)
     if set(items.table) >= rating.MATCHING and (items.table["pattern"] == "standard").any():
         yield _matching(items)
@@ -347,8 +348,11 @@ def _columns(
     """Values (m,) and influences (n, m) of all columns."""
     if not x.size:
         return np.full(x.shape[1], np.nan), np.zeros(x.shape)
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(lambda column: of(column, y), x.T))
+    if x.size < FEW_NUMBERS:
+        found = [of(column, y) for column in x.T]
+    else:
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = list(pool.map(lambda column: of(column, y), x.T))
     return np.array([value for value, _ in found]), np.stack([on for _, on in found], axis=1)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -162,14 +163,14 @@ class Items:
             return np.zeros(len(self.table), dtype=bool)
         return np.asarray(self.table["adaptive"].astype(bool))
 
-    @property
+    @cached_property
     def badness(self) -> Array:
         """People's ratings, higher is worse."""
         if "impairment" in self.table:
             return self.table["impairment"].to_numpy(float)
         return -self.table["quality"].to_numpy(float)
 
-    @property
+    @cached_property
     def deviations(self) -> tuple[Array, Array | None] | None:
         """Deviation (ddof 1) and number of the ratings behind each item, where they are known."""
         if "std" in self.table:
@@ -189,7 +190,7 @@ class Items:
             return None
         return std, raters
 
-    @property
+    @cached_property
     def reliability(self) -> float:
         """Of the mean opinions (`rating.reliability`); NaN where their noise is not known."""
         std, raters = self.deviations or (None, None)

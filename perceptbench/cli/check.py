@@ -91,7 +91,7 @@ def _read(path: Path, judged: "list[Judgements]", brought: "list[Scores]") -> tu
         printable(path.stem), found.table, statistics=RANKED[protocol], votes=found.votes
     )
     judged.append(part)
-    resting = f"intervals rest on {find(part).count:,} things that vary"
+    resting = f"intervals rest on {find(part).count:,} units that vary"
     raters = counted(part.votes)
     if part.votes is not None:
         resting += f" and {raters:,} raters" if raters else f"; raters, fewer than {FEWEST}, do not"
