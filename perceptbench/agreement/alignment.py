@@ -72,7 +72,8 @@ def _fall(figure: Figure) -> dict[str, Any]:
     value, spread = figure.value, figure.spread
     error, freedom, units = np.nan, np.nan, 0 if spread is None else spread.units
     if spread is not None and spread.totals and units >= FEWEST:
-        error, freedom = float(spread.errors_of_differences[0, 1]), spread.freedom
+        error = float(spread.errors_of_differences[0, 1])
+        freedom = float(spread.freedoms_of_differences[0, 1])
     fall = value[0] - value[1]
     fall = -fall if figure.statistic in SMALLER_IS_BETTER else fall
     low, high, p = (float(x) for x in differences(fall, error, freedom, units))

@@ -47,7 +47,10 @@ def ends(statistic: str, items: Items) -> Ends:
         if statistic != "2afc" or np.isin(p, (0, 0.5, 1)).all():
             return Ends(0.5, 1.0, False)
         if agree is None:
-            return Ends(0.5, float(two_alternative.oracle(p).mean()), True)
+            fair = p[~items.adaptive]
+            if not len(fair):
+                return Ends(0.5, 1.0, False)
+            return Ends(0.5, float(two_alternative.oracle(fair).mean()), True)
         if np.isnan(agree).all():
             return Ends(0.5, 1.0, False)
         return Ends(0.5, float(two_alternative.ceiling(np.nanmean(agree))), True)
@@ -57,11 +60,8 @@ def ends(statistic: str, items: Items) -> Ends:
     if statistic == "matching_rmse":
         match = (table[c].to_numpy() for c in ("contrast", "impairment", "pattern"))
         return Ends(rating.physical_rmse(*match), 0.0, False)
-    std, raters = items.deviations or (None, None)
-    if statistic in ("srcc", "plcc") and std is not None and raters is not None:
-        known = rating.reliability(items.badness, std, raters)
-        if known > 0:
-            return Ends(0.0, float(np.sqrt(known)), True)
+    if statistic in ("srcc", "plcc") and items.reliability > 0:
+        return Ends(0.0, float(np.sqrt(items.reliability)), True)
     if statistic.startswith(("srcc", "krcc", "plcc")):
         return Ends(0.0, 1.0, False)
     return Ends(float("nan"), float("nan"), False)

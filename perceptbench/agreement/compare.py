@@ -123,9 +123,11 @@ def _row(figure: Figure, items: Items, a: str, b: str, margin: float) -> tuple[A
     if spread is None or not spread.totals or units < FEWEST:
         note = note or too_few(units)
     elif not lost:
-        error = float(spread.errors_of_differences[place[0], place[1]])
-        low, high, p = (float(v) for v in differences(x - y, error, spread.freedom, units))
-        equivalent = is_equivalent(x - y, error, spread.freedom, margin)
+        both = (place[0], place[1])
+        error = float(spread.errors_of_differences[both])
+        freedom = float(spread.freedoms_of_differences[both])
+        low, high, p = (float(v) for v in differences(x - y, error, freedom, units))
+        equivalent = is_equivalent(x - y, error, freedom, margin)
         needed = units_needed(x - y, error, units, p)
     delong = _delong(figure.statistic, items, place) if not lost else np.nan
     return x, y, x - y, low, high, p, delong, equivalent, needed, figure.n, units, note

@@ -229,9 +229,9 @@ def _rows(figure: Figure, total: int) -> pd.DataFrame:
     m = len(figure.metrics)
     units = 0 if spread is None else spread.units
     error = np.full(m, np.nan)
-    freedom = np.nan
+    freedom = np.full(m, np.nan)
     if spread is not None and spread.totals and units >= FEWEST:
-        error, freedom = spread.errors, spread.freedom
+        error, freedom = spread.errors, spread.freedoms
     low, high = intervals(figure.value, error, freedom, figure.scale)
     notes = []
     for k, note in enumerate(figure.notes):
@@ -291,18 +291,20 @@ def _pairs(
 
 def _compare(figure: Figure, items: Items, stands_for: Mapping[str, str]) -> pd.DataFrame:
     """Every pair of the figure's metrics that is defined, with the parametric tests beside it."""
-    own = np.array([m not in stands_for for m in figure.metrics], dtype=bool)
-    there = np.flatnonzero(~np.isnan(figure.value) & own)
+    alone = np.array([m not in stands_for for m in figure.metrics], dtype=bool)
+    there = np.flatnonzero(~np.isnan(figure.value) & alone)
     names = [figure.metrics[k] for k in there]
     value, spread = figure.value[there], figure.spread
     errors = np.full((len(there), len(there)), np.nan)
-    freedom, units = np.nan, 0 if spread is None else spread.units
+    freedom, units = np.full_like(errors, np.nan), 0 if spread is None else spread.units
     if spread is not None and spread.totals and units >= FEWEST:
-        errors, freedom = spread.errors_of_differences[np.ix_(there, there)], spread.freedom
+        own = np.ix_(there, there)
+        errors, freedom = spread.errors_of_differences[own], spread.freedoms_of_differences[own]
     pairs = all_pairs(names, value, errors, freedom, units)
     i, j = np.triu_indices(len(names), 1)
     pairs = pairs.assign(
-        statistic=figure.statistic, error=errors[i, j], freedom=freedom, units=units, n=figure.n,
+        statistic=figure.statistic, error=errors[i, j], freedom=freedom[i, j], units=units,
+        n=figure.n,
         p_meng=np.nan, p_steiger=np.nan,
     )  # fmt: skip
     if figure.statistic not in ("srcc", "plcc") or not len(pairs):

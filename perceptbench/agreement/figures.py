@@ -10,22 +10,31 @@ A metric whose distances are all equal is *blind*: it has the figure that chance
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from perceptbench.agreement import influence, logistic, rating, same_different, two_alternative
-from perceptbench.agreement.items import Items
+from perceptbench.agreement import (
+    influence,
+    logistic,
+    people,
+    rating,
+    same_different,
+    two_alternative,
+)
+from perceptbench.agreement.attained import ends
+from perceptbench.agreement.items import ITEM_PARTS, Items
 from perceptbench.agreement.magnitude import in_range, largest
 from perceptbench.agreement.significance import krasula, resolving_power
-from perceptbench.agreement.units import Spread, Units, of_left_out
+from perceptbench.agreement.units import FEWEST, Spread, Totals, Units, of_left_out
 
 Array = NDArray[np.float64]
 
-THREADS = 2
+#: Threads, and fewer numbers than which to start them takes longer than to do without.
+THREADS, FEW_NUMBERS = 2, 10_000
 CORRELATIONS = ("srcc", "krcc", "plcc")
 OF_REFERENCES = {f"{statistic}_within_reference" for statistic in CORRELATIONS}
 OF_FITS = {"plcc_logistic4", "plcc_logistic5", "rmse", "rmse_star", "outlier_ratio"}
@@ -33,6 +42,8 @@ OF_PAIRS = {*krasula.STATISTICS, "resolving_power"}
 #: Pairs of items that Krasula's analysis and the resolving power look at, drawn by chance where
 #: there are more.
 PAIRS = 10_000_000
+#: What is worked out anew without each of the raters, where they vary: the others cost too much.
+OVER_RATERS = {"2afc", "jnd_ap", *CORRELATIONS, *OF_REFERENCES}
 #: Groups of units left out in turn where there is no influence to be had, fewer of many items.
 GROUPS, FEW_GROUPS, MANY_ITEMS = 100, 20, 20_000
 #: Kurtosis of a metric's distances from which the raw PLCC has no interval that holds.
@@ -92,7 +103,59 @@ def figures(items: Items, whole: bool = True, only: Collection[str] = ()) -> Ite
     Every metric has a distance for every item (`Items.answered` takes care of that).
     """
     make = {"2afc": _two_alternative, "rating": _ratings, "same_different": _same_different}
-    yield from make[items.protocol](items, whole, only)
+    found, of = make[items.protocol](items, whole, only), make[items.protocol]
+    again = OVER_RATERS.intersection(only or OVER_RATERS)
+    if not again or not items.groups_of_raters:
+        yield from found
+        return
+    changes = _over_raters(items, lambda less: of(less, whole, again))
+    for figure in found:
+        yield _with_people(figure, items, changes.get((figure.statistic, figure.metrics)))
+
+
+def _over_raters(
+    items: Items, make: Callable[[Items], Iterator[Figure]]
+) -> dict[tuple[str, tuple[str, ...]], Array]:
+    """Figures without each group of raters on each part of the items, (groups, parts, metrics).
+
+    NaN where they said nothing there.
+    """
+    found: dict[tuple[str, tuple[str, ...]], Array] = {}
+    shape = (items.groups_of_raters, ITEM_PARTS)
+    for group, part, less in items.without_raters():
+        for figure in make(less):
+            key = (figure.statistic, figure.metrics)
+            each = found.setdefault(key, np.full((*shape, len(figure.metrics)), np.nan))
+            each[group, part] = figure.value
+    return found
+
+
+def _with_people(figure: Figure, items: Items, without: Array | None) -> Figure:
+    """The figure with a spread over raters beside that over units.
+
+    The jackknife over (groups of) raters: what a rater changes in two parts of the items alike is
+    the rater's; what it changes in one alone is noise that the units have counted already.
+    """
+    spread = figure.spread
+    if without is None or spread is None or not spread.totals:
+        return figure
+    groups, parts, _ = without.shape
+    change = np.nan_to_num(without - figure.value)
+    change = change - change.mean(axis=0)
+    change *= np.sqrt((groups - 1) / groups * parts / (parts - 1))
+    totals = (Totals(1, change.sum(axis=1)), Totals(-1, change.reshape(groups * parts, -1)))
+    return _varied(figure, items, totals, groups)
+
+
+def _varied(figure: Figure, items: Items, totals: tuple[Totals, ...], groups: int) -> Figure:
+    """The figure with what raters add to its spread, said in its notes."""
+    assert figure.spread is not None
+    said = f"{people.counted(items.votes):,} raters vary too"
+    notes = tuple(
+        note if np.isnan(v) else "; ".join(filter(None, (note, said)))
+        for note, v in zip(figure.notes, figure.value, strict=True)
+    )
+    return replace(figure, spread=replace(figure.spread, people=totals, groups=groups), notes=notes)
 
 
 def _figure(
@@ -141,22 +204,22 @@ def _two_alternative(items: Items, whole: bool, only: Collection[str]) -> Iterat
     # Outcomes without shares (p_b 0, 1/2 or 1 throughout) hide how far people agreed.
     shares = not np.isin(p, (0, 0.5, 1)).all()
     known = items.two_people
-    people = two_alternative.human(p) if known is None else known
+    human = two_alternative.human(p) if known is None else known
     bound = BOUND if known is None else ""
     best = np.where(items.adaptive, np.nan, two_alternative.oracle(p))
-    shares &= bool((np.isfinite(people) & np.isfinite(best)).any())
+    shares &= bool((np.isfinite(human) & np.isfinite(best)).any())
     if shares:
-        yield _mean(items, "2afc", ("human",), people, notes=(bound,))
+        yield _mean(items, "2afc", ("human",), human, notes=(bound,))
         yield _mean(items, "2afc", ("oracle",), best)
     if not whole:
         return
     yield _mean(items, "2afc_majority", names, two_alternative.majority(a, b, p), SPLIT)
     yield from _subset_means(items, "2afc", names, score)
     if shares:
-        for who, each in (("human", people), ("oracle", best)):
+        for who, each in (("human", human), ("oracle", best)):
             if np.isfinite(each).all():
                 yield from _subset_means(items, "2afc", (who,), each[:, None])
-        yield from _of_ceiling(items, score, people, best, bound)
+        yield from _of_ceiling(items, score, human, best, bound)
         each = two_alternative.likelihood(p, p)
         yield _mean(items, "log_likelihood", ("oracle",), each, scale="plain")
     if names and (not only or "log_likelihood" in only):
@@ -181,23 +244,21 @@ def _subset_means(
 
 
 def _of_ceiling(
-    items: Items, score: Array, people: Array, best: Array, bound: str
+    items: Items, score: Array, human: Array, best: Array, bound: str
 ) -> Iterator[Figure]:
     """The part of the way from guessing to the ceiling, by metrics and by a person."""
-    top, slope = float(np.nanmean(best)), 1.0
+    top, slope = ends("2afc", items).ceiling, 1.0
     agree = np.where(np.isnan(best), top, best)
     if not bound:
-        agree = np.where(np.isnan(people), np.nanmean(people), people)
-        mean = float(agree.mean())
-        top = float(two_alternative.ceiling(mean))
-        step = 1e-6
+        agree = np.where(np.isnan(human), np.nanmean(human), human)
+        mean, step = float(agree.mean()), 1e-6
         slope = float(two_alternative.ceiling(mean + step) - two_alternative.ceiling(mean - step))
         slope /= 2 * step
         note = "the ceiling is a model: true shares follow a symmetric beta distribution"
     else:
         note = "votes are not known: the ceiling, mean max(p, 1-p), is an upper bound"
     on_top = slope * (agree - agree.mean())[:, None]
-    known = [("human", people[:, None])] if not bound else []
+    known = [("human", human[:, None])] if not bound else []
     for names, each in ((items.metrics, score), *(((who,), x) for who, x in known)):
         each = np.where(np.isnan(each), np.nanmean(each, axis=0), each)
         value = two_alternative.of_ceiling(each.mean(axis=0), top)
@@ -266,7 +327,7 @@ def _ratings(items: Items, whole: bool, only: Collection[str]) -> Iterator[Figur
             yield from _attainable(items, statistic)
     if not whole or not len(items.table):
         return
-    if "impairment" in items.table:
+    if "impairment" in items.table and (not only or "stress" in only):
         yield _stress(items)
     if set(items.table) >= rating.MATCHING and (items.table["pattern"] == "standard").any():
         yield _matching(items)
@@ -287,8 +348,11 @@ def _columns(
     """Values (m,) and influences (n, m) of all columns."""
     if not x.size:
         return np.full(x.shape[1], np.nan), np.zeros(x.shape)
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(lambda column: of(column, y), x.T))
+    if x.size < FEW_NUMBERS:
+        found = [of(column, y) for column in x.T]
+    else:
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = list(pool.map(lambda column: of(column, y), x.T))
     return np.array([value for value, _ in found]), np.stack([on for _, on in found], axis=1)
 
 
@@ -326,16 +390,19 @@ def _kurtosis(x: Array) -> Array:
 
 def _attainable(items: Items, statistic: str) -> Iterator[Figure]:
     """The largest correlation to be expected with mean opinions as noisy as these are."""
+    known = items.reliability
     std, raters = items.deviations or (None, None)
-    if statistic == "krcc" or std is None or raters is None or not (raters > 1).all():
+    if statistic == "krcc" or np.isnan(known) or std is None or raters is None:
         return
-    known = rating.reliability(items.badness, std, raters)
-    if not np.isnan(known):
-        note = f"a model: the root of the reliability of the mean opinions, {known:.3f}"
-        value = np.array([np.sqrt(known)])
-        yield _figure(
-            items, statistic, ("oracle",), value, None, scale="correlation", notes=(note,)
-        )
+    note = f"a model: the root of the reliability of the mean opinions, {known:.3f}"
+    # 1 - noise / total, of which every item has its own.
+    total = (items.badness - items.badness.mean()) ** 2
+    on = ((1 - known) * total - std**2 / raters) / total.mean()
+    on = on / (2 * np.sqrt(known)) if known > 0 else np.zeros(len(on))
+    yield _figure(
+        items, statistic, ("oracle",), np.sqrt([known]), on[:, None], scale="correlation",
+        notes=(note,),
+    )  # fmt: skip
 
 
 def _stress(items: Items) -> Figure:
@@ -561,4 +628,10 @@ def _one_against_others(items: Items, statistic: str) -> Figure:
     note = (f"one observer against the mean of the others; {who}",)
     scale = "share" if statistic == "stress" else "correlation"
     on = total[:, None] / max(len(values), 1)
-    return _figure(items, statistic, ("human",), value, on, OBSERVER, scale=scale, notes=note)
+    found = _figure(items, statistic, ("human",), value, on, OBSERVER, scale=scale, notes=note)
+    if found.spread is None or len(values) < FEWEST or not people.counted(items.votes):
+        return found
+    # Every observer has a value, and these are the sample of people.
+    k = len(values)
+    apart = Totals(1, (np.array(values) - value)[:, None] / np.sqrt(k * (k - 1)))
+    return _varied(found, items, (apart,), k)

@@ -36,14 +36,18 @@ SCALES: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., An
 
 
 def intervals(
-    value: ArrayLike, error: ArrayLike, freedom: float, scale: str = "plain", level: float = 0.95
+    value: ArrayLike,
+    error: ArrayLike,
+    freedom: ArrayLike,
+    scale: str = "plain",
+    level: float = 0.95,
 ) -> tuple[Array, Array]:
     """Low and high ends of figures with standard errors; NaN where nothing varies.
 
     Parameters
     ----------
     value, error : (m,).
-    freedom : degrees of freedom.
+    freedom : degrees of freedom, one or (m,).
     scale : of SCALES.
 
     >>> [float(end.round(3)) for end in intervals(0.5, 0.1, 10, "correlation")]
@@ -129,19 +133,19 @@ def holm(p: Array) -> Array:
 
 
 def all_pairs(
-    names: Sequence[str], value: Array, errors: Array, freedom: float, units: int
+    names: Sequence[str], value: Array, errors: Array, freedom: Array, units: int
 ) -> pd.DataFrame:
     """Every pair of metrics: ``a, b, a value, b value, difference, low, high, p``; a minus b.
 
     Parameters
     ----------
     value : (m,).
-    errors : standard errors of the differences, (m, m).
+    errors, freedom : standard errors of the differences and their degrees of freedom, (m, m).
     """
     i, j = np.triu_indices(len(names), 1)
     apart = value[i] - value[j]
     apart = np.where(np.abs(apart) < TIE, 0.0, apart)
-    low, high, p = differences(apart, errors[i, j], freedom, units)
+    low, high, p = differences(apart, errors[i, j], freedom[i, j], units)
     table = pd.DataFrame(list(combinations(names, 2)), columns=["a", "b"])
     return table.assign(
         **{"a value": value[i], "b value": value[j]}, difference=apart, low=low, high=high, p=p

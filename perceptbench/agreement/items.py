@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perceptbench.agreement import people, two_alternative
+from perceptbench.agreement import people, rating, two_alternative
 from perceptbench.agreement.answers import distances
 from perceptbench.agreement.units import Units, find
-from perceptbench.datasets.judgements import LARGEST, Judgements
+from perceptbench.datasets.judgements import LARGEST, Judgements, value_column
 
 Array = NDArray[np.float64]
 
@@ -18,6 +19,9 @@ Array = NDArray[np.float64]
 MIN_PART = 5
 #: A column `level` of more distinct numbers than this is cut into three bands.
 MAX_BANDS = 10
+#: Groups that raters are brought into where there are more, and parts of the items that a group is
+#: left out of in turn.
+RATER_GROUPS, ITEM_PARTS = 30, 5
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Items:
     agree : the chance that two people agree, from their single votes, (items,); NaN where that
         is not known, or an adaptive sampler asked. None where single votes are not known.
     stress_power : metric -> power its distance is raised to before STRESS.
+    votes : as `Judgements.votes`, of these items by their place here; None where not known.
     """
 
     protocol: str
@@ -47,6 +52,7 @@ class Items:
     observers: Array | None
     agree: Array | None
     stress_power: Mapping[str, float | None]
+    votes: pd.DataFrame | None = None
 
     def of(self, metrics: NDArray[np.bool_]) -> "Items":
         """The same items with some of the metrics."""
@@ -63,7 +69,49 @@ class Items:
         return replace(
             self, table=self.table.iloc[kept], distances=self.distances[:, kept],
             units=self.units.part(kept), observers=observers, agree=agree,
+            votes=_votes_on(self.votes, kept, len(self.table)),
         )  # fmt: skip
+
+    @property
+    def groups_of_raters(self) -> int:
+        """How many groups of raters `without_raters` leaves out; 0 where people do not vary."""
+        return min(people.counted(self.votes), RATER_GROUPS)
+
+    def without_raters(self) -> Iterator[tuple[int, int, "Items"]]:
+        """The items as they would be without one group of raters on one part of them, each in turn.
+
+        An item nobody else judged is left out. Means of votes are taken off by as much as the mean
+        of the others differs: a judgement that is no mean (``p910``) keeps what else is in it.
+        The units of these items are not known, nor single observers: they are for values only.
+        """
+        votes, n = self.votes, len(self.table)
+        assert votes is not None
+        item, value = votes["item"].to_numpy(), votes["value"].to_numpy(float)
+        group = pd.factorize(votes["rater"])[0] % self.groups_of_raters
+        unit = np.unique(self.units.codes[:, -1], return_inverse=True)[1].ravel()
+        cell = group * ITEM_PARTS + (unit % ITEM_PARTS)[item]
+        fair = ~votes.get("adaptive", pd.Series(False, index=votes.index)).to_numpy(bool)
+        powers = np.stack([np.ones_like(value), value, value**2], axis=1)
+
+        def sums(rows: NDArray[np.intp]) -> Array:
+            return np.stack([np.bincount(item[rows], x, n) for x in powers[rows].T])
+
+        every = sums(np.arange(len(item)))
+        fairly = sums(np.flatnonzero(fair))
+        order = np.argsort(cell, kind="stable")
+        starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
+        nowhere = Units(*2 * (np.full((n, 1), -1),))
+        for rows in np.split(order, starts[1:]):
+            left = every - sums(rows)
+            kept = np.flatnonzero(left[0] > 0.5)
+            agree = None
+            if self.agree is not None:
+                agree = people.pairs_agree(*(fairly - sums(rows[fair[rows]])))
+            less = replace(
+                self, table=_judged_by(self.table, every, left), units=nowhere, observers=None,
+                agree=agree, votes=None,
+            )  # fmt: skip
+            yield *divmod(int(cell[rows[0]]), ITEM_PARTS), less.part(kept)
 
     @property
     def answered(self) -> NDArray[np.bool_]:
@@ -90,7 +138,7 @@ class Items:
         return np.arange(len(self.table))
 
     @property
-    def votes(self) -> Array | None:
+    def asked(self) -> Array | None:
         """How many people were asked of each item, (items,); None where that is not known."""
         if "votes" not in self.table:
             return None
@@ -103,9 +151,9 @@ class Items:
         """The chance that two different people agree, (items,); None where votes are not known."""
         if self.agree is not None:
             return self.agree
-        if self.votes is None:
+        if self.asked is None:
             return None
-        known = two_alternative.two_people(self.table["p_b"].to_numpy(float), self.votes)
+        known = two_alternative.two_people(self.table["p_b"].to_numpy(float), self.asked)
         return np.where(self.adaptive, np.nan, known)
 
     @property
@@ -115,14 +163,14 @@ class Items:
             return np.zeros(len(self.table), dtype=bool)
         return np.asarray(self.table["adaptive"].astype(bool))
 
-    @property
+    @cached_property
     def badness(self) -> Array:
         """People's ratings, higher is worse."""
         if "impairment" in self.table:
             return self.table["impairment"].to_numpy(float)
         return -self.table["quality"].to_numpy(float)
 
-    @property
+    @cached_property
     def deviations(self) -> tuple[Array, Array | None] | None:
         """Deviation (ddof 1) and number of the ratings behind each item, where they are known."""
         if "std" in self.table:
@@ -141,6 +189,46 @@ class Items:
         if not known.all():
             return None
         return std, raters
+
+    @cached_property
+    def reliability(self) -> float:
+        """Of the mean opinions (`rating.reliability`); NaN where their noise is not known."""
+        std, raters = self.deviations or (None, None)
+        if std is None or raters is None or not (raters > 1).all():
+            return float("nan")
+        return rating.reliability(self.badness, std, raters)
+
+
+def _votes_on(
+    votes: pd.DataFrame | None, rows: NDArray[np.intp], count: int
+) -> pd.DataFrame | None:
+    """The votes on some of `count` items, by their place among these."""
+    if votes is None:
+        return None
+    place = np.full(count, -1)
+    place[rows] = np.arange(len(rows))
+    moved = votes.assign(item=place[votes["item"]])
+    return moved[moved["item"] >= 0].reset_index(drop=True)
+
+
+def _judged_by(table: pd.DataFrame, every: Array, left: Array) -> pd.DataFrame:
+    """A table with the judgements of fewer people, from the sums (`pairs_agree`) of votes."""
+
+    def moments(sums: Array) -> tuple[Array, Array]:
+        count, total, square = sums
+        mean = total / count
+        return mean, (square - count * mean**2) / (count - 1)
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        (mean, variance), (other, less) = moments(every), moments(left)
+        column = value_column(table)
+        changed = {column: table[column].to_numpy(float) + np.nan_to_num(other - mean)}
+        if "std" in table:
+            square = table["std"].to_numpy(float) ** 2 + less - variance
+            changed |= {"std": np.sqrt(np.maximum(square, 0)), "raters": left[0]}
+        elif column in ("p_b", "p_same"):
+            changed = {column: np.clip(changed[column], 0, 1)}
+    return table.assign(**changed)
 
 
 def _bands(level: pd.Series) -> pd.Series:
@@ -173,7 +261,7 @@ def collect(
     observers, agree = _single_people(judgements, rows)
     return Items(
         judgements.protocol, table.iloc[rows], values, tuple(metrics), find(judgements), observers,
-        agree, stress_power,
+        agree, stress_power, _votes_on(judgements.votes, rows, len(table)),
     )  # fmt: skip
 
 

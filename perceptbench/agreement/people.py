@@ -1,4 +1,4 @@
-"""How far people agree with each other, and how sure a figure is over people as over images.
+"""How far people agree with each other, and how many of them are enough.
 
 Conventions
 -----------
@@ -13,9 +13,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import roots_legendre
-from scipy.stats import beta, binom, t
+from scipy.stats import beta, binom
 
-from perceptbench.agreement import two_alternative
+from perceptbench.agreement import rating, two_alternative
+from perceptbench.agreement.units import FEWEST
+from perceptbench.datasets.judgements import Judgements, value_column
 
 Array = NDArray[np.float64]
 
@@ -32,31 +34,45 @@ def unbiased(votes: pd.DataFrame) -> pd.DataFrame:
     return votes[~votes["adaptive"].astype(bool)]
 
 
-def two_people(votes: pd.DataFrame, distinct: bool = False) -> pd.Series:
+def counted(votes: pd.DataFrame | None) -> int:
+    """How many raters vary beside the images in intervals: all, or none where they are too few."""
+    raters = 0 if votes is None else votes["rater"].nunique()
+    return raters if raters >= FEWEST else 0
+
+
+def pairs_agree(count: ArrayLike, total: ArrayLike, square: ArrayLike) -> Array:
+    """Chance that two different votes agree, from the sums of vote^0, vote and vote^2.
+
+    (k (k - 1) + (n - k) (n - k - 1)) / (n (n - 1)) with k of n for b; NaN below two votes.
+    """
+    n, b, own = (np.asarray(x, dtype=float) for x in (count, total, square))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(n > 1, (b**2 + (n - b) ** 2 - n + 2 * b - 2 * own) / (n * (n - 1)), np.nan)
+
+
+def two_people(votes: pd.DataFrame) -> pd.Series:
     """Chance that two votes on an item agree, by item; unbiased for any number of votes.
 
     Parameters
     ----------
-    votes : of choices, values in [0, 1]; 0.5, neither, agrees by half with every answer.
-    distinct : whether the two must be different people's; else each vote counts as a person's.
+    votes : of choices, values in [0, 1]; 0.5, neither, agrees by half with every answer. Each
+        counts as a person's, a second one by the same rater too.
 
     Returns
     -------
-    Series indexed by item, of the items with two votes or more: (k (k - 1) + (n - k) (n - k - 1))
-    / (n (n - 1)) with k of n for b. Its mean is what one person reaches against another.
+    Series indexed by item, of the items with two votes or more: `pairs_agree`. Its mean is what
+    one person reaches against another.
 
     >>> two_people(pd.DataFrame({"item": 0, "rater": list("wxyz"), "value": [1, 1, 1, 0]})).tolist()
     [0.5]
     """
     given = unbiased(votes)
-    value = given["value"].to_numpy(float)
-    parts = given[["item", "rater"]].assign(b=value, a=1 - value, n=1.0)
-    who = parts["rater"] if distinct else pd.Series(range(len(parts)), index=parts.index)
-    own = parts.groupby(["item", who])[["b", "a", "n"]].sum()
-    # All pairs of votes less those that are one person's.
-    between = own.groupby("item").sum() ** 2 - (own**2).groupby("item").sum()
-    between = between[between["n"] > 0]
-    return ((between["b"] + between["a"]) / between["n"]).rename("agreement")
+    sums = given.assign(square=given["value"].astype(float) ** 2).groupby("item").agg(
+        n=("value", "size"), b=("value", "sum"), own=("square", "sum")
+    )  # fmt: skip
+    sums = sums[sums["n"] > 1]
+    found = pairs_agree(sums["n"], sums["b"], sums["own"])
+    return pd.Series(found, index=sums.index, name="agreement")
 
 
 def variance_components(votes: pd.DataFrame) -> tuple[float, float, float]:
@@ -163,37 +179,30 @@ def raters_enough(votes: pd.DataFrame, within: float = POINT) -> int | None:
     return enough(lambda k: mos_ceiling(single, k), 1.0, within)
 
 
-def two_way(value: ArrayLike, image: ArrayLike, rater: ArrayLike) -> tuple[float, float, float]:
-    """A mean over votes with its 95 % interval for other images *and* other people.
-
-    Parameters
-    ----------
-    value : (votes,), of a metric against a vote: 1 where it agrees, 0 where not, say.
-    image : (votes,), what was drawn among images: the item, or the reference of several.
-    rater : (votes,), who voted.
-
-    Returns
-    -------
-    mean, low, high. Every two votes on one image or by one person count as dependent (Cameron,
-    Gelbach, Miller 2011, doi:10.1198/jbes.2010.07136): the variance is that by image plus that by
-    rater less that by both, and no less than the larger of the two. Student's t has one degree
-    less than the fewer of the two. NaN bounds for a single image or rater.
-    No figure of a leaderboard is made like this: those vary over images only (`units`), and take
-    the people who were asked as given.
-    """
-    x = np.asarray(value, dtype=float)
-    one, two = pd.factorize(np.asarray(image))[0], pd.factorize(np.asarray(rater))[0]
-    both = pd.factorize(pd.MultiIndex.from_arrays([one, two]))[0]
-    off = x - x.mean()
-
-    def variance(code: NDArray[np.intp]) -> float:
-        groups = int(code.max()) + 1
-        if groups < 2:
-            return float("nan")
-        return float((np.bincount(code, off) ** 2).sum() / len(x) ** 2 * groups / (groups - 1))
-
-    by_image, by_rater = variance(one), variance(two)
-    whole = max(by_image + by_rater - variance(both), by_image, by_rater)
-    fewer = min(int(one.max()), int(two.max()))
-    half = t.ppf(0.975, fewer) * np.sqrt(whole) if fewer else float("nan")
-    return float(x.mean()), float(x.mean() - half), float(x.mean() + half)
+def in_words(part: Judgements) -> list[str]:
+    """How far the people behind votes agree, and how many are enough, in sentences."""
+    votes = part.votes
+    if votes is None:
+        return []
+    if part.protocol == "rating":
+        size = int(votes.groupby("item").size().median())
+        means = rating.reliability(
+            part.table[value_column(part.table)], part.table["std"], part.table["raters"]
+        )
+        known = "" if np.isnan(means) else f"; reliability of the means {means:.3f}"
+        said = [f"ICC(2,1) {icc(votes):.3f}, ICC(2,{size}) {icc(votes, size):.3f}{known}"]
+    else:
+        agree = two_people(votes)
+        if agree.empty:
+            return ["no item has two votes that a ceiling may be taken from"]
+        said = [
+            f"two people agree in {agree.mean():.4f} of cases ({len(agree):,} items with two votes "
+            "or more)"
+        ]
+    number = raters_enough(votes)
+    if number is None:
+        return [*said, "no number of raters settles the ceiling"]
+    enough_are = (
+        f"{number:,} raters an item are enough for the ceiling to move by less than a point"
+    )
+    return [*said, enough_are]

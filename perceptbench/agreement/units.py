@@ -20,7 +20,7 @@ over clusters; the correction and the degrees of freedom for more were chosen by
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
@@ -59,12 +59,17 @@ class Spread:
     ----------
     totals : by the number of units, see the module's head.
     units : how many there are.
-    freedom : degrees of freedom.
+    freedom : degrees of freedom of these.
+    people : the same of the raters, where they vary too: what each (or each group) adds, less
+        what it adds on each part of the items, since the noise of votes is in the units already.
+    groups : of raters; 0 where people are taken as given.
     """
 
     totals: tuple[Totals, ...]
     units: int
     freedom: float
+    people: tuple[Totals, ...] = ()
+    groups: int = 0
 
     def of_a_slope(self) -> "Spread":
         """That of correlations: beside a centre they estimate a slope, as regressions do.
@@ -74,7 +79,8 @@ class Spread:
         """
         left = max(self.freedom - 1, 1.0)
         wider = np.sqrt(max(self.freedom / left, 1.0))
-        return Spread(tuple(Totals(t.sign, wider * t.values) for t in self.totals), self.units, left)
+        totals = tuple(Totals(t.sign, wider * t.values) for t in self.totals)
+        return replace(self, totals=totals, freedom=left)
 
     @cached_property
     def errors(self) -> Array:
@@ -82,12 +88,39 @@ class Spread:
         # In units of the largest, since a metric's own may be enormous.
         unit = np.max([np.abs(t.values).max(axis=0, initial=0) for t in self.totals], axis=0)
         unit = np.where(unit > 0, unit, 1.0)
-        return unit * np.sqrt(sum_of_squares(self.totals, lambda v: ((v / unit) ** 2).sum(axis=0)))
+        return unit * np.sqrt(sum(self._variances(lambda v: ((v / unit) ** 2).sum(axis=0))))
 
     @cached_property
     def errors_of_differences(self) -> Array:
         """Standard errors of every figure minus every other one, (metrics, metrics)."""
-        return np.sqrt(sum_of_squares(self.totals, _apart))
+        return np.sqrt(sum(self._variances(_apart)))
+
+    @cached_property
+    def freedoms(self) -> Array:
+        """Degrees of freedom of `errors`, (metrics,)."""
+        return self._freedoms(lambda v: (v**2).sum(axis=0))
+
+    @cached_property
+    def freedoms_of_differences(self) -> Array:
+        """Degrees of freedom of `errors_of_differences`, (metrics, metrics)."""
+        return self._freedoms(_apart)
+
+    def _variances(self, of: Callable[[Array], Array]) -> tuple[Array, Array]:
+        """The variance over units, and what people add to it."""
+        over_units = sum_of_squares(self.totals, of)
+        if not self.people:
+            return over_units, np.zeros_like(over_units)
+        added = np.sum([t.sign * of(t.values) for t in self.people], axis=0)
+        return over_units, np.maximum(added, 0)
+
+    def _freedoms(self, of: Callable[[Array], Array]) -> Array:
+        """Those of a sum of two variances (Satterthwaite 1946, doi:10.2307/3002019)."""
+        units, people = self._variances(of)
+        if not self.people:
+            return np.full(units.shape, self.freedom)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = np.nan_to_num(people / (units + people))
+        return 1 / ((1 - share) ** 2 / self.freedom + share**2 / (self.groups - 1))
 
 
 def sum_of_squares(totals: Sequence[Totals], of: Callable[[Array], Array]) -> Array:

@@ -67,7 +67,8 @@ def check(tables: tuple[Path, ...], higher_is_better: tuple[str, ...]) -> None:
 def _read(path: Path, judged: "list[Judgements]", brought: "list[Scores]") -> tuple[str, list[str]]:
     """What kind of table a file is and what there is to say of it; it joins one of the lists."""
     from perceptbench.agreement.own_tables import RANKED, read_scores
-    from perceptbench.agreement.units import find
+    from perceptbench.agreement.people import counted, in_words
+    from perceptbench.agreement.units import FEWEST, find
     from perceptbench.datasets.judgements import Judgements, protocol_of
     from perceptbench.datasets.own_judgements import describe, odd, read_judgements
     from perceptbench.datasets.tables import NUMBERS, read_table
@@ -90,6 +91,11 @@ def _read(path: Path, judged: "list[Judgements]", brought: "list[Scores]") -> tu
         printable(path.stem), found.table, statistics=RANKED[protocol], votes=found.votes
     )
     judged.append(part)
-    resting = f"intervals rest on {find(part).count:,} things that vary"
-    said = [*describe(part), resting, *found.assumed, *odd(found.table, path.stem)]
+    resting = f"intervals rest on {find(part).count:,} units that vary"
+    raters = counted(part.votes)
+    if part.votes is not None:
+        resting += f" and {raters:,} raters" if raters else f"; raters, fewer than {FEWEST}, do not"
+    said = [
+        *describe(part), resting, *in_words(part), *found.assumed, *odd(found.table, path.stem)
+    ]  # fmt: skip
     return f"judgements of the protocol {protocol}", said

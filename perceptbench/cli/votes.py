@@ -9,7 +9,6 @@ from perceptbench.cli import options
 from perceptbench.cli.options import FILE
 
 if TYPE_CHECKING:
-    from perceptbench.datasets.judgements import Judgements
     from perceptbench.datasets.votes import Mos
 
 
@@ -31,6 +30,7 @@ def votes(table: Path, mos: "Mos", model: str | None, out: Path | None) -> None:
     perceptbench votes ratings.csv --mos p910 -o mos.csv
     perceptbench votes pairs.csv --scale bradley-terry -o ratings.csv
     """
+    from perceptbench.agreement import people
     from perceptbench.agreement.scaling import scale
     from perceptbench.datasets.judgements import Judgements
     from perceptbench.datasets.own_judgements import read_judgements
@@ -43,8 +43,7 @@ def votes(table: Path, mos: "Mos", model: str | None, out: Path | None) -> None:
         raise DataError(f"{table}: has no column `rater`: it holds no votes of single people")
     part = Judgements(table.stem, own.table, votes=own.votes)
     said, found = own.assumed, own.table
-    if own.votes is not None:
-        said = [*said, *_people(part)]
+    said = [*said, *people.in_words(part)]
     if model is not None:
         found, more = scale(part, model)  # type: ignore[arg-type]
         said = [*said, *more]
@@ -55,32 +54,3 @@ def votes(table: Path, mos: "Mos", model: str | None, out: Path | None) -> None:
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(to_csv(found), encoding="utf-8", newline="")
         click.echo(f"Written to {out}: {len(found):,} judgements")
-
-
-def _people(part: "Judgements") -> list[str]:
-    """How far people agree, and how many of them are enough, in sentences."""
-    from perceptbench.agreement import people, rating
-    from perceptbench.datasets.judgements import value_column
-
-    given = part.votes
-    assert given is not None
-    if part.protocol == "rating":
-        size = int(given.groupby("item").size().median())
-        mean, std = part.table[value_column(part.table)], part.table["std"]
-        said = [
-            f"ICC(2,1) {people.icc(given):.3f}, ICC(2,{size}) {people.icc(given, size):.3f}; "
-            f"reliability of the means {rating.reliability(mean, std, part.table['raters']):.3f}"
-        ]
-    else:
-        agree = people.two_people(given)
-        said = [
-            f"two people agree in {agree.mean():.4f} of cases ({len(agree):,} items with two "
-            "votes or more)"
-        ]
-    number = people.raters_enough(given)
-    if number is None:
-        return [*said, "no number of raters settles the ceiling"]
-    return [
-        *said,
-        f"{number:,} raters an item are enough for the ceiling to move by less than a point",
-    ]

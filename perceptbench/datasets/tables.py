@@ -63,7 +63,7 @@ def read_table(path: Path, known: Collection[str] = KNOWN) -> tuple[pd.DataFrame
     DataError : it cannot be read as a table, or in two ways; says why, or which two.
     """
     assumed: list[str] = []
-    decimals = False
+    separator = ""
     suffix = path.suffix.lower()
     expected = (b"pk\x03\x04",) if suffix in {".xlsx", ".xlsm"} else ()
     try:
@@ -75,7 +75,7 @@ def read_table(path: Path, known: Collection[str] = KNOWN) -> tuple[pd.DataFrame
         elif expected:
             table = _spreadsheet(path, assumed)
         else:
-            table, decimals = _text(path, known, assumed)
+            table, separator = _text(path, known, assumed)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except Exception as error:  # pandas, pyarrow and openpyxl raise a dozen kinds
@@ -86,13 +86,13 @@ def read_table(path: Path, known: Collection[str] = KNOWN) -> tuple[pd.DataFrame
     table = _named(table, known, str(path), assumed)
     for column in table.columns.intersection([*IMAGES, "item", "rater", "sampler"]):
         table[column] = _clean(table[column], assumed)
-    if decimals:
-        _decimal_points(table, str(path), assumed)
+    if separator:
+        _decimal_points(table, separator, str(path), assumed)
     return table, assumed
 
 
-def _text(path: Path, known: Collection[str], assumed: list[str]) -> tuple[pd.DataFrame, bool]:
-    """The cells of a text file, and whether decimal commas may be among them."""
+def _text(path: Path, known: Collection[str], assumed: list[str]) -> tuple[pd.DataFrame, str]:
+    """The cells of a text file, and what separates them; "" where no cell can have a comma."""
     content = path.read_bytes()
     if (at := content.find(0)) >= 0:  # pandas 2 would silently cut the name there
         line = content.count(b"\n", 0, at) + 1
@@ -138,7 +138,7 @@ def _text(path: Path, known: Collection[str], assumed: list[str]) -> tuple[pd.Da
     if blank.any():
         assumed.append(f"{blank.sum()} blank rows are left out")
         table = table[~blank].reset_index(drop=True)
-    return table, separator != "," or '"' in text
+    return table, separator if separator != "," or '"' in text else ""
 
 
 def _records(text: str, separator: str, count: int) -> list[list[str]]:
@@ -273,19 +273,22 @@ def _clean(names: pd.Series, assumed: list[str]) -> pd.Series:
     return pd.Series(found, index=names.index, name=names.name, dtype="str")
 
 
-def _decimal_points(table: pd.DataFrame, source: str, assumed: list[str]) -> None:
+def _decimal_points(table: pd.DataFrame, separator: str, source: str, assumed: list[str]) -> None:
     """Puts points for decimal commas, in place, where a column is one of numbers with commas."""
     found: dict[str, pd.Series] = {}
+    mixed = False
     for column in table.columns.difference([*IMAGES, *WORDS], sort=False):
         cells = table[column].dropna().str.strip()
         commas = cells.str.fullmatch(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
         whole = cells.str.fullmatch(r"[+-]?\d+(\.\d+)?")
         if commas.any() and (commas | whole).mean() >= 0.5:
             found[column] = cells[commas]
+            mixed |= not commas.all()
     if not found:
         return
     every = pd.concat(list(found.values()))
-    if every.str.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}").all():
+    # Semicolons separate where the comma is a decimal one; but only thousands leave some without.
+    if (mixed or separator != ";") and every.str.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}").all():
         column, cells = next(iter(found.items()))
         value = cells.iloc[0]
         raise DataError(

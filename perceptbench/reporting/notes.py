@@ -5,6 +5,7 @@ Every sentence is plain text; each format marks it up and escapes it in its own 
 
 import pandas as pd
 
+from perceptbench.agreement.people import counted, in_words
 from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.agreement.units import FEWEST, ROUGH
 from perceptbench.datasets.judgements import Judgements
@@ -88,8 +89,27 @@ def figures(run: Run) -> dict[str, str]:
                 p for p in run.judgements if (p.dataset, p.slice) == (column.dataset, column.slice)
             )
         )
-        found[column.title] = f"{first['display']}; {units} units vary{rough}{ceiling}{end}."
-    return found | _resolving(run)
+        vary = f"{units} units{_raters(run, column)} vary{rough}"
+        found[column.title] = f"{first['display']}; {vary}{ceiling}{end}."
+    return found | _people(run) | _resolving(run)
+
+
+def _raters(run: Run, column: Column) -> str:
+    """How many people vary beside the units."""
+    key = (column.dataset, column.slice)
+    votes = [part.votes for part in run.judgements if (part.dataset, part.slice) == key]
+    raters = max(map(counted, votes), default=0)
+    return f" and {raters:,} raters" if raters else ""
+
+
+def _people(run: Run) -> dict[str, str]:
+    """How far the people behind votes agree, and how many would be enough."""
+    found = {}
+    for part in run.judgements:
+        if said := in_words(part):
+            name = part.dataset if part.slice == "all" else f"{part.dataset} {part.slice}"
+            found[f"{name} people"] = f"{'; '.join(said)}."
+    return found
 
 
 def _no_krasula(part: Judgements) -> str:

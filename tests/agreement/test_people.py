@@ -1,4 +1,6 @@
-"""How far people agree: published figures, figures by hand, coverage by simulation."""
+"""How far people agree: published figures, figures by hand."""
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -6,6 +8,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from perceptbench.agreement import agreement, people, rating, two_alternative
+from perceptbench.agreement.items import collect
 from perceptbench.datasets.judgements import Judgements
 from perceptbench.datasets.votes import aggregate
 
@@ -47,7 +50,6 @@ def test_two_people_agree_as_published_without_adaptive_questions(shared):
     agreement = people.two_people(votes)
     assert len(agreement) == 1737 and round(agreement.mean(), 4) == 0.7648
     assert len(people.two_people(votes.drop(columns="adaptive"))) > 1737
-    assert people.two_people(votes, distinct=True).mean() == pytest.approx(0.7645, abs=5e-5)
 
 
 def test_two_people_is_the_formula_on_shares():
@@ -58,7 +60,7 @@ def test_two_people_is_the_formula_on_shares():
     np.testing.assert_allclose(
         people.two_people(votes), two_alternative.two_people(p, np.full(30, 7))
     )
-    np.testing.assert_allclose(people.two_people(votes), people.two_people(votes, distinct=True))
+
     ties = pd.DataFrame({"item": 0, "rater": [1, 2], "value": [0.5, 1.0]})
     assert people.two_people(ties).tolist() == [0.5]
 
@@ -90,19 +92,78 @@ def test_how_many_raters_are_enough(shared):
     assert people.raters_enough(never) is None
 
 
-def test_two_way_intervals_cover_new_images_and_new_people():
+def said_by(answers, items=40):
+    """Triplets that each rater answers alike throughout, and a metric that picks b."""
+    item, rater = (x.ravel() for x in np.indices((items, len(answers))))
+    votes = pd.DataFrame({"item": item, "rater": rater.astype(str),
+                          "value": np.asarray(answers, float)[rater]})  # fmt: skip
+    table = pd.DataFrame({"reference": [f"r{i}" for i in range(items)], "a": "a", "b": "b",
+                          "p_b": np.mean(answers), "votes": len(answers)})  # fmt: skip
+    scores = pd.concat([table[["reference"]].assign(distorted=s, m=s == "a") for s in "ab"])
+    return Judgements("x", table, statistics=("2afc",), votes=votes), scores.astype({"m": float})
+
+
+def test_people_who_differ_on_all_images_alike_are_a_sample_of_people():
+    answers = [1, 1, 1, 0, 1, 0, 1, 1, 0, 1, 1, 1]
+    part, scores = said_by(answers)
+    found = agreement(part, scores, metrics=["m"]).set_index(["statistic", "metric"])
+    row = found.loc[("2afc", "m")]
+    assert row["value"] == 0.75 and row["error"] == pytest.approx(np.std(answers, ddof=1) / 12**0.5)
+    assert row["freedom"] == pytest.approx(11) and "12 raters vary too" in row["note"]
+    alone = agreement(replace(part, votes=None), scores, metrics=["m"]).set_index(
+        ["statistic", "metric"]
+    )
+    assert alone.loc[("2afc", "m"), "error"] == 0 and np.isnan(alone.loc[("2afc", "m"), "low"])
+    assert alone["value"].tolist() == pytest.approx(found["value"].tolist(), nan_ok=True)
+
+
+def test_fewer_than_five_raters_are_taken_as_given():
+    part, scores = said_by([1, 1, 1, 0])
+    row = agreement(part, scores, metrics=["m"]).set_index(["statistic", "metric"]).loc["2afc"]
+    assert row.loc["m", "error"] == 0 and not row["note"].str.contains("vary").any()
+
+
+def test_people_who_do_not_differ_add_nothing_and_groups_of_raters_stand_for_all():
+    rng = np.random.default_rng(3)
+    added = {}
+    for raters, spread in ((20, 0.0), (20, 0.3), (90, 0.3)):
+        item, rater = (x.ravel() for x in np.indices((60, raters)))
+        lean = spread * rng.choice([-1, 1], raters)
+        value = (rng.random(len(item)) < 0.5 + 0.2 * (-1.0) ** item + lean[rater]).astype(float)
+        part, scores = said_by([0] * raters, 60)
+        votes = part.votes.assign(value=value)
+        table = part.table.assign(p_b=votes.groupby("item")["value"].mean())
+        errors = [
+            agreement(replace(part, table=table, votes=v), scores, metrics=["m"])["error"].iloc[0]
+            for v in (votes, None)
+        ]
+        added[raters, spread] = np.sqrt(errors[0] ** 2 - errors[1] ** 2)
+    assert added[20, 0.0] < 0.02
+    # The standard deviation of a lean is .3, over the root of the raters.
+    assert added[20, 0.3] == pytest.approx(0.3 / 20**0.5, rel=0.25)
+    assert added[90, 0.3] == pytest.approx(0.3 / 90**0.5, rel=0.25)
+
+
+def test_ratings_without_a_person_are_those_of_the_others():
     rng = np.random.default_rng(0)
-    image, rater = (x.ravel() for x in np.indices((30, 20)))
-    covered = np.zeros(3)
-    for _ in range(300):
-        x = rng.normal(0, 0.5, 30)[image] + rng.normal(0, 0.5, 20)[rater] + rng.normal(size=600)
-        alone = np.arange(600)
-        for k, (a, b) in enumerate([(image, rater), (image, alone), (alone, rater)]):
-            _, low, high = people.two_way(x, a, b)
-            covered[k] += low < 0 < high
-    both, images, raters = covered / 300
-    assert 0.92 < both < 0.99 and images < 0.85 and raters < 0.9
-    assert np.isnan(people.two_way([0, 1], [0, 0], [0, 1])[1])
+    asked = [(i, k) for i in range(30) for k in range(8) if (i + k) % 3]
+    seen = pd.DataFrame([(i, f"p{k}", rng.normal()) for i, k in asked],
+                        columns=["item", "rater", "value"])  # fmt: skip
+    by = seen.groupby("item")["value"]
+    table = pd.DataFrame({"reference": [f"r{i}" for i in range(30)], "distorted": "d",
+                          "quality": by.mean(), "std": by.std(), "raters": by.size()})  # fmt: skip
+    part = Judgements("x", table, votes=seen)
+    items = collect(part, table[["reference", "distorted"]].assign(m=0.0), ["m"], {})
+    cells = list(items.without_raters())
+    assert len(cells) == 8 * 5
+    for group, place, less in cells:
+        lost = (seen["rater"] == f"p{pd.factorize(seen['rater'])[1].tolist()[group][1:]}") & (
+            seen["item"] % 5 == place
+        )
+        others = seen[~lost].groupby("item")["value"]
+        np.testing.assert_allclose(less.table["quality"], others.mean())
+        np.testing.assert_allclose(less.table["std"], others.std())
+        assert less.table["raters"].tolist() == others.size().tolist()
 
 
 def test_the_human_row_of_triplets_is_that_of_single_votes_without_adaptive_questions():

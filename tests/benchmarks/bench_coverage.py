@@ -9,7 +9,7 @@ Markdown table: the share of 95 % intervals that cover, the share of true nulls 
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -127,6 +127,43 @@ def stimuli(rng: Generator, count: int) -> tuple:
     return Judgements("stimuli", table, statistics=("2afc",)), scores
 
 
+def voted(rng: Generator, images: int, raters: int = 20, protocol: str = "2afc") -> tuple:
+    """Votes of people who differ in what they look at; each metric looks at more of it or less."""
+    quality, other = rng.normal(size=(2, images))
+    item, rater = (x.ravel() for x in np.indices((images, raters)))
+    taste = rng.normal(size=raters)[rater] * other[item]
+    names = {"reference": [f"r{k}" for k in range(images)]}
+    if protocol == "2afc":
+        value = rng.random(len(item)) < 1 / (1 + np.exp(-1.5 * quality[item] - taste))
+        names |= {"a": "a", "b": "b"}
+    else:
+        bias = 0.5 * rng.normal(size=raters)[rater]
+        value = quality[item] + bias + 0.7 * taste + 0.8 * rng.normal(size=len(item))
+        names |= {"distorted": "a"}
+    votes = pd.DataFrame({"item": item, "rater": rater.astype(str), "value": value.astype(float)})
+    by = votes.groupby("item")["value"]
+    judged = {"p_b": by.mean(), "votes": raters}
+    if protocol == "rating":
+        judged = {"impairment": by.mean(), "std": by.std(), "raters": raters}
+    table = pd.DataFrame(names).assign(**judged)
+    said = {
+        m: quality + sign * 0.7 * other + 0.4 * rng.normal(size=images)
+        for m, sign in (("a", 1), ("b", -1))
+    }
+    sides = [
+        pd.DataFrame({"reference": names["reference"], "distorted": s,
+                      **{m: (s == "a") * v for m, v in said.items()}})
+        for s in "ab"
+    ]  # fmt: skip
+    statistics = ("2afc",) if protocol == "2afc" else ("srcc", "plcc")
+    return Judgements("voted", table, statistics=statistics, votes=votes), pd.concat(sides)
+
+
+def voting(raters: int, protocol: str) -> Callable[[Generator, int], tuple]:
+    """Votes of so many people."""
+    return lambda rng, images: voted(rng, images, raters, protocol)
+
+
 def skewed(rng: Generator, references: int) -> tuple:
     """Skewed, tied, heteroscedastic ratings."""
     return ratings(rng, references, skewed=True)
@@ -139,6 +176,7 @@ def rated(statistic: str) -> Callable[[Generator, int], tuple]:
 
 SMALL = {5: ((90, 100), (0, 8)), 10: ((91, 100), (0, 8)), 25: ((93, 97), (3, 7))}
 PAIRS, SKEWED = ((92, 98), (1, 7)), ((91, 100), (0, 8))
+VOTES = ((93, 97), (3, 7))
 SHARED = {25: ((92, 100), (0, 8)), 100: ((93, 98), (2, 7))}
 RATED = ("srcc", "krcc", "plcc", "srcc_within_reference", "plcc_logistic4")
 
@@ -166,6 +204,12 @@ def designs() -> list[Design]:
         Design("skewed, tied, heteroscedastic ratings", "srcc", skewed, units, (400, 25), *SKEWED)
         for units in SMALL
     ]
+    found += [
+        Design(f"votes of {raters} people", statistic, voting(raters, protocol), 40, (600, 60),
+               *VOTES)
+        for raters in (10, 20, 30)
+        for protocol, statistic in (("2afc", "2afc"), ("rating", "srcc"), ("rating", "plcc"))
+    ]  # fmt: skip
     return found
 
 
@@ -176,6 +220,7 @@ def truth(design: Design) -> float:
     values = []
     for _ in range(times):
         part, scores = design.make(rng, units)
+        part = replace(part, votes=None)  # of the figure only the value is wanted
         values.append(_row(part, scores, design.statistic)["value"])
     return float(np.mean(values))
 

@@ -14,7 +14,7 @@ def test_check_says_what_there_is_and_what_looks_odd(cli, tmp_path):
     code, output, errors = cli("check", tmp_path / "mos.csv")
     assert code == 0 and not errors
     for words in ("judgements of the protocol rating", "28 judgements in 28 rows, 32 images",
-                  "4 references", "intervals rest on 4 things that vary",
+                  "4 references", "intervals rest on 4 units that vary",
                   "`quality`: 0 to 6, mean 3", "one of `impairment`",
                   "how many people are behind a judgement is not known",
                   "`level`: 7 values"):  # fmt: skip
