@@ -369,9 +369,10 @@ def _correlation(items: Items, statistic: str) -> Figure:
     reason = "fewer than two judgements" if len(y) < 2 else SAME
     if varied:
         reason = CONSTANT
+    spread = items.units.spread(np.nan_to_num(on)).of_a_slope()
     return _figure(
-        items, statistic, items.metrics, np.where(off, 0.0, value),
-        items.units.spread(np.nan_to_num(on)).of_a_slope(), reason, scale="correlation", notes=notes,
+        items, statistic, items.metrics, np.where(off, 0.0, value), spread, reason,
+        scale="correlation", notes=notes,
     )  # fmt: skip
 
 
