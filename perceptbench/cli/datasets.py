@@ -69,8 +69,6 @@ def list_datasets() -> None:
 def _origin(manifest: Manifest) -> str:
     if manifest.embedded:
         return "embedded"
-    if manifest.status == "documented-only":
-        return "documented only"
     if manifest.images == "computed" and not manifest.layout:
         return "computed"
     urls = [url for archive in manifest.archive for url in archive.urls]

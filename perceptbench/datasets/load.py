@@ -49,14 +49,9 @@ def load_dataset(
 
     Raises
     ------
-    UsageError : its files are in no folder named and cannot be fetched, or its layout is not known.
+    UsageError : its files are in no folder named and cannot be fetched.
     DataError : a file is missing or cannot be read, or the judgements are not as expected.
     """
-    if manifest.status == "documented-only":
-        raise UsageError(
-            f"dataset {manifest.name} is documented only: its layout is not known; "
-            f"see {manifest.homepage or 'its citation'}"
-        )
     folder = _folder_of(manifest, data_dir, cache_dir) if manifest.layout else None
     return read_dataset(manifest, folder, options=options, allow_missing=allow_missing)
 

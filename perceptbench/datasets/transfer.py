@@ -6,9 +6,6 @@ Conventions
 entity tag, date, length. A part is continued by an HTTP range only where the server confirms that
 the file is still the same (``If-Range``, RFC 9110 section 13.1.5, or the same length where it gives
 neither tag nor date); in every other case it starts afresh.
-
-requests and not pooch: pooch has its downloader write to a temporary name that it removes when the
-transfer fails, so nothing would be left to go on from.
 """
 
 from __future__ import annotations
