@@ -166,20 +166,23 @@ def mean_absolute(x: Tensor, y: Tensor) -> Tensor:
     return (x - y).abs().flatten(1).mean(1, keepdim=True)
 
 
-@cache
+#: Drawn once and for all: a tracer that saw it drawn would draw anew in every call.
+_DRAWN = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0), device="cpu",
+                     dtype=torch.float32)  # fmt: skip
+
+
 def directions(channels: int) -> Tensor:
     """Random directions in the space of channels, of unit length, (D, C), the same always.
 
-    As many as there are channels, no more than DIRECTIONS.
+    As many as there are channels, no more than DIRECTIONS, fewer of more than 4096 channels.
     """
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(min(channels, DIRECTIONS), channels, generator=generator)
-    return F.normalize(drawn, dim=1)
+    count = min(channels, DIRECTIONS, len(_DRAWN) // channels)
+    return F.normalize(_DRAWN[: count * channels].view(count, channels), dim=1)
 
 
 def sliced(activations: Tensor) -> Tensor:
     """Activations (N, C, H, W) along some directions, sorted, (N, D, H W)."""
-    along = directions(activations.shape[1]).to(activations)
+    along = directions(int(activations.shape[1])).to(activations)
     return sorted_channels(along @ activations.flatten(2))
 
 
