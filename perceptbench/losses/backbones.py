@@ -34,11 +34,11 @@ from torch import Tensor, nn
 
 from perceptbench.errors import DataError, PerceptbenchError, UsageError, first_line, nearest
 from perceptbench.losses import libraries, taps
-from perceptbench.losses.checks import transformed
 from perceptbench.losses.distances import exact
 from perceptbench.losses.inputs import SCALES, Input, default_input
 from perceptbench.losses.networks import Kind, Layout, architecture, swap_pooling
 from perceptbench.losses.weights import beside, not_weights, read_state
+from perceptbench.tensors import transformed
 
 #: The tap that is the image itself, in [0, 1].
 IMAGE = "image"

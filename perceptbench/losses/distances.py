@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from perceptbench.errors import UsageError
 from perceptbench.losses.fused import EPSILON, UnitSquares
+from perceptbench.tensors import traced
 
 #: Added by DISTS to both terms of its similarities (Ding et al. 2020, eq. 3 and 4).
 DISTS_C = 1e-6
@@ -180,9 +181,16 @@ def directions(channels: int) -> Tensor:
     return F.normalize(_DRAWN[: count * channels].view(count, channels), dim=1)
 
 
+@cache
+def _directions(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return directions(channels).to(device, dtype)
+
+
 def sliced(activations: Tensor) -> Tensor:
     """Activations (N, C, H, W) along some directions, sorted, (N, D, H W)."""
-    along = directions(int(activations.shape[1])).to(activations)
+    make = _directions.__wrapped__ if traced(activations) else _directions
+    along = make(int(activations.shape[1]), activations.dtype, activations.device)
     return sorted_channels(along @ activations.flatten(2))
 
 

@@ -15,6 +15,8 @@ from pydantic import (
 from torch import Tensor
 from torch.nn import functional as F
 
+from perceptbench.tensors import constant
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -105,10 +107,10 @@ class Input(BaseModel):
         low, high = self.value_range
         # One multiplication and one addition: (low + (high - low) x - mean) / std.
         scale, shift = (
-            images.new_tensor(values).view(1, 3, 1, 1)
+            constant(values, images).view(1, 3, 1, 1)
             for values in (
-                [(high - low) / s for s in self.std],
-                [(low - m) / s for m, s in zip(self.mean, self.std, strict=True)],
+                tuple((high - low) / s for s in self.std),
+                tuple((low - m) / s for m, s in zip(self.mean, self.std, strict=True)),
             )
         )
         return torch.addcmul(shift, images, scale)

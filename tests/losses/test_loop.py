@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 import warnings
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -278,10 +279,12 @@ class Later:
 
 
 class Waits(TorchDispatchMode):
-    """Fails where a value is read from the device."""
+    """Fails where a value is read from the device, or numbers of Python's are sent to it."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        assert func is not torch.ops.aten._local_scalar_dense.default, "the step waits"
+        aten = torch.ops.aten
+        assert func is not aten._local_scalar_dense.default, "the step waits for a value"
+        assert func is not aten.lift_fresh.default, "the step waits for numbers to be sent"
         return func(*args, **(kwargs or {}))
 
 
@@ -308,6 +311,21 @@ def test_the_check_never_waits_for_an_accelerator(monkeypatch):
             loss(x.clone().requires_grad_(), y)
     with pytest.raises(ValueError, match="losses take"), torch.no_grad():
         loss(x + 0.2, y)  # where no gradient flows at once
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_no_training_step_waits_for_the_device(name, monkeypatch):
+    monkeypatch.setattr(checks, "AT_HAND", ())
+    monkeypatch.setattr(torch, "Event", Later)
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *a, pin_memory=False, **k: empty(*a, **k))
+    x, y = pair(max(48, SIDES.get(name, 0)))
+    loss, Later.arrived = TRACED[name](), False
+    for mode in (nullcontext(), Waits()):  # what is made once is made in the first step
+        with mode:
+            loss(x.clone().requires_grad_(), y).sum().backward()
+    with pytest.raises(AssertionError, match="waits for a value"), Waits():
+        bool(x.sum() > 0)
 
 
 class Model(nn.Module):
