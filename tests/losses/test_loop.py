@@ -170,7 +170,9 @@ TRACED = {
 #: Those that are tried in every run of the tests, in these ways.
 QUICK = ("unit_normalised", "tokens", "pyramid", "swd"), ("export", "trace")
 #: What ONNX has no operation for.
-NO_ONNX = {"pyramid": "spectra of complex numbers"}
+NO_ONNX = dict.fromkeys(
+    ("pyramid", "watson-ahumada", "vsi", "fsim"), "ONNX has no spectra of complex numbers"
+)
 
 
 @pytest.mark.filterwarnings("ignore")
