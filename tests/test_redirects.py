@@ -6,7 +6,7 @@ import pytest
 import requests
 import torchvision
 
-from perceptbench.datasets.transfer import Patience, Refused, transfer
+from perceptbench.datasets.fetch.transfer import Patience, Refused, transfer
 from perceptbench.errors import Unavailable
 from perceptbench.losses import weights
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.download import fetch
-from perceptbench.datasets.expectations import Expectation, violations
+from perceptbench.datasets.fetch.download import fetch
+from perceptbench.datasets.fetch.remote import local_copy
 from perceptbench.datasets.files import Files, resolve
-from perceptbench.datasets.judgements import PROTOCOLS, Judgements, validate
+from perceptbench.datasets.judgements.expectations import Expectation, violations
+from perceptbench.datasets.judgements.protocols import PROTOCOLS, Judgements, validate
 from perceptbench.datasets.locate import data_home, find_copy, find_layout
 from perceptbench.datasets.manifest import Manifest, find_manifest, manifests
-from perceptbench.datasets.remote import local_copy
 from perceptbench.errors import (
     DataError,
     PerceptbenchError,
@@ -61,7 +61,7 @@ def load_named(
 ) -> list[Dataset]:
     """`load_dataset` of each name; None: the embedded suite, whose images are computed.
 
-    A `data_dir` that is a URL is copied, see `perceptbench.datasets.remote`.
+    A `data_dir` that is a URL is copied, see `perceptbench.datasets.fetch.remote`.
 
     Raises
     ------

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from perceptbench import toml
-from perceptbench.datasets.download import Archive
-from perceptbench.datasets.expectations import Expectation
+from perceptbench.datasets.fetch.download import Archive
+from perceptbench.datasets.judgements.expectations import Expectation
 from perceptbench.errors import DataError, UsageError, first_line, unknown
 
 _PACKAGE = Path(__file__).resolve().parents[1]

@@ -3,7 +3,7 @@
 import pytest
 
 from perceptbench.datasets import manifest as catalogue
-from perceptbench.datasets.expectations import Expectation
+from perceptbench.datasets.judgements.expectations import Expectation
 from perceptbench.datasets.load import load_dataset
 from perceptbench.datasets.locate import find_folder
 from perceptbench.datasets.manifest import Manifest, find_manifest, manifests, read_manifest

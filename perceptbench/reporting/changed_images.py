@@ -6,7 +6,7 @@ from perceptbench.agreement.alignment import worst
 from perceptbench.agreement.inference import SIGNIFICANT
 from perceptbench.reporting import notes
 from perceptbench.reporting.leaderboard import Column, estimate
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import Run
 
 TITLE = "When the images are changed a little"
 

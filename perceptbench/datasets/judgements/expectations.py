@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from perceptbench.datasets.judgements import value_column
+from perceptbench.datasets.judgements.protocols import value_column
 from perceptbench.errors import DataError
 
 
@@ -50,7 +50,7 @@ def violations(table: pd.DataFrame, expect: Expectation) -> list[str]:
 
     Parameters
     ----------
-    table : a validated judgement table (`perceptbench.datasets.judgements`).
+    table : a validated judgement table (`perceptbench.datasets.judgements.protocols`).
     expect : what it should be like.
 
     Raises

@@ -3,7 +3,7 @@
 Conventions
 -----------
 What an archive is, its first bytes tell, not its name. Every member goes to a sink
-(`perceptbench.datasets.unpack`), which decides whether and where it is written.
+(`perceptbench.datasets.fetch.sink`), which decides whether and where it is written.
 
 zip and tar need nothing else; rar needs the package ``rarfile`` and, where it is compressed, one of
 TOOLS; 7z the package ``py7zr``; tar.zst ``backports.zstd`` (Python below 3.14). The three packages
@@ -28,15 +28,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
+from perceptbench.datasets.fetch.sink import CHUNK, Sink
 from perceptbench.errors import DataError, Unavailable, first_line
 
-if TYPE_CHECKING:
-    from perceptbench.datasets.unpack import Sink
-
-#: Copied at once, bytes.
-CHUNK = 1 << 20
 #: First bytes -> kind of archive; a tar has none that is sure.
 MARKS = {
     b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"Rar!\x1a\x07": "rar", b"7z\xbc\xaf\x27\x1c": "7z",

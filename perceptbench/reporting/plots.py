@@ -16,7 +16,7 @@ from perceptbench.reporting import cells, sensitivity
 from perceptbench.reporting.cells import Cell, Row
 from perceptbench.reporting.heat import HeatMap, layer_maps, slice_maps, test_maps
 from perceptbench.reporting.leaderboard import Column
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import Run
 
 INK, SOFT, HUMAN, FRONT = "#1b2128", "#7d8894", "#0b7a59", "#0a62a9"
 STYLE = {

@@ -2,8 +2,8 @@
 
 Conventions
 -----------
-A table of votes is one of judgements (`perceptbench.datasets.judgements`) with a column ``rater``
-and one row for each thing that each of them said:
+A table of votes is one of judgements (`protocols.py`) with a column ``rater`` and one row for each
+thing that each of them said:
 
 - ``rating``: ``reference, distorted, rater`` and ``quality`` or ``impairment``.
 - ``2afc``: ``reference, a, b, rater, choice``; ``choice`` is ``a``, ``b``, ``same`` (neither), or
@@ -21,9 +21,15 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from perceptbench.datasets.judgements import PROTOCOLS, numbers
-from perceptbench.datasets.raters import CORRELATED, Array, Integers, screening, subject_model
-from perceptbench.datasets.tables import lacks
+from perceptbench.datasets.judgements.protocols import PROTOCOLS, numbers
+from perceptbench.datasets.judgements.raters import (
+    CORRELATED,
+    Array,
+    Integers,
+    screening,
+    subject_model,
+)
+from perceptbench.datasets.judgements.tables import lacks
 from perceptbench.errors import DataError
 
 #: How votes become one judgement: their mean, or the quality of `raters.subject_model`.
@@ -110,7 +116,7 @@ def aggregate(
 
 
 def as_vectors(votes: pd.DataFrame) -> tuple[Array, Integers, Integers]:
-    """Long-form votes as the vectors ``value, item, rater`` of `perceptbench.datasets.raters`."""
+    """Long-form votes as the vectors ``value, item, rater`` of `raters.py`."""
     rater, _ = pd.factorize(votes["rater"])
     item, _ = pd.factorize(votes["item"], sort=True)
     return votes["value"].to_numpy(float), item, rater

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from perceptbench.datasets.lockfile import data_folder
+from perceptbench.datasets.fetch.lockfile import data_folder
 from perceptbench.errors import DataError, first_line
 from perceptbench.redirects import stay_encrypted
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from perceptbench.agreement.items import collect
-from perceptbench.datasets.judgements import PROTOCOLS, Judgements
-from perceptbench.reporting.run_folder import Run
+from perceptbench.datasets.judgements.protocols import PROTOCOLS, Judgements
+from perceptbench.reporting.result import Run
 
 Array = NDArray[np.float64]
 #: No image stands in more than this many of the items shown, for the sake of variety.

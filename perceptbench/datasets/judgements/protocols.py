@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from perceptbench.datasets.tables import as_numbers, lacks
+from perceptbench.datasets.judgements.tables import as_numbers, lacks
 from perceptbench.errors import DataError
 
 #: protocol -> (columns it needs, columns that name images)

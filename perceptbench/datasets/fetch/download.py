@@ -3,7 +3,7 @@
 Conventions
 -----------
 The data folder (``home``) holds a folder for each dataset, named after it, the lock file
-(`perceptbench.datasets.lockfile`) and a hidden folder with process locks and, for each unpacked
+(`lockfile.py`) and a hidden folder with process locks and, for each unpacked
 archive, the list of its files with their sha256. An archive is removed when it is unpacked, unless
 it is to be kept. A file that is kept as it is remains a ``.part`` until all others are there: label
 files alone would be taken for the whole set by who comes meanwhile, or after a killed process.
@@ -29,12 +29,20 @@ from urllib.parse import quote, unquote, urlsplit
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from perceptbench.datasets import lockfile
-from perceptbench.datasets.archive_formats import kind, require
-from perceptbench.datasets.lockfile import Pin
+from perceptbench.datasets.fetch import lockfile
+from perceptbench.datasets.fetch.archive_formats import kind, require
+from perceptbench.datasets.fetch.lockfile import Pin
+from perceptbench.datasets.fetch.transfer import (
+    Patience,
+    Refused,
+    copy,
+    done,
+    forget,
+    readable,
+    transfer,
+)
+from perceptbench.datasets.fetch.unpack import Limits, clear, unpack
 from perceptbench.datasets.records import read_json
-from perceptbench.datasets.transfer import Patience, Refused, copy, done, forget, readable, transfer
-from perceptbench.datasets.unpack import Limits, clear, unpack
 from perceptbench.errors import DataError, Unavailable, UsageError
 from perceptbench.toml import wrong_key
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from perceptbench.datasets.judgements import (
+from perceptbench.datasets.judgements.protocols import (
     PROTOCOLS,
     Judgements,
     numbers,
@@ -15,8 +15,8 @@ from perceptbench.datasets.judgements import (
     validate,
     value_column,
 )
-from perceptbench.datasets.tables import as_numbers, read_table
-from perceptbench.datasets.votes import Mos, aggregate
+from perceptbench.datasets.judgements.tables import as_numbers, read_table
+from perceptbench.datasets.judgements.votes import Mos, aggregate
 
 #: Rank correlation with a level above which a direction is clear.
 CLEAR = 0.3
@@ -28,7 +28,7 @@ class Own:
 
     Attributes
     ----------
-    table : validated judgements, see `perceptbench.datasets.judgements`.
+    table : validated judgements, see `perceptbench.datasets.judgements.protocols`.
     votes : as `Judgements.votes`; None where the table has no column ``rater``.
     assumed : what was assumed to read it, left out or noticed about its votes, in sentences.
     """
