@@ -1,8 +1,8 @@
 """Weights of a feature loss learned from people's judgements: judgements -> distances -> weights.
 
 The model and its objective are in `perceptbench.agreement.nonnegative`. Here the columns are made
-(one a tap from the scoring engine, or with ``heads`` one a channel of a tap), training is kept apart
-from testing, and the result is written as a loss file.
+(one a tap from the scoring engine, or with ``heads`` one a channel of a tap), training is kept
+apart from testing, and the result is written as a loss file.
 """
 
 import hashlib
