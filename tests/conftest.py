@@ -1,12 +1,16 @@
 """Where the real data lies, and small inputs every test may use."""
 
 import http.server
+import os
 import runpy
 import sys
 import threading
 import time
 from email.utils import formatdate
 from pathlib import Path
+
+# One thread a process, children included: the tests run in as many processes as there are cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
