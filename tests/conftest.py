@@ -1,5 +1,6 @@
 """Where the real data lies, and small inputs every test may use."""
 
+import gc
 import http.server
 import os
 import runpy
@@ -22,6 +23,12 @@ settings.register_profile("deterministic", derandomize=True)
 settings.load_profile("deterministic")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_finish():
+    """What was imported is there to stay: no garbage collection looks through it any more."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
