@@ -40,7 +40,14 @@ TAPS = {
 }
 
 
-@pytest.mark.parametrize("name", TAPS)
+#: One of each kind; the others of the table are among the slow tests.
+SMALL = ("alexnet", "squeezenet1_1", "vgg11", "resnet18", "densenet121", "mobilenet_v3_small",
+         "efficientnet_b0", "swin_t", "small-cnn", "small-discriminator")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in SMALL)) for n in TAPS]
+)
 def test_every_network_gives_maps_at_its_taps(name):
     backbone = Backbone(load_network(name), list(TAPS[name]))
     with torch.no_grad():

@@ -246,14 +246,6 @@ def test_one_trains_after_it_has_scored():
     assert leaf.grad.abs().sum() > 0
 
 
-@pytest.mark.filterwarnings("ignore:Dynamo detected a call")
-def test_it_traces_without_a_graph_break():
-    x, y = random_images(2, 1, 3, 16, 20)
-    loss = load_loss("pyramid-unit")
-    whole = torch.compile(loss, backend="eager", fullgraph=True)
-    torch.testing.assert_close(whole(x, y), loss(x, y))
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -68,7 +68,7 @@ def assert_same_bytes(run, tmp_path):
     assert files(one) == files(two)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(words, words, words.filter(lambda w: w not in ("reference", "distorted")))
 def test_what_is_read_back_is_written_again_byte_for_byte(tmp_path_factory, dataset, part, metric):
     run = small_run(dataset, part, metric)
