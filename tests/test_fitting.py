@@ -58,8 +58,7 @@ def judged(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["rated", "choices"])
-@pytest.mark.parametrize("heads", [False, True])
+@pytest.mark.parametrize(("name", "heads"), [("rated", True), ("choices", False)])
 def test_a_fitted_file_ranks_and_trains_with_the_same_numbers(cli, judged, name, heads):
     table = judged / f"{name}.csv"
     extra = ["--heads"] if heads else ["--distance", "cosine"]

@@ -24,7 +24,7 @@ def test_making_a_report_again_changes_nothing(folder, tmp_path):
 @pytest.mark.parametrize(
     ("name", "datasets"),
     [
-        ("embedded/natural-images", "tid2013 live"),
+        pytest.param("embedded/natural-images", "tid2013 live", marks=pytest.mark.slow),
         pytest.param("natural-images", "tid2013 live pipal", marks=pytest.mark.slow),
     ],
 )

@@ -1,8 +1,12 @@
 """The store and the outlook on the command line."""
 
+import shutil
+
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from perceptbench.cli import cli as commands
 from perceptbench.cli import main
 
 
@@ -26,30 +30,39 @@ RUN = ("run", "macadam-osa", "-m", "mse", "-m", "random-alex-l2",
        "--no-pictures", "--device", "cpu")  # fmt: skip
 
 
-def test_a_second_run_reads_the_store_and_ends_with_the_same_bytes(cli, tmp_path, monkeypatch):
-    first, second = tmp_path / "first", tmp_path / "second"
-    assert cli(*RUN, "--store", tmp_path / "store", "-o", first)[0] == 0
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A run and its store, made once; a test that changes it copies it."""
+    folder = tmp_path_factory.mktemp("stored")
+    words = [*RUN, "--store", folder / "store", "-o", folder / "out"]
+    result = CliRunner().invoke(commands, list(map(str, words)), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_a_second_run_reads_the_store_and_ends_with_the_same_bytes(
+    cli, stored, tmp_path, monkeypatch
+):
+    first, second = stored / "out", tmp_path / "second"
     monkeypatch.setattr("perceptbench.scoring.walk.Walk.shard", pytest.fail)
-    assert cli(*RUN, "--store", tmp_path / "store", "-o", second)[0] == 0
+    assert cli(*RUN, "--store", stored / "store", "-o", second)[0] == 0
     for name in ("scores.parquet", "agreement.csv", "leaderboard.csv"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
-def test_the_outlook_tells_what_is_stored(cli, tmp_path):
+def test_the_outlook_tells_what_is_stored(cli, stored, tmp_path):
     arguments = (*RUN, "--store", tmp_path / "store", "-o", tmp_path / "out")
     code, before, _ = cli(*arguments, "--dry-run")
     assert code == 0 and not (tmp_path / "out").exists()
     assert "128 pairs of 59 images; shards to do: 1" in before
     assert "network alexnet, random weights (native size): 59 images forward, 5 taps" in before
     assert "on the images themselves, 128 pairs: mse" in before and "0 % is stored" in before
-    cli(*arguments)
-    after = cli(*arguments, "--dry-run")[1]
+    after = cli(*RUN, "--store", stored / "store", "-o", tmp_path / "out", "--dry-run")[1]
     assert "100 % is stored" in after and "about less than a second" in after
 
 
-def test_info_and_prune(cli, tmp_path):
-    store = ("--store", tmp_path / "store")
-    cli(*RUN, *store, "-o", tmp_path / "out")
+def test_info_and_prune(cli, stored, tmp_path):
+    store = ("--store", shutil.copytree(stored / "store", tmp_path / "store"))
     code, told, _ = cli("store", "info", *store)
     assert code == 0 and "alexnet, random weights" in told and "mse" in told
     groups = [line.split("|")[1].strip() for line in told.splitlines() if line.startswith("| ")][2:]

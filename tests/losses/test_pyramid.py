@@ -274,6 +274,7 @@ def test_the_presets_share_one_pass_and_score_as_they_do_alone():
             assert value == pytest.approx(float(alone), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_pyramid_unit_agrees_with_people(shared, tmp_path):
     """All 3,000 triplets of material-appearance; pixel MSE has 0.6388, LPIPS-alex 0.7355."""
     dataset = load_dataset(find_manifest("material-appearance"), shared, tmp_path)
