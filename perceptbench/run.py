@@ -20,13 +20,13 @@ from perceptbench.agreement.own_tables import Scores
 from perceptbench.agreement.ranking import PEOPLE, in_domain
 from perceptbench.agreement.standing import MARGIN
 from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.judgements import Judgements, pairs
+from perceptbench.datasets.judgements.protocols import Judgements, pairs
 from perceptbench.datasets.perturbed import perturbed, unperturbed
 from perceptbench.datasets.published import Published
 from perceptbench.errors import DataError, Unavailable, UsageError, visible
 from perceptbench.metrics.registry import Metric, MetricInfo, build
 from perceptbench.reporting.notes import COMPUTED, NO_DEVICE
-from perceptbench.reporting.run_folder import STRESS_POWER, Run, board
+from perceptbench.reporting.result import STRESS_POWER, Run, board
 from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.options import DEFAULT, Options
 

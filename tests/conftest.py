@@ -1,12 +1,17 @@
 """Where the real data lies, and small inputs every test may use."""
 
+import gc
 import http.server
+import os
 import runpy
 import sys
 import threading
 import time
 from email.utils import formatdate
 from pathlib import Path
+
+# One thread a process, children included: the tests run in as many processes as there are cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -18,6 +23,12 @@ settings.register_profile("deterministic", derandomize=True)
 settings.load_profile("deterministic")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_finish():
+    """What was imported is there to stay: no garbage collection looks through it any more."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -73,8 +73,8 @@ def for_study(
     -------
     datasets (one with images has no scores here), scores, left out (dataset -> why).
     """
+    from perceptbench.datasets.fetch.remote import local_copy
     from perceptbench.datasets.manifest import find_manifest
-    from perceptbench.datasets.remote import local_copy
     from perceptbench.errors import PerceptbenchError
     from perceptbench.run import join
 

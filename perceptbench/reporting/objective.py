@@ -43,7 +43,7 @@ def beside(board: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     board : one row a metric, with a column ``metric``.
-    table : what `read` reads, or `descent.figures.summary` gives.
+    table : what `read` reads, or `descent.summary.summary` gives.
 
     Returns
     -------

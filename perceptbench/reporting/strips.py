@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from perceptbench.reporting.items import Items, answer, disputed
+from perceptbench.reporting.disputed import Items, answer, disputed
 from perceptbench.reporting.leaderboard import estimate
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import Run
 
 #: Disputed items shown of each judgement table.
 DISPUTED = 8

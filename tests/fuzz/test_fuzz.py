@@ -34,14 +34,14 @@ def fuzz(count: int, folder: Path, workers: int = 1, start: int = 0) -> None:
         assert code == 0, text[-20_000:]
 
 
-def test_a_few_thousand_spoiled_files_are_read_or_refused(tmp_path):
-    fuzz(2500, tmp_path)
+def test_a_few_hundred_spoiled_files_are_read_or_refused(tmp_path):
+    fuzz(400, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_spoiled_files_are_read_or_refused(tmp_path):
+def test_many_thousand_spoiled_files_are_read_or_refused(tmp_path):
     """PERCEPTBENCH_FUZZ asks for more, PERCEPTBENCH_FUZZ_START for others."""
-    count = int(os.environ.get("PERCEPTBENCH_FUZZ", 100_000))
+    count = int(os.environ.get("PERCEPTBENCH_FUZZ", 20_000))
     began = time.monotonic()
     fuzz(count, tmp_path, 2, int(os.environ.get("PERCEPTBENCH_FUZZ_START", 0)))
     print(f"{count:,} inputs in {time.monotonic() - began:.0f} s")

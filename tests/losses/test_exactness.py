@@ -26,7 +26,7 @@ LPIPS_TAPS = {
 @pytest.fixture(scope="module")
 def images():
     generator = torch.Generator().manual_seed(0)
-    x = torch.rand(2, 3, 96, 80, generator=generator)
+    x = torch.rand(2, 3, 64, 48, generator=generator)
     return x, (x + 0.2 * torch.randn(x.shape, generator=generator)).clamp(0, 1)
 
 
@@ -63,13 +63,14 @@ def their_lpips(net, network, **options):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("spatial", [False, True])
-@pytest.mark.parametrize("net", LPIPS_TAPS)
+@pytest.mark.parametrize(
+    ("net", "spatial"), [("alex", False), ("alex", True), ("squeeze", False), ("vgg", True)]
+)
 def test_lpips_is_the_lpips_packages(net, spatial, images, vgg):
     network = vgg if net == "vgg" else load_network(LPIPS_TAPS[net][0], seed=5)
     expected = their_lpips(net, network, spatial=spatial)(*images, normalize=True)
     got = our_lpips(net, network, spatial=spatial)(*images)
-    assert got.shape == ((2, 1, 96, 80) if spatial else (2,))
+    assert got.shape == ((2, 1, 64, 48) if spatial else (2,))
     torch.testing.assert_close(got, expected.view_as(got), rtol=1e-5, atol=1e-8)
 
 
@@ -113,8 +114,9 @@ def test_lpips_is_torchmetrics(net, images):
     torch.testing.assert_close(our_lpips(net, network)(*images), expected, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize(("distance", "name"), [("l2", "mse"), ("l1", "mae")])
-@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize(
+    ("distance", "name", "pooling"), [("l2", "mse", "max"), ("l1", "mae", "average")]
+)
 def test_the_content_loss_is_piqs(distance, name, pooling, images, vgg, others_take_our_vgg):
     taps, weights = ["relu1_2", "relu3_3"], [0.7, 0.3]
     theirs = piq.ContentLoss(
@@ -133,7 +135,7 @@ def test_the_style_loss_is_piqs(images, vgg, others_take_our_vgg):
     tap, channels = "relu2_2", 128
     theirs = piq.StyleLoss(layers=[tap], weights=[1.0], reduction="none")
     got = FeatureLoss(Backbone(vgg, [tap]), [Term(tap, "gram")])(*images)
-    size = channels * (96 // 2) * (80 // 2)
+    size = channels * (64 // 2) * (48 // 2)
     torch.testing.assert_close(got * (size / channels) ** 2, theirs(*images), rtol=1e-5, atol=0)
 
 

@@ -311,13 +311,6 @@ def test_the_dtype_follows_the_module():
     assert small_loss("l1").float()(x.float(), y.float()).dtype == torch.float32
 
 
-def test_it_traces_without_a_graph_break():
-    x, y = (images.float() for images in small_pair(side=16))
-    loss = small_loss("unit_normalised").float()
-    whole = torch.compile(loss, backend="eager", fullgraph=True)
-    torch.testing.assert_close(whole(x, y), loss(x, y))
-
-
 def test_the_contextual_distance_by_its_formulas_in_a_loop():
     x, y = small_pair(n=1, side=4)
     a, b = (images[0].flatten(1).T for images in (x, y))  # 16 vectors of 3

@@ -81,8 +81,12 @@ def random_loss(name, networks):
         pytest.skip(str(error))
 
 
+#: Presets of networks of 80 million weights and more.
+LARGE = ("vgg", "dists", "clip", "dino")
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(p, marks=[pytest.mark.slow] * ("vgg" in p or p == "dists"))
+    "name", [pytest.param(p, marks=[pytest.mark.slow] * any(word in p for word in LARGE))
              for p in PRESETS],
 )  # fmt: skip
 def test_every_preset(name, networks):

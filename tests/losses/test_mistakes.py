@@ -42,7 +42,14 @@ def test_a_sound_file_is_only_asked_for_a_pixel_term():
                                                 detach_target=True))  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["lpips-alex", "lpips-vgg", "dists", "squeeze-gram"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lpips-alex",
+        "squeeze-gram",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("lpips-vgg", "dists")),
+    ],
+)
 def test_presets_have_no_mistake(name):
     assert [m for m in mistakes(*read_loss(name)) if not m.startswith(OBJECTIVE)] == []
 

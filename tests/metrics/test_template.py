@@ -3,18 +3,35 @@
 import os
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint, entry_points
 
 import pytest
+from perceptbench.metrics.conformance import check
 
 from perceptbench.errors import UsageError
+from perceptbench.metrics import registry
+from perceptbench.metrics.registry import build
 from perceptbench.metrics.template import write_package
 
 
-def test_a_new_package_installs_is_listed_and_passes_its_own_test(tmp_path):
+def test_a_new_package_has_a_metric_that_answers(tmp_path, monkeypatch):
     folder = write_package("my-metric", tmp_path)
     assert {p.relative_to(folder).as_posix() for p in folder.rglob("*.*") if p.is_file()} == {
         "pyproject.toml", "README.md", "my_metric/__init__.py", "tests/test_my_metric.py",
     }  # fmt: skip
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    ((name, where),) = project["entry-points"][registry.GROUP].items()
+    own = tuple(entry_points(group=registry.GROUP))
+    added = (EntryPoint(name, where, registry.GROUP), *own)
+    monkeypatch.setattr(registry, "entry_points", lambda group: added)
+    monkeypatch.syspath_prepend(folder)
+    assert check(build(registry.catalogue().metrics["my-metric"], None)).failed == []
+
+
+@pytest.mark.slow
+def test_a_new_package_installs_is_listed_and_passes_its_own_test(tmp_path):
+    folder = write_package("my-metric", tmp_path)
     target = tmp_path / "site"
     pip = ["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
 

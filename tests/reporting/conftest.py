@@ -1,5 +1,7 @@
 """A small run whose every figure can be worked out by hand."""
 
+import copy
+import functools
 import io
 
 import numpy as np
@@ -8,9 +10,9 @@ import pytest
 from PIL import Image
 
 from perceptbench.agreement import evaluate
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.reporting import curves
-from perceptbench.reporting.run_folder import FAILURE, PICTURE, Run, board
+from perceptbench.reporting.result import FAILURE, PICTURE, Run, board
 
 #: What a name may hold and a report must not take for markup.
 NASTY = "<img src=x onerror=alert(1)>|*a*_`$%&\"'\\</script>"
@@ -26,8 +28,14 @@ def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", se
               command="perceptbench run `x` <y>") -> Run:  # fmt: skip
     """Metrics good > fair > worst on 24 ratings and 24 triplets of 12 references.
 
-    `worst` is undefined on the ratings, `fair` was trained on the triplets.
+    `worst` is undefined on the ratings, `fair` was trained on the triplets. Evaluated once a
+    process; every test has a copy of its own.
     """
+    return copy.deepcopy(_built(tuple(datasets), worst, skipped, seed, command))
+
+
+@functools.cache
+def _built(datasets, worst, skipped, seed, command) -> Run:
     rng = np.random.default_rng(seed)
     first, second = datasets
     truth = np.linspace(0.1, 2, 24)

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 
 from perceptbench.agreement import agreement
-from perceptbench.datasets.download import How, fetch, verify
-from perceptbench.datasets.expectations import Expectation, violations
+from perceptbench.datasets.fetch.download import How, fetch, verify
+from perceptbench.datasets.fetch.transfer import Patience
 from perceptbench.datasets.files import Files
-from perceptbench.datasets.judgements import pairs, value_column
+from perceptbench.datasets.judgements.expectations import Expectation, violations
+from perceptbench.datasets.judgements.protocols import pairs, value_column
 from perceptbench.datasets.load import check, find_layout, load_dataset, read_dataset
 from perceptbench.datasets.manifest import find_manifest, manifests
-from perceptbench.datasets.transfer import Patience
 from perceptbench.errors import DataError, UsageError
 
 # Tests are no package: the helper beside this file is loaded by its path.
@@ -61,6 +61,12 @@ def same(rows, others):
         for row, others_row in zip(rows, others, strict=True)
         for one, other in zip(row, others_row, strict=True)
     )
+
+
+#: The first form of every set; the others differ in labels and folders only.
+FIRST = {m.dataset: m for m in reversed(MINIATURES)}.values()
+EVERY = [pytest.param(m, id=str(m), marks=[pytest.mark.slow] * all(m is not f for f in FIRST))
+         for m in MINIATURES]  # fmt: skip
 
 
 def test_every_form_of_every_set_has_a_miniature():
@@ -136,7 +142,7 @@ def test_a_form_is_fetched_from_its_source_and_read(miniature, server, tmp_path,
     if source not in sources or miniature.layout == "VQMTCrossVal":
         pytest.skip("nobody serves this form")
     archives = served(miniature, source, build(miniature, tmp_path / "built"), server)
-    monkeypatch.setattr("perceptbench.datasets.download.require", lambda name: None)
+    monkeypatch.setattr("perceptbench.datasets.fetch.download.require", lambda name: None)
     how = How(
         accept=lambda terms: True, password=lambda archive: "any", say=lambda text: None,
         mirror=server.url, source=source, patience=Patience(pause=0.01),
@@ -161,7 +167,7 @@ def renamed(folder, target):
     return target
 
 
-@pytest.mark.parametrize("miniature", MINIATURES, ids=str)
+@pytest.mark.parametrize("miniature", EVERY)
 def test_names_are_found_whatever_their_case_and_separators(miniature, tmp_path):
     folder = renamed(build(miniature, tmp_path / "a"), tmp_path / "b")
     dataset = read_dataset(guarded(miniature.dataset), folder)
@@ -171,7 +177,7 @@ def test_names_are_found_whatever_their_case_and_separators(miniature, tmp_path)
     }
 
 
-@pytest.mark.parametrize("miniature", MINIATURES, ids=str)
+@pytest.mark.parametrize("miniature", EVERY)
 def test_an_image_that_is_missing_is_named_and_left_out_only_when_allowed(miniature, tmp_path):
     folder = build(miniature, tmp_path)
     manifest = guarded(miniature.dataset)

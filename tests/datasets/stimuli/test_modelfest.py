@@ -84,6 +84,7 @@ def test_what_cannot_be_shown_is_refused():
         modelfest([50]).load("50ppd/01")
     with pytest.raises(DataError, match="leave the display's range"):
         modelfest(contrast=0.5, background=0.9).load("120ppd/01")
+    dataset = modelfest()
     for key in ("120ppd/43", "90ppd/01", "blank"):
         with pytest.raises(DataError, match="there is no such ModelFest image"):
-            modelfest().load(key)
+            dataset.load(key)

@@ -26,7 +26,7 @@ PIQ = {
     "mdsi": (piq.mdsi, 0),
 }
 #: Sides that are even, odd, and averaged down by 2.
-SIZES = [(192, 176), (163, 211), (390, 517)]
+SIZES = [(192, 176), (163, 211), (385, 390)]
 
 
 def made(name):
@@ -161,7 +161,7 @@ def test_gradient_steps_bring_an_image_nearer(name):
     assert after < before
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 2**31), height=st.integers(161, 190), width=st.integers(161, 190))
 @pytest.mark.parametrize("name", LOSSES)
 def test_distances_are_finite_never_negative_and_zero_for_equal_images(name, seed, height, width):
