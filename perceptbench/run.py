@@ -273,7 +273,8 @@ def run(
     if falls:
         result.alignment["source"] = result.alignment["metric"].map(sources)
         result.provenance["changes"] = {k: v for own in brought for k, v in own.changes.items()}
-    result.board = board(result)
+    with clock.time("statistics"):
+        result.board = board(result)
     if cost and metrics:
         with clock.time("cost"):
             _record_cost(result, metrics, options.device)

@@ -169,7 +169,7 @@ def run(
         return
     folder, clock = run_folder.create(out), Clock()
     if not datasets and not files and not metrics and not brought:
-        natural.board(folder / natural.FOLDER, cache)
+        natural.board(folder / natural.FOLDER, cache, clock)
         click.echo("\n# The embedded suite: computed images\n")
     result = pipeline.run(
         loaded,
