@@ -112,7 +112,9 @@ def _told(run: Run, items: Items) -> list[str]:
         if column.statistic not in items.part.statistics:
             continue
         rows = column.rows(run.agreement).dropna(subset="value")
-        for metric, *figure in zip(*(rows[c] for c in ("metric", "value", "low", "high")), strict=True):
+        for metric, *figure in zip(
+            *(rows[c] for c in ("metric", "value", "low", "high")), strict=True
+        ):
             if metric in said:
                 said[metric].append(f"{column.statistic} {estimate(*figure, places=3)}")
     return [", ".join(figures) for figures in said.values()]
