@@ -166,7 +166,7 @@ def test_a_full_disk_is_said_and_the_archive_kept(server, get, home, tmp_path, m
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr("perceptbench.datasets.fetch.unpack._Member.write", full)
+        patched.setattr("perceptbench.datasets.fetch.sink._Member.write", full)
         with pytest.raises(DataError, match="No space left on device; free some or choose"):
             get(archive)
     get(archive)
@@ -373,7 +373,7 @@ def test_who_must_wait_is_told(server, get, home, said):
 
 def test_processes_do_not_lose_each_others_entries(home):
     code = (
-        "import sys; from pathlib import Path; from perceptbench.datasets import lockfile\n"
+        "import sys; from pathlib import Path; from perceptbench.datasets.fetch import lockfile\n"
         "for i in range(20):\n"
         "    with lockfile.changed(Path(sys.argv[1]), f'{sys.argv[2]}{i}') as entry:\n"
         "        entry.link = 'x'"

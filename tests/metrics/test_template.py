@@ -7,10 +7,10 @@ import tomllib
 from importlib.metadata import EntryPoint, entry_points
 
 import pytest
-from perceptbench.metrics.conformance import check
 
 from perceptbench.errors import UsageError
 from perceptbench.metrics import registry
+from perceptbench.metrics.card import check
 from perceptbench.metrics.registry import build
 from perceptbench.metrics.template import write_package
 
