@@ -169,7 +169,7 @@ def fit(
     test : other judgements to measure the weights on.
     beside : metrics to measure, too.
     folds : of the cross-validation by reference, at least 2.
-    ridge : see `agreement.fitting`.
+    ridge : see `agreement.nonnegative`.
     weights_dir, options : see `run`.
     seed : of the folds and of the drawn pairs of ratings.
 

@@ -1,6 +1,6 @@
 """What a loss does as an objective, beside its agreement and cost in a leaderboard.
 
-The figures come from `perceptbench descend`, which says what they are (`descent.figures`).
+The figures come from `perceptbench descend`, which says what they are (`descent.measures`).
 """
 
 from pathlib import Path
