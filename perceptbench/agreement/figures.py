@@ -31,6 +31,7 @@ from perceptbench.agreement.items import ITEM_PARTS, Items
 from perceptbench.agreement.magnitude import in_range, largest
 from perceptbench.agreement.significance import krasula, resolving_power
 from perceptbench.agreement.units import FEWEST, Spread, Totals, Units, of_left_out
+from perceptbench.datasets.judgements.protocols import LARGEST
 
 Array = NDArray[np.float64]
 Found = TypeVar("Found")
@@ -492,7 +493,8 @@ def _fitted(items: Items) -> Iterator[Figure]:
             ALONE if lost.any() else SAME, scale="correlation",
             notes=[FLAT if f else "" for f in flat],
         )  # fmt: skip
-    error = unit * (predicted[4] - y[:, None])
+    # A curve fitted to a handful of items may run to where their squares overflow.
+    error = unit * np.clip(predicted[4] - y[:, None], -LARGEST, LARGEST)
     yield _root_mean_square(items, "rmse", error)
     if items.deviations is None:
         return

@@ -10,8 +10,9 @@ spec = importlib.util.spec_from_file_location("bench_coverage", path)
 bench = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(bench)
 
-#: Replications, and what chance adds to the bounds of so many: two standard errors of a per cent.
-REPLICATIONS, CHANCE = 150, 3.6
+#: Replications, and what chance adds to the bounds of so many: three standard errors, for there are
+#: a dozen designs.
+REPLICATIONS, CHANCE = 150, 5.4
 
 
 @pytest.mark.slow
@@ -22,7 +23,7 @@ REPLICATIONS, CHANCE = 150, 3.6
         if ((d.statistic, d.units) in {("srcc", 5), ("srcc", 25), ("srcc_within_reference", 10),
                                        ("2afc", 5), ("2afc", 42), ("2afc", 10)}
             and "shared" not in d.name)
-        or (d.name == "votes of 10 people" and d.statistic != "srcc")
+        or (d.name == "votes of 10 people" and d.statistic == "2afc")
     ],
     ids=lambda d: f"{d.name} {d.statistic} {d.units}",
 )  # fmt: skip

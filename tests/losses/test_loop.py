@@ -169,6 +169,8 @@ TRACED = {
 }
 #: Those that are tried in every run of the tests, in these ways.
 QUICK = ("unit_normalised", "tokens", "pyramid", "swd"), ("export", "trace")
+#: Those that are compiled: of each kind one, since the rest is hours of a compiler's work.
+COMPILED = ("l1", "ciede2000", "unit_normalised", "swd", "lpips", "tokens", "ssim")
 #: What ONNX has no operation for.
 NO_ONNX = dict.fromkeys(
     ("pyramid", "watson-ahumada", "vsi", "fsim"), "ONNX has no spectra of complex numbers"
@@ -182,6 +184,7 @@ NO_ONNX = dict.fromkeys(
         pytest.param(name, way, id=f"{name}, {way}",
                      marks=[] if name in QUICK[0] and way in QUICK[1] else pytest.mark.slow)
         for name in TRACED for way in WAYS
+        if "inductor" not in way or name in COMPILED
     ],
 )  # fmt: skip
 def test_what_tracers_make_is_the_loss_and_leaves_it_alone(name, way, tmp_path):
