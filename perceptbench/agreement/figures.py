@@ -45,6 +45,8 @@ OF_PAIRS = {*krasula.STATISTICS, "resolving_power"}
 #: Pairs of items that Krasula's analysis and the resolving power look at, drawn by chance where
 #: there are more.
 PAIRS = 10_000_000
+#: Pairs of those from which it is told how a figure without an influence varies.
+FEW_PAIRS = 100_000
 #: What is worked out anew without each of the raters, where they vary: the others cost too much.
 OVER_RATERS = {"2afc", "jnd_ap", *CORRELATIONS, *OF_REFERENCES}
 #: Groups of units left out in turn where there is no influence to be had, fewer of many items.
@@ -593,10 +595,14 @@ def _in_own_units(
             found = np.array(values) * np.array(units)
         return np.where(np.isinf(found), np.nan, found)
 
+    # Every so manieth in the order of their sizes stand for all where units are left out.
+    step = -(-len(pairs.i) // FEW_PAIRS)
+    fewer = [tuple(of_pair[::step] for of_pair in column) for column in columns]
+
     def of(kept: NDArray[np.bool_], thr: bool) -> Array:
         some = kept[pairs.i] & kept[pairs.j]
         found = []
-        for order, gap, sign, size, sure in columns:
+        for order, gap, sign, size, sure in columns if some.all() else fewer:
             here = slice(None) if some.all() else some[order]
             if thr:
                 found.append(krasula.thr(gap[here], sign[here]))
