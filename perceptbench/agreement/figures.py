@@ -42,9 +42,9 @@ CORRELATIONS = ("srcc", "krcc", "plcc")
 OF_REFERENCES = {f"{statistic}_within_reference" for statistic in CORRELATIONS}
 OF_FITS = {"plcc_logistic4", "plcc_logistic5", "rmse", "rmse_star", "outlier_ratio"}
 OF_PAIRS = {*krasula.STATISTICS, "resolving_power"}
-#: Pairs of items that Krasula's analysis and the resolving power look at, drawn by chance where
-#: there are more.
-PAIRS = 10_000_000
+#: Pairs of items that Krasula's analysis and the resolving power look at; where there are more, so
+#: many are drawn by chance.
+PAIRS, DRAWN = 10_000_000, 1_000_000
 #: Pairs of those from which it is told how a figure without an influence varies.
 FEW_PAIRS = 100_000
 #: What is worked out anew without each of the raters, where they vary: the others cost too much.
@@ -533,7 +533,7 @@ class RatedPairs:
 
 
 def rated_pairs(items: Items) -> RatedPairs | None:
-    """All pairs of the items, or PAIRS of them; None where no spread of ratings is known.
+    """All pairs of the items, or DRAWN of more than PAIRS; None where no spread is known.
 
     The direction is that of the distances: larger is worse.
     """
@@ -544,7 +544,7 @@ def rated_pairs(items: Items) -> RatedPairs | None:
     if (count := n * (n - 1) // 2) <= PAIRS:
         i, j = krasula.pairs(n)
     else:
-        i, j = np.random.default_rng(0).integers(0, n, (2, PAIRS))
+        i, j = np.random.default_rng(0).integers(0, n, (2, DRAWN))
         i, j = i[i != j], j[i != j]
         note = f"from {len(i):,} of {count:,} pairs, drawn by chance"
     return RatedPairs(i, j, krasula.significance(items.badness, std, raters, i, j), note)
@@ -556,12 +556,12 @@ def _resolution(items: Items) -> Iterator[Figure]:
     if pairs is None or std is None or raters is None:
         return
     n, m = len(items.table), len(items.metrics)
-    apart = [in_range(x)[pairs.i] - in_range(x)[pairs.j] for x in items.distances[0].T]
     for statistic, of in krasula.STATISTICS.items():
         if statistic == "thr":
             continue
         value, on = np.full(m, np.nan), np.zeros((n, m))
-        for k, gap in enumerate(apart):
+        for k, x in enumerate(items.distances[0].T):
+            gap = in_range(x)[pairs.i] - in_range(x)[pairs.j]
             value[k], each = (
                 of(gap, pairs.significance),
                 krasula.influence(statistic, gap, pairs.significance),
@@ -574,36 +574,38 @@ def _resolution(items: Items) -> Iterator[Figure]:
             items, statistic, items.metrics, value, on, NO_PAIR[statistic], scale="share",
             notes=notes,
         )  # fmt: skip
-    yield from _in_own_units(items, pairs, apart, std * np.sqrt((raters - 1) / raters), raters)
+    yield from _in_own_units(items, pairs, std * np.sqrt((raters - 1) / raters), raters)
 
 
-def _in_own_units(
-    items: Items, pairs: RatedPairs, apart: Sequence[Array], std: Array, raters: Array
-) -> Iterator[Figure]:
+def _in_own_units(items: Items, pairs: RatedPairs, std: Array, raters: Array) -> Iterator[Figure]:
     """What is in the metric's own unit and has no influence: by leaving out groups of units."""
-    columns, units = [], []
-    for own, gap in zip(items.distances[0].T, apart, strict=True):
+    step = -(-len(pairs.i) // FEW_PAIRS)
+    units, thrs, powers, fewer = [], [], [], []
+    for own in items.distances[0].T:
         x = in_range(own)
         units.append(largest(own) / (largest(x) or 1.0))
         size, sure = resolving_power.confidence(x, items.badness, std, raters, pairs.i, pairs.j)
         # In the order of the gaps: what is sorted already is sorted again in no time.
         order = np.argsort(size, kind="stable")
-        columns.append((order, gap[order], pairs.significance[order], size[order], sure[order]))
+        gap, sign = (x[pairs.i] - x[pairs.j])[order], pairs.significance[order]
+        thrs.append(krasula.thr(gap, sign))
+        powers.append(resolving_power.resolving_power(size[order], sure[order]))
+        # Every so manieth stands for all where units are left out.
+        column = (order, gap, sign, size[order], sure[order])
+        fewer.append(tuple(each[::step].copy() for each in column))
 
     def in_unit(values: Sequence[float]) -> Array:
         with np.errstate(over="ignore"):
             found = np.array(values) * np.array(units)
         return np.where(np.isinf(found), np.nan, found)
 
-    # Every so manieth in the order of their sizes stand for all where units are left out.
-    step = -(-len(pairs.i) // FEW_PAIRS)
-    fewer = [tuple(of_pair[::step] for of_pair in column) for column in columns]
-
     def of(kept: NDArray[np.bool_], thr: bool) -> Array:
+        if kept.all():
+            return in_unit(thrs if thr else powers)
         some = kept[pairs.i] & kept[pairs.j]
         found = []
-        for order, gap, sign, size, sure in columns if some.all() else fewer:
-            here = slice(None) if some.all() else some[order]
+        for order, gap, sign, size, sure in fewer:
+            here = some[order]
             if thr:
                 found.append(krasula.thr(gap[here], sign[here]))
             else:
