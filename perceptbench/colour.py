@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from perceptbench.tensors import constant
+
 # IEC 61966-2-1: linear sRGB -> XYZ for D65 and the 2 degree observer.
 _TO_XYZ = (
     (0.4124564, 0.3575761, 0.1804375),
@@ -23,7 +25,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 def luma(coded: Tensor) -> Tensor:
     """sRGB-coded values -> luma Y' (Rec. 601), (..., 1, H, W); of a grey image its value."""
-    return _mix(torch.tensor([_LUMA], dtype=coded.dtype, device=coded.device), coded)
+    return _mix(constant((_LUMA,), coded), coded)
 
 
 def ycbcr(coded: Tensor) -> Tensor:
@@ -137,7 +139,7 @@ def ciede2000(lab1: Tensor, lab2: Tensor) -> Tensor:
 
 
 def _matrix(like: Tensor) -> Tensor:
-    return torch.tensor(_TO_XYZ, dtype=like.dtype, device=like.device)
+    return constant(_TO_XYZ, like)
 
 
 def _mix(matrix: Tensor, channels: Tensor) -> Tensor:

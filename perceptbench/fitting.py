@@ -1,8 +1,8 @@
 """Weights of a feature loss learned from people's judgements: judgements -> distances -> weights.
 
-The model and its objective are in `perceptbench.agreement.fitting`. Here the columns are made (one
-a tap from the scoring engine, or with ``heads`` one a channel of a tap), training is kept apart
-from testing, and the result is written as a loss file.
+The model and its objective are in `perceptbench.agreement.nonnegative`. Here the columns are made
+(one a tap from the scoring engine, or with ``heads`` one a channel of a tap), training is kept
+apart from testing, and the result is written as a loss file.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from perceptbench.agreement import evaluate, fitting
+from perceptbench.agreement import evaluate, nonnegative
 from perceptbench.agreement.evaluate import Evaluation
 from perceptbench.agreement.items import Items, collect
 from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.judgements import PROTOCOLS, Judgements, pairs
+from perceptbench.datasets.judgements.protocols import PROTOCOLS, Judgements, pairs
 from perceptbench.errors import DataError, PerceptbenchError, UsageError, absent
 from perceptbench.metrics.protocol import MetricInfo
-from perceptbench.reporting.run_folder import STRESS_POWER
+from perceptbench.reporting.result import STRESS_POWER
 from perceptbench.run import build_metrics, on_a_device, score_all
 from perceptbench.scoring.options import DEFAULT, Options
 
@@ -153,7 +153,7 @@ def fit(
     test: Dataset | None = None,
     beside: Sequence[MetricInfo] = (),
     folds: int = 5,
-    ridge: float = fitting.RIDGE,
+    ridge: float = nonnegative.RIDGE,
     weights_dir: Path | None = None,
     options: Options = DEFAULT,
     seed: int = 0,
@@ -169,7 +169,7 @@ def fit(
     test : other judgements to measure the weights on.
     beside : metrics to measure, too.
     folds : of the cross-validation by reference, at least 2.
-    ridge : see `agreement.fitting`.
+    ridge : see `agreement.nonnegative`.
     weights_dir, options : see `run`.
     seed : of the folds and of the drawn pairs of ratings.
 
@@ -200,7 +200,7 @@ def fit(
     options = on_a_device(options)
     columns = _columns(train, form, weights_dir, options)
     items = columns.items(train.judgements)
-    weights = fitting.fit_items(items, ridge, seed)
+    weights = nonnegative.fit_items(items, ridge, seed)
     found = Fit(_tables(form, columns, weights), weights, _shares(form, columns, weights))
     found.notes, found.complete = columns.notes(), not columns.lost
     if train.name not in found.tables.setdefault("trained_on", []):
@@ -222,13 +222,13 @@ def fit(
         )
 
     if count >= 2:
-        fold_of = fitting.folds(references, count, seed)
-        by_fold = fitting.held_out_weights(items, fold_of, ridge, seed)
+        fold_of = nonnegative.folds(references, count, seed)
+        by_fold = nonnegative.held_out_weights(items, fold_of, ridge, seed)
         fold = columns.scores["reference"].map(fold_of).to_numpy()
         held_out = np.einsum("nk,nk->n", columns.values, by_fold[fold])
         found.cross_validated = measured(train, columns, held_out)
         for part in train.judgements:
-            if shared := fitting.shared_images(part.table, fold_of):
+            if shared := nonnegative.shared_images(part.table, fold_of):
                 found.notes.append(
                     f"{part.dataset} {part.slice}: {shared:.0%} of the judgements left out show "
                     "an image that was also shown, with another reference, in training: the "

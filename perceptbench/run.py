@@ -20,13 +20,13 @@ from perceptbench.agreement.own_tables import Scores
 from perceptbench.agreement.ranking import PEOPLE, in_domain
 from perceptbench.agreement.standing import MARGIN
 from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.judgements import Judgements, pairs
+from perceptbench.datasets.judgements.protocols import Judgements, pairs
 from perceptbench.datasets.perturbed import perturbed, unperturbed
 from perceptbench.datasets.published import Published
 from perceptbench.errors import DataError, Unavailable, UsageError, visible
 from perceptbench.metrics.registry import Metric, MetricInfo, build
 from perceptbench.reporting.notes import COMPUTED, NO_DEVICE
-from perceptbench.reporting.run_folder import STRESS_POWER, Run, board
+from perceptbench.reporting.result import STRESS_POWER, Run, board
 from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.options import DEFAULT, Options
 
@@ -273,7 +273,8 @@ def run(
     if falls:
         result.alignment["source"] = result.alignment["metric"].map(sources)
         result.provenance["changes"] = {k: v for own in brought for k, v in own.changes.items()}
-    result.board = board(result)
+    with clock.time("statistics"):
+        result.board = board(result)
     if cost and metrics:
         with clock.time("cost"):
             _record_cost(result, metrics, options.device)

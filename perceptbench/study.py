@@ -68,7 +68,7 @@ from perceptbench.metrics.registry import (
 from perceptbench.reporting import notes
 from perceptbench.reporting.leaderboard import estimate, format_table
 from perceptbench.reporting.markdown import code, escape
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import Run
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 EQUIVALENT, DIFFERS = "equivalent", "differs between datasets"

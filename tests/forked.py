@@ -20,7 +20,7 @@ PRELOADED = (
     "perceptbench.fitting", "perceptbench.scoring.outlook", "perceptbench.scoring.cost",
     "perceptbench.study", "perceptbench.reporting.curves", "perceptbench.reporting.formats",
     "perceptbench.reporting.html", "perceptbench.reporting.markdown",
-    "perceptbench.reporting.pictures", "perceptbench.reporting.figures",
+    "perceptbench.reporting.pictures", "perceptbench.reporting.plots",
     "perceptbench.reporting.latex", "perceptbench.reporting.merge",
     "perceptbench.agreement.compare", "perceptbench.datasets.load",
     "perceptbench.datasets.readers.listing", "perceptbench.metrics.registry",

@@ -190,7 +190,7 @@ LOSS = '[backbone]\nname = "small-cnn"\nweights = "random"\n[[tap]]\nlayer = "re
 
 def test_taps_of_a_network_are_listed_with_their_shapes(cli):
     code, output, _ = cli("metrics", "taps", "small-cnn")
-    assert code == 0 and "| relu3 | 64 x 224 x 224" in output
+    assert code == 0 and "| relu3     | 64 x 224 x 224" in output
     code, output, _ = cli("metrics", "taps")
     assert code == 0 and "vit_b_16" in output and "module:callable" in output
     rejected(cli("metrics", "taps", "vgg61"), 2, "did you mean vgg1")

@@ -226,21 +226,21 @@ def test_a_real_disk_that_is_full_or_read_only(tried, tmp_path, name):
 
 RUN = ("run", "macadam-osa", "-m", "mse", "-m", "pyramid-l2", *QUICK, "--no-pictures")
 SMALL_SHARDS = """
-from perceptbench.scoring import engine
-engine.SHARD_IMAGES = 16
+from perceptbench.scoring import job
+job.SHARD_IMAGES = 16
 """
 NO_SHARDS = """
 def shard(*args):
     raise AssertionError("computed again")
-engine.Walk.shard = shard
+job.Walk.shard = shard
 """
 COUNTED = """
 import sys
-walk = engine.Walk.shard
+walk = job.Walk.shard
 def shard(*args):
     print("a shard", file=sys.stderr)
     return walk(*args)
-engine.Walk.shard = shard
+job.Walk.shard = shard
 """
 
 

@@ -12,7 +12,7 @@ import torch
 from perceptbench.agreement.alignment import alignment, worst
 from perceptbench.agreement.own_tables import Scores
 from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.datasets.manifest import find_manifest
 from perceptbench.datasets.published import load_published
 from perceptbench.errors import UsageError

@@ -138,9 +138,10 @@ def test_published_figures_are_come_near(name):
         assert got.low <= got.value <= got.high
 
 
-def test_the_readme_shows_the_committed_leaderboard():
-    table = (EMBEDDED / "leaderboard.md").read_text().split("\n\n")[0]
-    assert table.startswith("| #") and table in (ROOT / "README.md").read_text()
+def test_the_readme_shows_the_top_of_the_committed_board():
+    board = ROOT / "reports" / "natural-images" / "leaderboard.md"
+    top = "\n".join(board.read_text().splitlines()[:8])
+    assert top.startswith("| #") and f"\n{top}\n\n" in (ROOT / "README.md").read_text()
 
 
 def test_the_readmes_loss_file_and_training_step_work(tmp_path, monkeypatch):

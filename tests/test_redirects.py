@@ -2,12 +2,11 @@
 
 from urllib.parse import urlsplit
 
-import pooch
 import pytest
 import requests
 import torchvision
 
-from perceptbench.datasets.transfer import Patience, Refused, transfer
+from perceptbench.datasets.fetch.transfer import Patience, Refused, transfer
 from perceptbench.errors import Unavailable
 from perceptbench.losses import weights
 
@@ -84,7 +83,7 @@ def test_weights_are_not_led_out_of_https_either(asked, tmp_path, monkeypatch):
     asked.clear()
     found = weights._download("https://safe.org/file", tmp_path / "net-2d711642.pth")
     assert found.read_bytes() == b"x" and len(asked) == 2
-    assert pooch.file_hash(found).startswith("2d711642")
+    assert weights.sha256(found).startswith("2d711642")
 
 
 def test_weights_come_from_one_host_with_a_checksum_in_their_name(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.datasets.load import load_dataset
 from perceptbench.datasets.manifest import find_manifest
 from perceptbench.errors import DataError, UsageError

@@ -9,14 +9,14 @@ from scipy.stats import t as student
 from scipy.stats import ttest_1samp
 
 from perceptbench.agreement.evaluate import COMPARISON
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.datasets.load import load_at_hand
 from perceptbench.datasets.score_sets import score_sets
 from perceptbench.errors import UsageError
 from perceptbench.losses.config import Networks, build_loss, parse_loss
 from perceptbench.metrics.registry import catalogue
 from perceptbench.reporting.markdown import escape
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import Run
 from perceptbench.study import Claim, Study, page, read_study, shipped, verdicts
 
 REPORTS = Path(__file__).resolve().parents[1] / "reports" / "studies"

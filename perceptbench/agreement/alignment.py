@@ -19,7 +19,7 @@ from perceptbench.agreement.inference import differences, holm
 from perceptbench.agreement.items import collect
 from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER
 from perceptbench.agreement.units import FEWEST
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 
 FIGURE = ("dataset", "slice", "statistic")
 COLUMNS = (

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perceptbench.datasets.judgements import Judgements, pairs, value_column
-from perceptbench.datasets.own_judgements import odd, rank_correlation
+from perceptbench.datasets.judgements.own import odd, rank_correlation
+from perceptbench.datasets.judgements.protocols import Judgements, pairs, value_column
 from perceptbench.errors import printable
 
 KEY = ["reference", "distorted"]

@@ -31,7 +31,7 @@ from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER
 from perceptbench.agreement.significance import krasula
 from perceptbench.agreement.standing import MARGIN
 from perceptbench.agreement.units import FEWEST
-from perceptbench.datasets.judgements import PROTOCOLS, Judgements
+from perceptbench.datasets.judgements.protocols import PROTOCOLS, Judgements
 
 Array = NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from perceptbench.agreement.significance.dependent_correlations import (
     steiger,
 )
 from perceptbench.agreement.units import FEWEST, ROUGH
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 
 Array = NDArray[np.float64]
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ from perceptbench.agreement.significance import krasula, resolving_power
 from perceptbench.agreement.units import FEWEST, Spread, Totals, Units, of_left_out
 
 Array = NDArray[np.float64]
+Found = TypeVar("Found")
 
 #: Threads, and fewer numbers than which to start them takes longer than to do without.
 THREADS, FEW_NUMBERS = 2, 10_000
@@ -348,12 +350,16 @@ def _columns(
     """Values (m,) and influences (n, m) of all columns."""
     if not x.size:
         return np.full(x.shape[1], np.nan), np.zeros(x.shape)
-    if x.size < FEW_NUMBERS:
-        found = [of(column, y) for column in x.T]
-    else:
-        with ThreadPoolExecutor(THREADS) as pool:
-            found = list(pool.map(lambda column: of(column, y), x.T))
+    found = _each(lambda column: of(column, y), x)
     return np.array([value for value, _ in found]), np.stack([on for _, on in found], axis=1)
+
+
+def _each(of: Callable[[Array], Found], x: Array) -> list[Found]:
+    """What `of` says of every column."""
+    if x.size < FEW_NUMBERS:  # threads would only wait for each other
+        return [of(column) for column in x.T]
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(of, x.T))
 
 
 def _correlation(items: Items, statistic: str) -> Figure:
@@ -369,9 +375,10 @@ def _correlation(items: Items, statistic: str) -> Figure:
     reason = "fewer than two judgements" if len(y) < 2 else SAME
     if varied:
         reason = CONSTANT
+    spread = items.units.spread(np.nan_to_num(on)).of_a_slope()
     return _figure(
-        items, statistic, items.metrics, np.where(off, 0.0, value),
-        items.units.spread(np.nan_to_num(on)).of_a_slope(), reason, scale="correlation", notes=notes,
+        items, statistic, items.metrics, np.where(off, 0.0, value), spread, reason,
+        scale="correlation", notes=notes,
     )  # fmt: skip
 
 
@@ -473,8 +480,7 @@ def _fitted(items: Items) -> Iterator[Figure]:
     predicted: dict[int, Array] = {}
     for parameters in (4, 5):
         fit = partial(logistic.cross_fitted, groups=items.folds, parameters=parameters)
-        with ThreadPoolExecutor(THREADS) as pool:
-            found = list(pool.map(lambda column: fit(column, y), x.T))  # noqa: B023
+        found = _each(lambda column: fit(column, y), x)  # noqa: B023
         predicted[parameters] = np.stack([p for p, _ in found], axis=1)
         fold = found[0][1]
         value, on = _columns(partial(influence.plcc, groups=fold), predicted[parameters], y)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from perceptbench.agreement import people, rating, two_alternative
 from perceptbench.agreement.answers import distances
 from perceptbench.agreement.units import Units, find
-from perceptbench.datasets.judgements import LARGEST, Judgements, value_column
+from perceptbench.datasets.judgements.protocols import LARGEST, Judgements, value_column
 
 Array = NDArray[np.float64]
 

@@ -169,7 +169,7 @@ def _bent(
             basis.append(tilted / norm)
     linear = np.column_stack(basis)
     target = _without(linear, root * y)
-    left, slopes = _projection(x, root, target, linear)
+    projection = _projection(x, root, target, linear)
     low, high = float(x.min()), float(x.max())
     if starts is None:
         centres = [low - BEYOND, *np.quantile(x, np.linspace(0, 1, 11)), high + BEYOND]
@@ -182,8 +182,8 @@ def _bent(
     bounds = ([low - FAR, np.log(NARROWEST)], [high + FAR, np.log(WIDEST)])
 
     def cost(place: Array) -> tuple[float, Array]:
-        missed = left(place)
-        return float(missed @ missed) / 2, slopes(place).T @ missed
+        missed, slopes = projection(place)
+        return float(missed @ missed) / 2, slopes.T @ missed
 
     found = [
         minimize(cost, np.clip(start, *bounds), jac=True, method="L-BFGS-B",
@@ -207,29 +207,26 @@ def _bent(
 
 def _projection(
     x: Array, root: Array, target: Array, linear: Array
-) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """What a logistic at (centre, log width) leaves of the target, and its derivatives."""
+) -> Callable[[Array], tuple[Array, Array]]:
+    """What a logistic at (centre, log width) leaves of the target, and its derivatives.
 
-    def rise(place: Array) -> tuple[Array, Array, float]:
-        """(x - centre) / width, the part of the logistic there that is not linear, its factor."""
-        z = (x - place[0]) / np.exp(place[1])
-        bent = _without(linear, root * expit(z))
+    The derivatives are taken with the logistic's factor held (Kaufman 1975,
+    doi:10.1007/BF01932995).
+    """
+
+    def of(place: Array) -> tuple[Array, Array]:
+        width = np.exp(place[1])
+        z = (x - place[0]) / width
+        curve = expit(z)
+        bent = _without(linear, root * curve)
         power = float(bent @ bent)
-        return z, bent, max(float(bent @ target) / power, 0.0) if power > 0 else 0.0
+        factor = max(float(bent @ target) / power, 0.0) if power > 0 else 0.0
+        steep = root * curve * expit(-z)
+        each = _without(linear, np.stack([steep / width, steep * z], axis=1))
+        along = bent @ each / max(power, float(np.finfo(float).tiny))
+        return target - factor * bent, factor * (each - bent[:, None] * along)
 
-    def left(place: Array) -> Array:
-        _, bent, factor = rise(place)
-        return target - factor * bent
-
-    def slopes(place: Array) -> Array:
-        """Derivatives of `left`, the factor held (Kaufman 1975, doi:10.1007/BF01932995)."""
-        z, bent, factor = rise(place)
-        steep = root * expit(z) * expit(-z)
-        each = _without(linear, np.stack([steep / np.exp(place[1]), steep * z], axis=1))
-        along = bent @ each / max(float(bent @ bent), float(np.finfo(float).tiny))
-        return factor * (each - bent[:, None] * along)
-
-    return left, slopes
+    return of
 
 
 def _without(basis: Array, values: Array) -> Array:

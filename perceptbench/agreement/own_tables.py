@@ -2,7 +2,7 @@
 
 Conventions
 -----------
-Judgements as in `perceptbench.datasets.judgements`, or votes (`perceptbench.datasets.votes`).
+Judgements as in `perceptbench.datasets.judgements.protocols`, or votes (`... .votes`).
 Scores have one row an image pair, keyed ``reference, distorted`` (in a same_different table the
 key may be called ``a, b``), and one column of numbers a metric. A score is a distance, larger is
 less alike, unless it is said to be higher for better. A column is a metric where at least half of
@@ -20,17 +20,17 @@ import pandas as pd
 from perceptbench.agreement.answers import FAILED, KEY, directions, distances, in_words, unanswered
 from perceptbench.agreement.evaluate import Evaluation, evaluate
 from perceptbench.agreement.ranking import PEOPLE
-from perceptbench.datasets.judgements import (
+from perceptbench.datasets.judgements.own import read_judgements
+from perceptbench.datasets.judgements.protocols import (
     PROTOCOLS,
     Judgements,
     as_text,
     pairs,
     protocol_of,
 )
-from perceptbench.datasets.own_judgements import read_judgements
+from perceptbench.datasets.judgements.tables import IMAGES, NUMBERS, as_numbers, lacks, read_table
+from perceptbench.datasets.judgements.votes import Mos
 from perceptbench.datasets.score_sets import Here
-from perceptbench.datasets.tables import IMAGES, NUMBERS, as_numbers, lacks, read_table
-from perceptbench.datasets.votes import Mos
 from perceptbench.errors import DataError, absent, printable
 
 #: What metrics are compared and ranked by, most important first.

@@ -17,7 +17,7 @@ from scipy.stats import beta, binom
 
 from perceptbench.agreement import rating, two_alternative
 from perceptbench.agreement.units import FEWEST
-from perceptbench.datasets.judgements import Judgements, value_column
+from perceptbench.datasets.judgements.protocols import Judgements, value_column
 
 Array = NDArray[np.float64]
 

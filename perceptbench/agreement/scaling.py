@@ -25,7 +25,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import expit, log_expit, log_ndtr, ndtr
 from scipy.stats import norm
 
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.errors import DataError
 
 Array = NDArray[np.float64]

@@ -25,7 +25,6 @@ none there; one trained on a dataset has none there either.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -325,16 +324,17 @@ def not_worse(
     each = attained(agreement, columns, groups)
     total = len(each["group"].unique())
     stood = each.groupby("metric").size()
-    whole = [m for m in stood.index if stood[m] == total and m in {*pairs["a"], *pairs["b"]}]
-    worst = dict.fromkeys(whole, 0.0)
-    rows: list[dict[str, Any]] = pairs.to_dict("records")  # type: ignore[assignment]
-    for row in rows:
-        for metric, other, sign in ((row["a"], row["b"], 1), (row["b"], row["a"], -1)):
-            if metric in worst and other in worst:
-                ahead = sign * row["difference"] + allowed
-                p = 0.0 if ahead > 0 else 1.0
-                if row["error"] > 0:
-                    p = float(stdtr(max(row["freedom"], 1), -ahead / row["error"]))
-                worst[metric] = max(worst[metric], 1.0 if np.isnan(row["error"]) else p)
-    corrected = holm(np.array(list(worst.values())))
-    return [m for m, p in zip(worst, corrected, strict=True) if p < 0.05 and len(worst) > 1]
+    compared = {*pairs["a"], *pairs["b"]}
+    whole = pd.Index([m for m in stood.index[stood == total] if m in compared])
+    pairs = pairs[pairs["a"].isin(whole) & pairs["b"].isin(whole)]
+    error, freedom = (pairs[c].to_numpy(float) for c in ("error", "freedom"))
+    worst = np.zeros(len(whole))
+    for metric, sign in (("a", 1), ("b", -1)):
+        ahead = sign * pairs["difference"].to_numpy(float) + allowed
+        with np.errstate(invalid="ignore", divide="ignore"):
+            p = stdtr(np.maximum(freedom, 1), -ahead / error)
+        p = np.where(error > 0, p, np.where(ahead > 0, 0.0, 1.0))
+        # An error that is not known shows nothing.
+        p = np.where(np.isnan(error), 1.0, p)
+        np.fmax.at(worst, whole.get_indexer(pairs[metric]), p)
+    return list(whole[holm(worst) < 0.05]) if len(whole) > 1 else []

@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perceptbench.datasets.judgements import PROTOCOLS, Judgements
+from perceptbench.datasets.judgements.protocols import PROTOCOLS, Judgements
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]

@@ -11,7 +11,7 @@ from perceptbench.cli.options import FILE
 if TYPE_CHECKING:
     import pandas as pd
 
-    from perceptbench.datasets.votes import Mos
+    from perceptbench.datasets.judgements.votes import Mos
 
 #: What is printed; the files have everything.
 SHOWN = (

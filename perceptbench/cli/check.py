@@ -9,7 +9,7 @@ from perceptbench.cli.options import FILE
 
 if TYPE_CHECKING:
     from perceptbench.agreement.own_tables import Scores
-    from perceptbench.datasets.judgements import Judgements
+    from perceptbench.datasets.judgements.protocols import Judgements
 
 
 @click.command()
@@ -69,9 +69,9 @@ def _read(path: Path, judged: "list[Judgements]", brought: "list[Scores]") -> tu
     from perceptbench.agreement.own_tables import RANKED, read_scores
     from perceptbench.agreement.people import counted, in_words
     from perceptbench.agreement.units import FEWEST, find
-    from perceptbench.datasets.judgements import Judgements, protocol_of
-    from perceptbench.datasets.own_judgements import describe, odd, read_judgements
-    from perceptbench.datasets.tables import NUMBERS, read_table
+    from perceptbench.datasets.judgements.own import describe, odd, read_judgements
+    from perceptbench.datasets.judgements.protocols import Judgements, protocol_of
+    from perceptbench.datasets.judgements.tables import NUMBERS, read_table
     from perceptbench.errors import printable
 
     columns = set(read_table(path)[0].columns)

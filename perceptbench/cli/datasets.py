@@ -15,7 +15,7 @@ from perceptbench.cli.options import FILE
 from perceptbench.errors import DataError, PerceptbenchError, UsageError
 
 if TYPE_CHECKING:
-    from perceptbench.datasets.download import Archive
+    from perceptbench.datasets.fetch.download import Archive
     from perceptbench.datasets.manifest import Manifest, Source
     from perceptbench.datasets.score_sets import ScoreSet
     from perceptbench.scoring.options import Options
@@ -69,8 +69,6 @@ def list_datasets() -> None:
 def _origin(manifest: Manifest) -> str:
     if manifest.embedded:
         return "embedded"
-    if manifest.status == "documented-only":
-        return "documented only"
     if manifest.images == "computed" and not manifest.layout:
         return "computed"
     urls = [url for archive in manifest.archive for url in archive.urls]
@@ -147,7 +145,7 @@ def download(
     perceptbench datasets download kadid-10k tid2013 --data-dir data --accept-terms
     perceptbench datasets download live --mirror /media/downloads
     """
-    from perceptbench.datasets.download import How, fetch
+    from perceptbench.datasets.fetch.download import How, fetch
     from perceptbench.datasets.locate import data_home, find_copy
 
     def accept(terms: str) -> bool:
@@ -202,7 +200,7 @@ def verify_datasets(
     \b
     perceptbench datasets verify tid2013 --data-dir data
     """
-    from perceptbench.datasets.download import verify
+    from perceptbench.datasets.fetch.download import verify
     from perceptbench.datasets.load import MISSING, check
     from perceptbench.datasets.locate import data_home
     from perceptbench.datasets.manifest import Manifest
@@ -270,9 +268,9 @@ def conform(
     perceptbench datasets conform tid2013 --measure --data-dir data --weights-dir weights
     """
     from perceptbench.datasets.conformance import ABSENT, OUT, conformance
-    from perceptbench.datasets.judgements import numbers
+    from perceptbench.datasets.judgements.protocols import numbers
+    from perceptbench.datasets.judgements.tables import read_table
     from perceptbench.datasets.manifest import find_manifest
-    from perceptbench.datasets.tables import read_table
     from perceptbench.reporting.leaderboard import format_table
 
     manifest = find_manifest(name)
@@ -439,7 +437,7 @@ def _here(manifest: Source, data_dir: Path | None, cache: Path) -> Path:
 
 
 def _is_fetched(manifest: Source, folder: Path, home: Path) -> bool:
-    from perceptbench.datasets import lockfile
+    from perceptbench.datasets.fetch import lockfile
 
     return folder == home / manifest.name and bool(lockfile.entry(home, manifest.name).source)
 

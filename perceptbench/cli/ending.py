@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from perceptbench.reporting.run_folder import Run
+    from perceptbench.reporting.result import Run
 
 
 def end(

@@ -157,11 +157,11 @@ def _default_taps(backbone: str) -> tuple[str, ...]:
 
 def _load(text: str, data_dir: Path | str | None, cache: Path, allow_missing: bool) -> "Dataset":
     """``DATASET[:SPLIT]``, where DATASET is a name or a judgement file."""
+    from perceptbench.datasets.fetch.remote import local_copy
+    from perceptbench.datasets.judgements.tables import TABLES
     from perceptbench.datasets.load import load_dataset
     from perceptbench.datasets.manifest import find_manifest
     from perceptbench.datasets.readers.table import judgement_file
-    from perceptbench.datasets.remote import local_copy
-    from perceptbench.datasets.tables import TABLES
     from perceptbench.fitting import of_split
 
     name, _, split = text.partition(":")

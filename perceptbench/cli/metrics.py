@@ -116,7 +116,7 @@ def check_metric(
     """
     from perceptbench.losses.config import Networks, parse_loss
     from perceptbench.losses.mistakes import mistakes
-    from perceptbench.metrics import conformance, registry
+    from perceptbench.metrics import card, registry
     from perceptbench.reporting.leaderboard import format_table
 
     (info,) = registry.select([name], registry.catalogue())
@@ -125,12 +125,12 @@ def check_metric(
         for problem in mistakes(config, folder):
             click.echo(f"{name}: {problem}")
     metric = registry.build(info, Networks(weights_dir))
-    pictures = conformance.read_folder(images) if images else []
-    card = conformance.check(metric, pictures, seed, device)
-    click.echo(format_table((info.name, "", ""), card.rows), nl=False)
-    for problem in card.failed:
+    pictures = card.read_folder(images) if images else []
+    found = card.check(metric, pictures, seed, device)
+    click.echo(format_table((info.name, "", ""), found.rows), nl=False)
+    for problem in found.failed:
         click.echo(f"perceptbench: {name}: {problem}", err=True)
-    if card.failed:
+    if found.failed:
         raise SystemExit(1)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from perceptbench.datasets.dataset import Dataset
     from perceptbench.datasets.manifest import Manifest
     from perceptbench.datasets.published import Published
+    from perceptbench.scoring.clock import Clock
     from perceptbench.study import Study
 
 #: Where the board of natural images lies in the folder of a run without arguments.
@@ -72,8 +73,8 @@ def for_study(
     -------
     datasets (one with images has no scores here), scores, left out (dataset -> why).
     """
+    from perceptbench.datasets.fetch.remote import local_copy
     from perceptbench.datasets.manifest import find_manifest
-    from perceptbench.datasets.remote import local_copy
     from perceptbench.errors import PerceptbenchError
     from perceptbench.run import join
 
@@ -96,15 +97,19 @@ def for_study(
     return datasets, [each for each in brought if each.metrics], left_out
 
 
-def board(folder: Path, cache: Path) -> None:
-    """Ranks metrics on TID2013 and LIVE by the scores that come with the program."""
+def board(folder: Path, cache: Path, clock: "Clock") -> None:
+    """Ranks metrics on TID2013 and LIVE by the scores that come with the program.
+
+    `clock` is told what the time is spent on.
+    """
     from perceptbench import run as pipeline
     from perceptbench.cli.ending import end
     from perceptbench.datasets.manifest import find_manifest
     from perceptbench.datasets.published import load_published
 
     folder.mkdir(parents=True, exist_ok=True)
-    found = [load_published(find_manifest(name), None, cache) for name in EMBEDDED]
+    with clock.time("published scores"):
+        found = [load_published(find_manifest(name), None, cache) for name in EMBEDDED]
     datasets = [dataset for dataset, _ in found]
     scores = [each for _, published in found for each in published]
     result = pipeline.run(
@@ -113,7 +118,9 @@ def board(folder: Path, cache: Path) -> None:
         command=options.command_line(),
         brought=pipeline.join(scores, datasets, ()),
         ranked_only=True,
+        clock=clock,
     )
     click.echo("# Natural images: published scores, no image computed\n")
     written = "leaderboard.html, .md, .csv, agreement, scores, run.json"
-    end(result, folder, ("md", "html"), None, written)
+    with clock.time("report"):
+        end(result, folder, ("md", "html"), None, written)

@@ -10,7 +10,7 @@ from perceptbench.cli.ending import end
 from perceptbench.cli.options import FILE
 
 if TYPE_CHECKING:
-    from perceptbench.datasets.votes import Mos
+    from perceptbench.datasets.judgements.votes import Mos
     from perceptbench.scoring.options import Options
 
 #: The reports a run leaves; `perceptbench report` makes the others.
@@ -108,11 +108,11 @@ def run(
     from perceptbench import run as pipeline
     from perceptbench.agreement.own_tables import read_scores
     from perceptbench.cli import natural
+    from perceptbench.datasets.fetch.remote import local_copy
     from perceptbench.datasets.load import load_dataset, parse_options
     from perceptbench.datasets.manifest import find_manifest, manifests
     from perceptbench.datasets.perturbed import check_change
     from perceptbench.datasets.readers.table import judgement_files
-    from perceptbench.datasets.remote import local_copy
     from perceptbench.errors import UsageError, unknown
     from perceptbench.metrics.registry import catalogue, select
     from perceptbench.reporting import curves, pictures, run_folder
@@ -169,7 +169,7 @@ def run(
         return
     folder, clock = run_folder.create(out), Clock()
     if not datasets and not files and not metrics and not brought:
-        natural.board(folder / natural.FOLDER, cache)
+        natural.board(folder / natural.FOLDER, cache, clock)
         click.echo("\n# The embedded suite: computed images\n")
     result = pipeline.run(
         loaded,

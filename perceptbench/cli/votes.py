@@ -9,7 +9,7 @@ from perceptbench.cli import options
 from perceptbench.cli.options import FILE
 
 if TYPE_CHECKING:
-    from perceptbench.datasets.votes import Mos
+    from perceptbench.datasets.judgements.votes import Mos
 
 
 @click.command()
@@ -32,8 +32,8 @@ def votes(table: Path, mos: "Mos", model: str | None, out: Path | None) -> None:
     """
     from perceptbench.agreement import people
     from perceptbench.agreement.scaling import scale
-    from perceptbench.datasets.judgements import Judgements
-    from perceptbench.datasets.own_judgements import read_judgements
+    from perceptbench.datasets.judgements.own import read_judgements
+    from perceptbench.datasets.judgements.protocols import Judgements
     from perceptbench.errors import DataError
     from perceptbench.spreadsheet import to_csv
     from perceptbench.writing import writable

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perceptbench.datasets.judgements import PROTOCOLS, Judgements
-from perceptbench.datasets.tables import spelled
+from perceptbench.datasets.judgements.protocols import PROTOCOLS, Judgements
+from perceptbench.datasets.judgements.tables import spelled
 
 if TYPE_CHECKING:
     import torch

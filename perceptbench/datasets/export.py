@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.images import FileLoader
-from perceptbench.datasets.judgements import PROTOCOLS
-from perceptbench.datasets.tables import spelled
+from perceptbench.datasets.judgements.protocols import PROTOCOLS
+from perceptbench.datasets.judgements.tables import spelled
 from perceptbench.errors import UsageError
 from perceptbench.spreadsheet import to_csv
 from perceptbench.writing import is_empty, together

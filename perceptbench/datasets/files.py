@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from perceptbench.datasets.judgements import is_writable
+from perceptbench.datasets.judgements.protocols import is_writable
 from perceptbench.errors import DataError
 
 #: Leftovers of macOS in archives: ``._x.png`` is no image.

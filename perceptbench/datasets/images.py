@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from perceptbench.datasets.tables import spelled
+from perceptbench.datasets.judgements.tables import spelled
 from perceptbench.errors import DataError, UsageError, first_line
 from perceptbench.kinds import really
 

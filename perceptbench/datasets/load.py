@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.download import fetch
-from perceptbench.datasets.expectations import Expectation, violations
+from perceptbench.datasets.fetch.download import fetch
+from perceptbench.datasets.fetch.remote import local_copy
 from perceptbench.datasets.files import Files, resolve
-from perceptbench.datasets.judgements import PROTOCOLS, Judgements, validate
+from perceptbench.datasets.judgements.expectations import Expectation, violations
+from perceptbench.datasets.judgements.protocols import PROTOCOLS, Judgements, validate
 from perceptbench.datasets.locate import data_home, find_copy, find_layout
 from perceptbench.datasets.manifest import Manifest, find_manifest, manifests
-from perceptbench.datasets.remote import local_copy
 from perceptbench.errors import (
     DataError,
     PerceptbenchError,
@@ -49,14 +49,9 @@ def load_dataset(
 
     Raises
     ------
-    UsageError : its files are in no folder named and cannot be fetched, or its layout is not known.
+    UsageError : its files are in no folder named and cannot be fetched.
     DataError : a file is missing or cannot be read, or the judgements are not as expected.
     """
-    if manifest.status == "documented-only":
-        raise UsageError(
-            f"dataset {manifest.name} is documented only: its layout is not known; "
-            f"see {manifest.homepage or 'its citation'}"
-        )
     folder = _folder_of(manifest, data_dir, cache_dir) if manifest.layout else None
     return read_dataset(manifest, folder, options=options, allow_missing=allow_missing)
 
@@ -66,7 +61,7 @@ def load_named(
 ) -> list[Dataset]:
     """`load_dataset` of each name; None: the embedded suite, whose images are computed.
 
-    A `data_dir` that is a URL is copied, see `perceptbench.datasets.remote`.
+    A `data_dir` that is a URL is copied, see `perceptbench.datasets.fetch.remote`.
 
     Raises
     ------

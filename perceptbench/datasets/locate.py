@@ -8,7 +8,7 @@ files of its layout, found in any case (`perceptbench.datasets.files`), never by
 
 from pathlib import Path
 
-from perceptbench.datasets import lockfile
+from perceptbench.datasets.fetch import lockfile
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.manifest import Layout, Source
 from perceptbench.errors import DataError, UsageError

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from perceptbench import toml
-from perceptbench.datasets.download import Archive
-from perceptbench.datasets.expectations import Expectation
+from perceptbench.datasets.fetch.download import Archive
+from perceptbench.datasets.judgements.expectations import Expectation
 from perceptbench.errors import DataError, UsageError, first_line, unknown
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -106,7 +106,6 @@ class Manifest(Source):
     Attributes
     ----------
     domain : for people: what distortions or images there are.
-    status : ``documented-only`` where no copy could be read without seeing one.
     reader : ``module:function`` that returns the Dataset; called with the copy's `Files` and
         what its layout says, or, where it has no layout, without arguments.
     protocols : the judgement tables it has.
@@ -124,7 +123,6 @@ class Manifest(Source):
     """
 
     domain: str = ""
-    status: Literal["ready", "documented-only"] = "ready"
     reader: str = ""
     protocols: tuple[str, ...] = ()
     images: Literal["computed", "files"]

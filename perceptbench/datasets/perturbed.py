@@ -34,7 +34,7 @@ from PIL import Image
 
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.images import KERNELS
-from perceptbench.datasets.judgements import PROTOCOLS, Judgements
+from perceptbench.datasets.judgements.protocols import PROTOCOLS, Judgements
 from perceptbench.errors import UsageError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from perceptbench.datasets.judgements import is_writable
+from perceptbench.datasets.judgements.protocols import is_writable
 from perceptbench.distortions import IMAGES, LEVELS, STEPS, distort
 from perceptbench.errors import DataError, UsageError, first_line, unknown
 from perceptbench.spreadsheet import to_csv

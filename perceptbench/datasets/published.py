@@ -23,21 +23,21 @@ import numpy as np
 import pandas as pd
 
 from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.download import How, fetch
-from perceptbench.datasets.expectations import violations
+from perceptbench.datasets.fetch.download import How, fetch
 from perceptbench.datasets.files import Files
-from perceptbench.datasets.judgements import (
+from perceptbench.datasets.judgements.expectations import violations
+from perceptbench.datasets.judgements.protocols import (
     PROTOCOLS,
     Judgements,
     protocol_of,
     validate,
     value_column,
 )
+from perceptbench.datasets.judgements.tables import as_numbers, read_table
 from perceptbench.datasets.load import part_of, read_dataset
 from perceptbench.datasets.locate import data_home, find_copy
 from perceptbench.datasets.manifest import Manifest, find_manifest
 from perceptbench.datasets.score_sets import ScoreSet, ScoreTable, score_sets
-from perceptbench.datasets.tables import as_numbers, read_table
 from perceptbench.errors import DataError, PerceptbenchError, UsageError
 
 #: Least correlation of the judgements of a score set with those of the dataset: of the same slice,

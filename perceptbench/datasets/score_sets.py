@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from perceptbench import toml
 from perceptbench.datasets import manifest
-from perceptbench.datasets.download import Archive
+from perceptbench.datasets.fetch.download import Archive
 from perceptbench.datasets.manifest import Manifest, Source, Strict, find_manifest
 from perceptbench.errors import DataError, UsageError, unknown
 

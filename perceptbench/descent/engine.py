@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from perceptbench.descent.figures import invented
+from perceptbench.descent.measures import invented
 from perceptbench.descent.starts import degraded, tensor, uint8
 from perceptbench.errors import DataError, Unavailable, first_line
 from perceptbench.metrics.protocol import MetricInfo
 from perceptbench.metrics.registry import Metric
-from perceptbench.reporting.run_folder import STRESS_POWER
+from perceptbench.reporting.result import STRESS_POWER
 from perceptbench.run import build_metrics
 from perceptbench.writing import together
 
@@ -63,8 +63,8 @@ class Descent:
     looks : steps after which the images were looked at, (K,).
     images : the images then, uint8 (K, N, H, W, 3).
     own : the loss itself after every step, (steps + 1, N).
-    distances : of each metric of the panel (K, M, N), see `figures.removed`.
-    invented : see `figures.invented`, (K, N).
+    distances : of each metric of the panel (K, M, N), see `measures.removed`.
+    invented : see `measures.invented`, (K, N).
     seconds : a step took, for one of the N.
     """
 
@@ -174,7 +174,7 @@ def objective(metric: Metric) -> Loss:
 
 
 def judge(members: Sequence[Member], images: Tensor, reference: Tensor) -> np.ndarray:
-    """Distances (M, N) of `images` from `reference` as each metric sees them, d_m of `figures`."""
+    """Distances (M, N) of `images` from `reference` as each metric sees them, d_m of `measures`."""
     with torch.no_grad():
         found = [m.call(images, reference).clamp_min(0).double() ** m.power for m in members]
     return np.stack([values.cpu().numpy() for values in found])

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from perceptbench.agreement.inference import SIGNIFICANT, differences, holm
 from perceptbench.descent.dead_leaves import dead_leaves
 from perceptbench.descent.engine import RATE, Loss, Member, convene, descend, judge
-from perceptbench.descent.figures import BLOCK, coefficients, invented, mean_t, panel_mean, removed
+from perceptbench.descent.measures import BLOCK, coefficients, invented, mean_t, panel_mean, removed
 from perceptbench.descent.starts import degraded, tensor, uint8
 from perceptbench.distortions import distort
 from perceptbench.errors import DataError

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from perceptbench.descent.engine import RATE, Descents
-from perceptbench.descent.figures import BLIND, BLOCK, by_judge, by_start, summary
+from perceptbench.descent.measures import BLIND, BLOCK
+from perceptbench.descent.summary import by_judge, by_start, summary
 from perceptbench.reporting.gallery import Section, render, sheet
 from perceptbench.reporting.leaderboard import estimate, format_table
 from perceptbench.reporting.objective import FIGURES

@@ -7,16 +7,12 @@ nothing a training run does to its model reaches them, and are not in the state_
 Conventions
 -----------
 Images are float tensors (N, 3, H, W) in [0, 1], sRGB-coded, or (N, 1, H, W) grey; a backbone
-resizes and normalises them itself (`Input`). A tap is a node of the network as
-``torchvision.models.feature_extraction`` names it (``features.1``, ``layer2.0.relu``), for the
-VGGs also as in the literature (``relu3_3``); of a network that cannot be traced, or comes from
-another library, a module (``blocks.11``), an attention's keys (``blocks.11.attn.k``) or the
-``embedding``, see `taps`; or ``image``: the image itself. ``TAP@0.5`` is a tap for the image at
-half its resolution. Activations are always given as (N, C, H', W'), token sequences as the map
-they are tokens of, without class and register tokens.
-
-Tracing is kept where it works, since it shows operations too, needs no weights behind the deepest
-tap, and lets a ReLU overwrite what nothing else reads.
+resizes and normalises them itself (`Input`). A tap is a module of the network (``features.1``,
+``blocks.11``; ``layer2.0.relu_1`` for its second call), of the VGGs also as in the literature
+(``relu3_3``); an attention's keys (``blocks.11.attn.k``) or the ``embedding``, see `taps`; or
+``image``: the image itself. ``TAP@0.5`` is a tap for the image at half its resolution. Activations
+are always given as (N, C, H', W'), token sequences as the map they are tokens of, without class
+and register tokens.
 """
 
 import copy
@@ -25,7 +21,6 @@ import importlib
 import inspect
 import itertools
 import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -35,17 +30,15 @@ from weakref import WeakValueDictionary
 
 import torch
 import torchvision
-from torch import Tensor, fx, nn
-from torch.nn import functional as F
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+from torch import Tensor, nn
 
 from perceptbench.errors import DataError, PerceptbenchError, UsageError, first_line, nearest
 from perceptbench.losses import libraries, taps
-from perceptbench.losses.checks import transformed
 from perceptbench.losses.distances import exact
 from perceptbench.losses.inputs import SCALES, Input, default_input
 from perceptbench.losses.networks import Kind, Layout, architecture, swap_pooling
 from perceptbench.losses.weights import beside, not_weights, read_state
+from perceptbench.tensors import transformed
 
 #: The tap that is the image itself, in [0, 1].
 IMAGE = "image"
@@ -70,7 +63,7 @@ class Network:
     absent : names of weights that the file does not hold.
     size, patch, call : as of `libraries.Built`.
     nodes : names of all that can be read, ``image`` first.
-    found : what hooks can read, where the network is not traced.
+    found : what hooks can read; None of a network that names its own taps.
     """
 
     name: str
@@ -93,35 +86,35 @@ class Network:
         if own is not None:
             self.nodes = [IMAGE, *own]
             return
-        untraced = ""
-        if not architecture(self.name).library:
-            try:
-                self.nodes = get_graph_node_names(self.module, suppress_diff_warning=True)[1]
-                return
-            except Exception as error:  # tracing runs the network's own code
-                untraced = f"cannot be traced ({first_line(error)}), and "
-        self.found = self._explored(untraced)
+        self.found = self._explored()
         self.nodes = [IMAGE, *self.found.spots]
 
-    def _explored(self, untraced: str) -> taps.Found:
+    def _explored(self) -> taps.Found:
         with torch.inference_mode(False), torch.no_grad():
             image = torch.zeros(1, 3, SIDE, SIDE, device="cpu", dtype=torch.float32)
             image = self.default.normalise(self.default.fit(image))
             try:
-                found = taps.explore(self.module, image, self.call, self.layout.kind)
-            except Exception as error:  # a network's own code
+                try:  # without computing anything, and whatever weights there are
+                    found = self._explored_on(image.to("meta"))
+                except Exception:  # a network's own code may need numbers
+                    found = self._explored_on(image)
+            except Exception as error:
                 size = " x ".join(map(str, image.shape[2:]))
                 raise UsageError(
-                    f"backbone {self.name} {untraced}cannot be run on an image of {size} "
+                    f"backbone {self.name} cannot be run on an image of {size} "
                     f"({first_line(error)})"
                 ) from None
         if len(found.called) < 2:
-            raise UsageError(f"backbone {self.name} {untraced}has no modules to read from")
+            raise UsageError(f"backbone {self.name} has no modules to read from")
         return found
+
+    def _explored_on(self, image: Tensor) -> taps.Found:
+        module = self.placed(self.module, image.device, torch.float32)
+        return taps.explore(module, image, self.call, self.layout.kind)
 
     @property
     def telling(self) -> list[str]:
-        """The nodes that a person would name; all where the network was traced."""
+        """The nodes that a person would name; all of a network that names its own."""
         return self.nodes[1:] if self.found is None else taps.telling(self.found.spots)
 
     @cached_property
@@ -141,22 +134,26 @@ class Network:
         return digest.hexdigest()
 
     def reader(self, nodes: Sequence[str], own: bool = False) -> nn.Module:
-        """Maps what the network takes to {node: activation}, no deeper than it must.
-
-        With weights of its `own`, or the network's.
-        """
-        module = copy.deepcopy(self.module) if own else self.module
-        if hasattr(module, "taps"):
+        """What `read` takes to read some nodes, with weights of its `own` or the network's."""
+        shared = {} if own else {id(t): t for t in _tensors(self.module)}
+        module = copy.deepcopy(self.module, shared)
+        if self.found is None:
             return _Reader(module, nodes)
+        spots = {node: self.found.spots[node] for node in nodes}
+        return taps.tapped(module, spots, self.found.called)
+
+    def read(self, reader: nn.Module, images: Tensor) -> dict[str, Tensor]:
+        """Activations by node for what the network takes, which runs no deeper than it must."""
         if self.found is not None:
-            return _Hooked(self, module, nodes)
-        return create_feature_extractor(module, list(nodes), suppress_diff_warning=True)
+            return taps.read(reader, images, self.call)
+        found: dict[str, Tensor] = reader(images)
+        return found
 
     def placed(self, reader: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
         """A reader's copy on a device and of a type, whose weights all such copies share."""
         with torch.inference_mode(False), torch.no_grad():
-            tensors = [*reader.parameters(), *reader.buffers()]
-            return copy.deepcopy(reader, {id(t): self._placed(t, device, dtype) for t in tensors})
+            found = {id(t): self._placed(t, device, dtype) for t in _tensors(reader)}
+            return copy.deepcopy(reader, found)
 
     def _placed(self, tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
         dtype = dtype if tensor.is_floating_point() else tensor.dtype
@@ -184,8 +181,7 @@ class Network:
         """The node a tap stands for; raises UsageError with the nearest taps."""
         aliases = architecture(self.name).aliases
         name = aliases.get(tap, tap)
-        inner = self.found is None and any(node.startswith(f"{name}.") for node in self.nodes)
-        if name == IMAGE or inner or name in self.nodes[1:]:
+        if name in self.nodes:
             return name
         near = nearest(tap, [*aliases, *self.nodes[1:]]) or "."
         raise UsageError(
@@ -214,25 +210,8 @@ class _Reader(nn.Module):
         return found
 
 
-class _Hooked(nn.Module):
-    """A network whose activations are taken by hooks.
-
-    Attributes
-    ----------
-    needed : names of the weights that they depend on.
-    """
-
-    def __init__(self, network: Network, module: nn.Module, nodes: Sequence[str]) -> None:
-        super().__init__()
-        assert network.found is not None
-        self.module, self.call = module, network.call
-        self.spots = {node: network.found.spots[node] for node in nodes}
-        spots = list(self.spots.values())
-        self.needed = taps.needed(self.module, spots, network.found.called)
-
-    @torch.compiler.disable
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        return taps.grab(self.module, images, self.call, self.spots)
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
 
 
 def split_scale(tap: str) -> tuple[str, float]:
@@ -447,17 +426,14 @@ class Backbone(nn.Module):
     def _read_at(self, nodes: Sequence[str]) -> nn.Module:
         """What reads from the network, which is then looked through for weights that lack."""
         network = self.network
-        trunk: Any = network.reader(nodes, own=self.registered)
+        trunk = network.reader(nodes, own=self.registered)
         trunk.requires_grad_(not self.frozen)
-        _rectify_in_place(trunk)
         lacking = network.absent.intersection(_read_by(trunk))
         if lacking:
             raise DataError(
                 f"{network.source}: holds no {min(lacking)!r}; is it the file of this network?"
             )
-        if self.registered or isinstance(trunk, _Reader | _Hooked):
-            return trunk
-        return fx.GraphModule(trunk, trunk.eval_graph)  # can be copied and pickled
+        return trunk
 
     def _place(
         self,
@@ -466,7 +442,7 @@ class Backbone(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         """Reads from a copy of `origin` on a device and of a type; default: from itself."""
-        tensors = [] if origin is None else [*origin.parameters(), *origin.buffers()]
+        tensors = [] if origin is None else _tensors(origin)
         first = next((t for t in tensors if t.is_floating_point()), None)
         trunk, place = origin, None
         if origin is not None and first is not None:
@@ -539,7 +515,7 @@ class Backbone(nn.Module):
             if not torch.is_autocast_enabled(kind):
                 ready = ready.to(self._dtype or ready.dtype)
             try:
-                at = self.trunk(ready)
+                at = self.network.read(self.trunk, ready)
             except RuntimeError as error:
                 self._blame_size(ready, error)
                 raise
@@ -581,7 +557,7 @@ class Backbone(nn.Module):
         assert self.trunk is not None
         try:
             with torch.no_grad():
-                self.trunk(images.new_zeros(1, 3, side, side))
+                self.network.read(self.trunk, images.new_zeros(1, 3, side, side))
         except RuntimeError:
             return False
         return True
@@ -591,6 +567,7 @@ class Backbone(nn.Module):
         """The type of the weights; None where there are none."""
         if self.trunk is None:
             return None
+        # Not a list of all: this is asked in every pass.
         tensors = itertools.chain(self.trunk.parameters(), self.trunk.buffers())
         return next((t.dtype for t in tensors if t.is_floating_point()), None)
 
@@ -607,9 +584,6 @@ class Backbone(nn.Module):
 
 def _read_by(trunk: nn.Module) -> dict[str, Tensor]:
     """The parameters and buffers that a reader reads, by the network's own names."""
-    if isinstance(trunk, _Hooked):
-        state = trunk.module.state_dict(keep_vars=True)
-        return {key: value for key, value in state.items() if key in trunk.needed}
     # Of a network that names its own taps it is not known which weights they need.
     read = trunk.module if isinstance(trunk, _Reader) else trunk
     return read.state_dict(keep_vars=True)
@@ -631,32 +605,6 @@ def frozen_weights(module: nn.Module) -> dict[str, Tensor]:
         if isinstance(part, Backbone) and not part.registered
         for key, value in part.weights().items()
     }
-
-
-def _rectify_in_place(trunk: Any) -> None:
-    """Lets a ReLU overwrite a convolution's or normalisation's output that nothing else reads.
-
-    The other way round, what the network's own code adds in place is added to a copy: it may be
-    a tap.
-    """
-    before = (nn.Conv2d, nn.BatchNorm2d)
-    if isinstance(trunk, _Reader | _Hooked):
-        return  # has no graph
-    for graph in (trunk.train_graph, trunk.eval_graph):
-        for node in graph.nodes:
-            if node.target is operator.iadd:
-                node.target = operator.add
-            if node.op != "call_module" or type(trunk.get_submodule(node.target)) is not nn.ReLU:
-                continue
-            source = node.args[0]
-            if source.op != "call_module" or len(source.users) > 1:
-                continue
-            if isinstance(trunk.get_submodule(source.target), before):
-                with graph.inserting_after(node):
-                    new = graph.call_function(F.relu, (source,), {"inplace": True})
-                node.replace_all_uses_with(new)
-                graph.erase_node(node)
-    trunk.graph = trunk.eval_graph  # compiles it anew
 
 
 def _as_map(activation: Any, node: str, network: Network, images: Tensor) -> Tensor:
@@ -682,7 +630,7 @@ def _as_map(activation: Any, node: str, network: Network, images: Tensor) -> Ten
         said = network.layout.prefix_tokens is not None or network.layout.grid is not None
         if len(shape) == 3 and (said or network.layout.kind == "tokens"):
             height, width = images.shape[-2:]
-            prefix, grid = _grid(shape[1], network.layout, height / width, where)
+            prefix, grid = _grid(int(shape[1]), network.layout, height / width, where)
             return activation[:, prefix:].transpose(1, 2).unflatten(2, grid)
     what = f"shape {shape}" if shape else type(activation).__name__
     hint = "; if these are tokens, say `prefix_tokens` in [backbone]" if len(shape) == 3 else ""
@@ -728,7 +676,7 @@ def list_taps(
     Parameters
     ----------
     side : of the square image that H' and W' are for, where the network takes any size.
-    everything : all modules, also of a network of which only what people name is listed.
+    everything : all modules, not only what people name.
     """
     aliases = architecture(network.name).aliases
     names = {node: alias for alias, node in aliases.items()}
@@ -736,7 +684,7 @@ def list_taps(
     image = torch.zeros(1, 3, side, side, device="cpu", dtype=torch.float32)
     with torch.inference_mode():
         fitted = network.default.fit(image)
-        found = network.reader(nodes)(network.default.normalise(fitted))
+        found = network.read(network.reader(nodes), network.default.normalise(fitted))
     rows = [("", IMAGE, tuple(image.shape[1:]))]
     for node in nodes:
         try:

@@ -22,31 +22,15 @@ from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 
 from perceptbench.errors import UsageError
+from perceptbench.tensors import traced
 
 RANGES = ("warn", "error", "clip", "ignore")
 #: By how much values may pass the ends of [0, 1]: rounding of what made them.
 TOLERANCE = 1e-4
 #: Devices whose values can be read without waiting for them.
 AT_HAND = ("cpu",)
-
-
-def transformed() -> bool:
-    """Whether a transform of torch.func is at work, outside of a graph that is being compiled."""
-    return not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
-
-
-def traced(tensor: Tensor) -> bool:
-    """Whether a tracer or a transform of torch.func looks on: no value can be read or kept."""
-    return (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or transformed()
-        or tensor.is_meta
-        or isinstance(tensor, FakeTensor)
-    )
 
 
 def check_batches(x: Tensor, y: Tensor, weight: Tensor | None = None) -> None:

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from perceptbench.errors import UsageError
 from perceptbench.losses.fused import EPSILON, UnitSquares
+from perceptbench.tensors import traced
 
 #: Added by DISTS to both terms of its similarities (Ding et al. 2020, eq. 3 and 4).
 DISTS_C = 1e-6
@@ -166,20 +167,30 @@ def mean_absolute(x: Tensor, y: Tensor) -> Tensor:
     return (x - y).abs().flatten(1).mean(1, keepdim=True)
 
 
-@cache
+#: Drawn once and for all: a tracer that saw it drawn would draw anew in every call.
+_DRAWN = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0), device="cpu",
+                     dtype=torch.float32)  # fmt: skip
+
+
 def directions(channels: int) -> Tensor:
     """Random directions in the space of channels, of unit length, (D, C), the same always.
 
-    As many as there are channels, no more than DIRECTIONS.
+    As many as there are channels, no more than DIRECTIONS, fewer of more than 4096 channels.
     """
-    generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(min(channels, DIRECTIONS), channels, generator=generator)
-    return F.normalize(drawn, dim=1)
+    count = min(channels, DIRECTIONS, len(_DRAWN) // channels)
+    return F.normalize(_DRAWN[: count * channels].view(count, channels), dim=1)
+
+
+@cache
+def _directions(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return directions(channels).to(device, dtype)
 
 
 def sliced(activations: Tensor) -> Tensor:
     """Activations (N, C, H, W) along some directions, sorted, (N, D, H W)."""
-    along = directions(activations.shape[1]).to(activations)
+    make = _directions.__wrapped__ if traced(activations) else _directions
+    along = make(int(activations.shape[1]), activations.dtype, activations.device)
     return sorted_channels(along @ activations.flatten(2))
 
 

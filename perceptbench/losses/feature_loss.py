@@ -10,10 +10,10 @@ from torch.utils.checkpoint import checkpoint
 
 from perceptbench.errors import UsageError
 from perceptbench.losses.backbones import Backbone, split_scale
-from perceptbench.losses.checks import traced, transformed
 from perceptbench.losses.distances import Distance, distance, exact
 from perceptbench.losses.fused import fusible
 from perceptbench.losses.image_loss import ImageLoss, as_large, weighted_mean
+from perceptbench.tensors import traced, transformed
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from perceptbench.losses.checks import traced, transformed
+from perceptbench.tensors import traced, transformed
 
 #: Added to the norm (`distances.unit`) where nothing else is asked for.
 EPSILON = 1e-10

@@ -15,6 +15,8 @@ from pydantic import (
 from torch import Tensor
 from torch.nn import functional as F
 
+from perceptbench.tensors import constant
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -66,13 +68,13 @@ class Input(BaseModel):
     def fit(self, images: Tensor) -> Tensor:
         """Images (N, 1 or 3, H, W) in [0, 1], resized, cropped and as RGB, still in [0, 1]."""
         if self.resize != "none":
-            images = self._resized(images, self._size(images.shape[-2], images.shape[-1]))
+            images = self._resized(images, self._size(*_sides(images)))
         images = self._cropped(images)
         if self.multiple is not None:
             height, width = (
-                max(1, round(side / self.multiple)) * self.multiple for side in images.shape[-2:]
+                max(1, round(side / self.multiple)) * self.multiple for side in _sides(images)
             )
-            if (height, width) != tuple(images.shape[-2:]):
+            if (height, width) != _sides(images):
                 images = self._resized(images, (height, width))
         return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
@@ -84,17 +86,18 @@ class Input(BaseModel):
         if scale != 1:
             weight = F.interpolate(weight, self._at(weight, scale), mode="area")
         if self.resize != "none":
-            weight = F.interpolate(weight, self._size(*weight.shape[-2:]), mode="area")
+            weight = F.interpolate(weight, self._size(*_sides(weight)), mode="area")
         return self._cropped(weight)
 
     def _cropped(self, images: Tensor) -> Tensor:
         if self.crop is None:
             return images
         height, width = self.crop
-        top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+        rows, columns = _sides(images)
+        top, left = (rows - height) // 2, (columns - width) // 2
         if top < 0 or left < 0:
             raise ValueError(
-                f"an image of {images.shape[-1]} x {images.shape[-2]} pixels is smaller than "
+                f"an image of {columns} x {rows} pixels is smaller than "
                 f"the crop of {width} x {height}"
             )
         return images[..., top : top + height, left : left + width]
@@ -104,10 +107,10 @@ class Input(BaseModel):
         low, high = self.value_range
         # One multiplication and one addition: (low + (high - low) x - mean) / std.
         scale, shift = (
-            images.new_tensor(values).view(1, 3, 1, 1)
+            constant(values, images).view(1, 3, 1, 1)
             for values in (
-                [(high - low) / s for s in self.std],
-                [(low - m) / s for m, s in zip(self.mean, self.std, strict=True)],
+                tuple((high - low) / s for s in self.std),
+                tuple((low - m) / s for m, s in zip(self.mean, self.std, strict=True)),
             )
         )
         return torch.addcmul(shift, images, scale)
@@ -120,7 +123,7 @@ class Input(BaseModel):
 
     @staticmethod
     def _at(images: Tensor, scale: float) -> tuple[int, int]:
-        height, width = (max(1, round(side * scale)) for side in images.shape[-2:])
+        height, width = (max(1, round(side * scale)) for side in _sides(images))
         return height, width
 
     def _resized(self, images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -162,6 +165,11 @@ class InputTable(Input):
         """(scale, weight) of each."""
         weights = self.scale_weights or (1.0,) * len(self.scales)
         return list(zip(self.scales, weights, strict=True))
+
+
+def _sides(images: Tensor) -> tuple[int, int]:
+    """Height and width, which torch.jit.trace has tensors for."""
+    return int(images.shape[-2]), int(images.shape[-1])
 
 
 def default_input(normalised: bool, size: tuple[int, int] | None) -> Input:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from perceptbench import tensors
 from perceptbench.colour import luma
 from perceptbench.errors import UsageError
 from perceptbench.losses.classical.halves import root
@@ -102,16 +103,17 @@ def normalised_laplacian_pyramid(images: Tensor) -> list[Tensor]:
 def _normalised(level: Tensor, number: int) -> Tensor:
     """Coefficients over a constant plus the weighted magnitudes of their neighbours."""
     constant, neighbours = LEVELS[number]
-    kernel = level.new_zeros(1, 1, 5, 5)
-    for down, right, weight in neighbours:
-        kernel[..., 2 + down, 2 + right] = weight
-    return level / (constant + F.conv2d(level.abs(), kernel, padding=2))
+    weights = {(down, right): weight for down, right, weight in neighbours}
+    around = range(-2, 3)
+    kernel = tuple(tuple(weights.get((i, j), 0.0) for j in around) for i in around)
+    magnitudes = F.conv2d(level.abs(), tensors.constant(((kernel,),), level), padding=2)
+    return level / (constant + magnitudes)
 
 
 def blurred(level: Tensor, step: int = 1) -> Tensor:
     """Planes (N, C, H, W) blurred, every `step`-th row and column of them, reflected outside."""
     planes = level.flatten(0, 1)[:, None]
-    blur = level.new_tensor(BLUR)
+    blur = tensors.constant(BLUR, level)
     planes = F.pad(planes, (0, 0, 2, 2), "reflect")
     planes = F.conv2d(planes, blur.view(1, 1, 5, 1), stride=(step, 1))
     planes = F.pad(planes, (2, 2, 0, 0), "reflect")

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from perceptbench.colour import luma, ycbcr
 from perceptbench.errors import UsageError
-from perceptbench.losses.checks import traced, transformed
+from perceptbench.tensors import traced, transformed
 
 COLOURS: dict[str, Callable[[Tensor], Tensor]] = {
     "ycbcr": ycbcr,
@@ -232,17 +232,19 @@ def padded(planes: Tensor, octaves: int) -> Tensor:
     """
     planes = planes - planes.detach().mean((2, 3), keepdim=True)
     for dim in (2, 3):
-        places = _reflected(planes.shape[dim], octaves).to(planes.device)
+        make = _reflected.__wrapped__ if traced(planes) else _reflected
+        places = make(int(planes.shape[dim]), octaves, planes.device)
         planes = planes.index_select(dim, places)
     return planes
 
 
-def _reflected(size: int, octaves: int) -> Tensor:
+@lru_cache(maxsize=16)
+def _reflected(size: int, octaves: int, device: torch.device) -> Tensor:
     """Which of `size` places stands at each place of the padded side, again and again if small."""
-    size = int(size)
-    places = torch.arange(padded_size(size, octaves), device="cpu") - 2**octaves
-    places = places % max(1, 2 * (size - 1))
-    return torch.minimum(places, 2 * (size - 1) - places).clamp_min(0)
+    with torch.inference_mode(False):
+        places = torch.arange(padded_size(size, octaves), device=device) - 2**octaves
+        places = places % max(1, 2 * (size - 1))
+        return torch.minimum(places, 2 * (size - 1) - places).clamp_min(0)
 
 
 def padded_size(size: int, octaves: int) -> int:

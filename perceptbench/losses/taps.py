@@ -1,15 +1,16 @@
-"""Activations inside a network, taken by forward hooks: for networks that cannot be traced.
+"""Activations inside a network, taken by forward hooks.
 
 One pass over an image (`explore`) shows what there is: the output of every module, in the order in
-which they end (``NAME_1`` is that of a module's second call, as tracing names it), the keys and
-queries of an attention as ``NAME.k`` and ``NAME.q``, and what the network itself gives,
-``embedding``. A later pass (`grab`) takes some of these and leaves the network at the last one.
+which they end (``NAME_1`` is that of a module's second call), the keys and queries of an attention
+as ``NAME.k`` and ``NAME.q``, and what the network itself gives, ``embedding``. A copy of the
+network that takes some of these (`tapped`) is left at the last of them (`read`).
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -51,33 +52,83 @@ class Spot:
     before: int = 0
 
 
-def grab(
-    network: nn.Module, images: Tensor, options: Mapping[str, Any], spots: Mapping[str, Spot]
-) -> dict[str, Tensor]:
-    """The activations at some spots, by name; runs the network no further than the last of them."""
-    found: dict[str, Tensor] = {}
-    calls: Counter[str] = Counter()
+class _Pass(threading.local):
+    """What the hooks of one network share in one pass; each thread has its own.
+
+    Attributes
+    ----------
+    total : how many activations there are to take.
+    found : those that were taken.
+    calls : module -> number of its calls so far.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.found: dict[str, Tensor] = {}
+        self.calls: dict[str, int] = {}
+
+    def __reduce__(self) -> tuple[type["_Pass"], tuple[int]]:
+        return _Pass, (self.total,)
+
+
+@dataclass(eq=False)
+class _Tap:
+    """A forward hook that takes what one module shows; an object, so that it can be copied."""
+
+    at: str
+    spots: dict[str, Spot]
+    one: _Pass
+
+    def __call__(
+        self, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Any
+    ) -> None:
+        number = self.one.calls.get(self.at, 0)
+        self.one.calls[self.at] = number + 1
+        for name, spot in self.spots.items():
+            if spot.call == number:
+                tensor = _part(spot.part, module, given, named, output)
+                assert tensor is not None  # as it was when it was explored
+                self.one.found[name] = tensor.clone() if spot.kept else tensor
+        if len(self.one.found) == self.one.total:
+            raise _Left
+
+
+def tapped(network: Any, spots: Mapping[str, Spot], called: Sequence[str]) -> nn.Module:
+    """A network, a copy that is the caller's own, made to take the activations at `spots`.
+
+    It keeps only the weights that these depend on, or may depend on. A module may use weights of
+    one in it that it never calls (`MultiheadAttention` does). So those stay whose innermost module
+    that is called at all is called before the last of `spots`.
+    """
+    begun = set(called[: max(spot.before for spot in spots.values())])
+    for at, module in network.named_modules():
+        owner = at
+        while owner and owner not in called:
+            owner = owner.rpartition(".")[0]
+        if owner not in begun:
+            module._parameters.clear()
+            module._buffers.clear()
+    network.one_pass = _Pass(len(spots))
     wanted: dict[str, dict[str, Spot]] = {}
     for name, spot in spots.items():
         wanted.setdefault(spot.module, {})[name] = spot
+    for at, some in wanted.items():
+        tap = _Tap(at, some, network.one_pass)
+        network.get_submodule(at).register_forward_hook(tap, with_kwargs=True)
+    tapped_network: nn.Module = network
+    return tapped_network
 
-    def take(
-        at: str, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Any
-    ) -> None:
-        for name, spot in wanted[at].items():
-            if spot.call == calls[at]:
-                tensor = _part(spot.part, module, given, named, output)
-                assert tensor is not None  # as it was when it was explored
-                found[name] = tensor.clone() if spot.kept else tensor
-        calls[at] += 1
-        if len(found) == len(spots):
-            raise _Left
 
-    with _Hooks() as hooks:
-        for at in wanted:
-            hooks.after(network.get_submodule(at), at, take)
+def read(network: Any, images: Tensor, options: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The activations that a `tapped` network takes, by name; it runs no further than the last."""
+    one = network.one_pass
+    found: dict[str, Tensor] = {}
+    one.found, one.calls = found, {}
+    try:
         with suppress(_Left):
             network(images, **options)
+    finally:
+        one.found = {}
     return found
 
 
@@ -100,13 +151,13 @@ def explore(network: nn.Module, images: Tensor, options: Mapping[str, Any], kind
 
     Parameters
     ----------
-    network : in evaluation mode.
+    network : in evaluation mode; a copy, whose hooks are left on it.
     images : (N, 3, H, W) that it takes.
     options : keyword arguments of its call.
     kind : layout of its maps; ``tokens`` where it is not known.
     """
     met: list[tuple[str, Spot, Tensor, int]] = []
-    calls: Counter[str] = Counter()
+    calls: dict[str, int] = {}
     begun: dict[str, None] = {}
     kinds: dict[int, Kind | None] = {id(images): "nchw"}
 
@@ -116,8 +167,7 @@ def explore(network: nn.Module, images: Tensor, options: Mapping[str, Any], kind
     def end(
         at: str, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Any
     ) -> None:
-        number = calls[at]
-        calls[at] += 1
+        number = calls[at] = calls.get(at, -1) + 1
         for name, part in _parts(module, at).items():
             tensor = _part(part, module, given, named, output)
             if tensor is None:
@@ -127,31 +177,13 @@ def explore(network: nn.Module, images: Tensor, options: Mapping[str, Any], kind
             spot = Spot(at, number, part, where, before=len(begun))
             met.append((f"{name}_{number}" if number else name, spot, tensor, tensor._version))
 
-    with _Hooks() as hooks:
-        for at, module in network.named_modules():
-            hooks.before(module, at, begin)
-            hooks.after(module, at, end)
-        network(images, **options)
+    for at, module in network.named_modules():
+        module.register_forward_pre_hook(partial(begin, at))
+        module.register_forward_hook(partial(end, at), with_kwargs=True)
+    network(images, **options)
     # All tensors are held until here: no two have one id, and what was written over is known.
     spots = {n: replace(spot, kept=t._version != version) for n, spot, t, version in met}
     return Found(spots, tuple(begun))
-
-
-def needed(network: nn.Module, spots: Sequence[Spot], called: Sequence[str]) -> frozenset[str]:
-    """The names of the weights that activations depend on, or may depend on.
-
-    A module may use weights of one in it that it never calls (`MultiheadAttention` does). So those
-    count whose innermost module that is called at all is called before the last of `spots`.
-    """
-    begun = set(called[: max(spot.before for spot in spots)])
-    found = set()
-    for key in network.state_dict(keep_vars=True):
-        owner = key.rpartition(".")[0]
-        while owner and owner not in called:
-            owner = owner.rpartition(".")[0]
-        if owner in begun:
-            found.add(key)
-    return frozenset(found)
 
 
 def telling(spots: Mapping[str, Spot]) -> list[str]:
@@ -238,26 +270,3 @@ def _kind(
     if isinstance(source, Tensor) and source.shape == tensor.shape and id(source) in kinds:
         return kinds[id(source)]
     return None if usual == "tokens" else usual
-
-
-class _Hooks:
-    """Forward hooks that are there for one pass."""
-
-    def __init__(self) -> None:
-        self.handles: list[Any] = []
-
-    def __enter__(self) -> "_Hooks":
-        return self
-
-    def before(self, module: nn.Module, at: str, act: Callable[..., Any]) -> None:
-        self.handles.append(module.register_forward_pre_hook(lambda *call: act(at, *call)))
-
-    def after(self, module: nn.Module, at: str, act: Callable[..., Any]) -> None:
-        # Its result would take the place of the output.
-        self.handles.append(
-            module.register_forward_hook(lambda *call: act(at, *call), with_kwargs=True)
-        )
-
-    def __exit__(self, *_: Any) -> None:
-        for handle in self.handles:
-            handle.remove()

@@ -33,6 +33,7 @@ from torch import Tensor
 from perceptbench.colour import luminance, srgb_decode
 from perceptbench.losses.image_loss import ImageLoss
 from perceptbench.losses.nlpd import blurred, doubled
+from perceptbench.tensors import constant
 
 #: Luminance of white; veiling glare of sRGB's reference viewing conditions (IEC 61966-2-1);
 #: luminance above which Weber's law takes over; all in cd/m2.
@@ -117,9 +118,9 @@ class VisibleContrast(ImageLoss):
 def _masked(band: Tensor, pixels_per_degree: float) -> tuple[Tensor, Tensor]:
     """Phase and energy responses of one band (N, 3, H, W) of differences of responses."""
     # The geometric mean of the octave that ends at the Nyquist frequency.
-    gain = band.new_tensor(sensitivity(pixels_per_degree / 2 / math.sqrt(2)))
+    gain = constant(tuple(sensitivity(pixels_per_degree / 2 / math.sqrt(2))), band)
     contrast = gain.view(3, 1, 1) * band
-    strength = blurred(contrast.square()) / band.new_tensor(MASK).square().view(3, 1, 1)
+    strength = blurred(contrast.square()) / constant(MASK, band).square().view(3, 1, 1)
     response = contrast * torch.rsqrt(1 + strength)
     energy = (2 * blurred(response.square(), 2) + DARK**2).sqrt()
     return response, energy
@@ -149,7 +150,7 @@ def opponent_responses(images: Tensor) -> Tensor:
     """Luminance, L - M and S - luminance, (N, 3, H, W), of images (N, 1 or 3, H, W), sRGB-coded."""
     images = images.float() if images.itemsize < 4 else images
     linear = srgb_decode(images).expand(-1, 3, -1, -1)
-    cones = torch.einsum("ij,njhw->nihw", linear.new_tensor(CONES), linear)
+    cones = torch.einsum("ij,njhw->nihw", constant(CONES, linear), linear)
     light = torch.cat([luminance(linear), cones], 1) * PEAK + VEIL
     y, long, medium, short = (2 * torch.asinh((light / CORNER).sqrt())).split(1, 1)
     return torch.cat([y, long - medium, short - y], 1)

@@ -189,8 +189,9 @@ def _download(url: str, target: Path, checked: bool = True) -> Path:
             f"{target.name} is in no weights folder and {server} does not answer; put the file "
             "into a folder and name it with --weights-dir"
         )
-    import pooch
+    import requests
     from filelock import FileLock
+    from tqdm import tqdm
 
     # One name, so that the next download takes the place of what a killed process left.
     part = target.with_name(f"{target.name}.part")
@@ -199,10 +200,15 @@ def _download(url: str, target: Path, checked: bool = True) -> Path:
         with FileLock(target.with_name(f".{target.name}.lock")):
             if target.is_file():  # another process was faster
                 return target
-            download = pooch.HTTPDownloader(
-                progressbar=True, timeout=PATIENCE, hooks={"response": stay_encrypted}
+            asked = requests.get(
+                url, stream=True, timeout=PATIENCE, hooks={"response": stay_encrypted}
             )
-            download(url, str(part), None)
+            with asked as response, part.open("wb") as file:
+                response.raise_for_status()
+                size = int(response.headers.get("Content-Length", 0)) or None
+                with tqdm.wrapattr(file, "write", total=size, desc=target.name) as kept:
+                    for chunk in response.iter_content(1 << 20):
+                        kept.write(chunk)
             if not sha256(part).startswith(expected):
                 part.unlink()
                 raise DataError(

@@ -44,9 +44,9 @@ DEFAULT_DISTANCES = ("l1", "l2", "cosine", "gram", "unit_normalised")
 AS_LPIPS = {"alexnet": "lpips-alex", "squeezenet1_1": "lpips-squeeze", "vgg16": "lpips-vgg"}
 #: Networks that work on tokens or channels last, whose code hides where a stage ends.
 STAGES = {
-    "vit_b_16": [f"encoder.layers.encoder_layer_{i}.add_1" for i in (2, 5, 8, 11)],
-    "swin_t": [f"features.{i}.add_1" for i in ("1.1", "3.1", "5.5", "7.1")],
-    "convnext_tiny": [f"features.{i}.add" for i in ("1.2", "3.2", "5.8", "7.2")],
+    "vit_b_16": [f"encoder.layers.encoder_layer_{i}" for i in (2, 5, 8, 11)],
+    "swin_t": [f"features.{i}" for i in ("1.1", "3.1", "5.5", "7.1")],
+    "convnext_tiny": [f"features.{i}" for i in ("1.2", "3.2", "5.8", "7.2")],
 }
 #: More activation functions than this are too many for one heat map.
 MANY = 8
@@ -142,14 +142,16 @@ def default_taps(backbone: str) -> list[str]:
     network = load_network(backbone)
     if hasattr(network.module, "taps"):
         return network.nodes[1:]
+    of_library = bool(architecture(backbone).library)
+    taps = list_taps(network, everything=not of_library)[1:]
     # Maps of one place are no maps: classifiers.
-    shapes = {node: shape for _, node, shape in list_taps(network)[1:] if shape[-1] > 1}
-    if network.found is not None:
+    shapes = {node: shape for _, node, shape in taps if shape[-1] > 1}
+    if of_library:
         return _blocks(shapes)
     active = [node for node in shapes if isinstance(_module(network, node), ACTIVATIONS)]
     if 0 < len(active) <= MANY:
         return active
-    kept = [node for node in shapes if not isinstance(_module(network, node), POOLINGS)]
+    kept = [node for node in shapes if not _passed_over(_module(network, node))]
     last = {shapes[node][1:]: node for node in kept}
     return list(last.values())
 
@@ -171,8 +173,15 @@ def _blocks(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     return [blocks[k] for k in dict.fromkeys(quarters) if k >= 0]
 
 
+def _passed_over(module: nn.Module | None) -> bool:
+    """Poolings, and what ends with the last of its parts."""
+    return module is not None and (
+        isinstance(module, POOLINGS) or next(module.children(), None) is not None
+    )
+
+
 def _module(network: Network, node: str) -> nn.Module | None:
-    """The module behind a node; None where it is an operation of the network's own code."""
+    """The module behind a node; None where it is a later call of one."""
     try:
         return network.module.get_submodule(node)
     except AttributeError:

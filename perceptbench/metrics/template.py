@@ -63,7 +63,7 @@ class {cls}:
 _TEST = '''\
 """{name} keeps the protocol: what `perceptbench metrics check {name}` looks at."""
 
-from perceptbench.metrics.conformance import check
+from perceptbench.metrics.card import check
 from perceptbench.metrics.registry import build, catalogue
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER
 from perceptbench.reporting.leaderboard import Column
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import Run
 
 
 @dataclass(frozen=True)

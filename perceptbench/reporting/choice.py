@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from perceptbench.agreement.standing import MARGIN, left_out, not_worse
 from perceptbench.reporting.cells import Row, rows
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import Run
 
 #: Metrics named in a sentence.
 NAMED = 6

@@ -6,7 +6,7 @@ A name that a spreadsheet would run as a formula has an apostrophe before it, se
 `perceptbench.spreadsheet`.
 """
 
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import Run
 from perceptbench.spreadsheet import to_csv
 
 

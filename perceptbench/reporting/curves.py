@@ -13,8 +13,8 @@ from scipy.special import expit
 
 from perceptbench.agreement import logistic, two_alternative
 from perceptbench.agreement.magnitude import in_range
-from perceptbench.reporting.items import Items, answer, judged
-from perceptbench.reporting.run_folder import CURVE, Run
+from perceptbench.reporting.disputed import Items, answer, judged
+from perceptbench.reporting.result import CURVE, Run
 
 Array = NDArray[np.float64]
 #: Points of a curve.
@@ -24,7 +24,7 @@ POINTS = 33
 def curves(run: Run) -> pd.DataFrame:
     """``dataset, slice, protocol, metric, x, y`` of every curve that could be fitted.
 
-    x is the metric's signal (`perceptbench.reporting.items`), y what people are predicted to say.
+    x is the metric's signal (`disputed.py`), y what people are predicted to say.
     """
     rows = [
         (items.part.dataset, items.part.slice, items.part.protocol, metric, x, y)

@@ -1,7 +1,7 @@
 """The report formats: a run in, files out; a format is one function, found by its entry point.
 
 The group ``perceptbench.reports`` may name, in any installed package, a function
-``(run) -> {file name: content}`` (`perceptbench.reporting.run_folder.Run` in; text or bytes
+``(run) -> {file name: content}`` (`perceptbench.reporting.result.Run` in; text or bytes
 out, names relative to the report's folder, ``/`` between folders). It reads tables only: no
 image, no torch, no clock, so that the same run gives the same bytes. Our own formats come
 through the same group, one file each beside this one.
@@ -14,7 +14,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from perceptbench.errors import DataError, UsageError, first_line, nearest
-from perceptbench.reporting.run_folder import Run, save
+from perceptbench.reporting.result import Run
+from perceptbench.reporting.run_folder import save
 from perceptbench.writing import together
 
 GROUP = "perceptbench.reports"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import Run
 
 #: How a slice of a table is named: ``distortion=blur``, ``120ppd level=2``.
 PART = r"^(?:(?P<whole>.*) )?(?P<kind>distortion|level|category)=(?P<name>.*)$"

@@ -20,13 +20,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
-from perceptbench.reporting import alignment, cells, notes, objective
+from perceptbench.reporting import cells, changed_images, notes, objective
 from perceptbench.reporting.cells import Cell
 from perceptbench.reporting.choice import Choice, choice
+from perceptbench.reporting.disputed import judged
 from perceptbench.reporting.heat import HeatMap, layer_maps, slice_maps
-from perceptbench.reporting.items import judged
 from perceptbench.reporting.leaderboard import Column
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import Run
 from perceptbench.reporting.strips import Images, disputed_strips, item_sets
 
 PAGE = Path(__file__).parent / "page"
@@ -191,7 +191,8 @@ def _context(run: Run) -> dict[str, Any]:
         "lead": _lead(run, board, chosen),
         "facts": _facts(run, board),
         "sections": _sections(run, maps, layers),
-        "about": ABOUT | {"cost": COST if costs else NO_COST, "alignment": alignment.reading(run)},
+        "about": ABOUT
+        | {"cost": COST if costs else NO_COST, "alignment": changed_images.reading(run)},
         "metrics": metrics,
         "datasets": list(dict.fromkeys(column.dataset for column in run.columns)),
         "standings": STANDINGS if any(row.attained is not None for row in board) else (),
@@ -200,9 +201,9 @@ def _context(run: Run) -> dict[str, Any]:
         "board": [_board_row(row, records.get(row.metric, {})) for row in board if not row.people],
         "people": [row for row in board if row.people],
         "item_sets": [items["title"] for items in sets],
-        "worst": alignment.worst_cases(run),
+        "worst": changed_images.worst_cases(run),
         "sources": notes.shown_sources(run),
-        "alignment": alignment.tables(run) if len(run.alignment) else {},
+        "alignment": changed_images.tables(run) if len(run.alignment) else {},
         "maps": maps,
         "layers": layers,
         "costs": costs,

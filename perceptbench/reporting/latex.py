@@ -12,9 +12,9 @@ from math import isnan, nan
 
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
 from perceptbench.errors import visible
-from perceptbench.reporting import alignment, notes
+from perceptbench.reporting import changed_images, notes
 from perceptbench.reporting.cells import Cell, counts, rows
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import Run
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
@@ -31,9 +31,9 @@ def render(run: Run) -> dict[str, str]:
 
 def alignment_tables(run: Run) -> str:
     """One ``tabular`` a figure, its name in a comment above."""
-    lines = ["% \\usepackage{booktabs}", f"% {escape(alignment.reading(run))}"]
+    lines = ["% \\usepackage{booktabs}", f"% {escape(changed_images.reading(run))}"]
     words = 2 if notes.shown_sources(run) else 1
-    for title, (header, *body) in alignment.tables(run).items():
+    for title, (header, *body) in changed_images.tables(run).items():
         lines += [
             f"% {escape(title)}",
             f"\\begin{{tabular}}{{@{{}}l{'r' * (len(header) - 1 - words)}{'l' * words}@{{}}}}",
@@ -50,7 +50,7 @@ def alignment_tables(run: Run) -> str:
 def table(run: Run) -> str:
     """The ``tabular`` of the leaderboard."""
     board = rows(run)
-    worst, sources = alignment.worst_cases(run), notes.shown_sources(run)
+    worst, sources = changed_images.worst_cases(run), notes.shown_sources(run)
     more = [*(f"{escape(title)}, worst" for title in worst), *(["source"] if sources else [])]
     lines = [
         "% \\usepackage{booktabs}",

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
 from perceptbench.errors import printable, visible
-from perceptbench.reporting import alignment, notes
+from perceptbench.reporting import changed_images, notes
 from perceptbench.reporting.cells import Cell, Row, counts, rows
 from perceptbench.reporting.choice import choice
 from perceptbench.reporting.leaderboard import format_table
 from perceptbench.reporting.objective import FIGURES, told
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import Run
 
 
 def render(run: Run) -> dict[str, str]:
@@ -49,8 +49,8 @@ def _choice(run: Run) -> list[str]:
 def _alignment(run: Run) -> list[str]:
     if run.alignment.empty:
         return []
-    parts = [f"### {alignment.TITLE}\n", f"{escape(alignment.reading(run))}\n"]
-    for title, lines in alignment.tables(run).items():
+    parts = [f"### {changed_images.TITLE}\n", f"{escape(changed_images.reading(run))}\n"]
+    for title, lines in changed_images.tables(run).items():
         header, *body = [[escape(cell) for cell in row] for row in lines]
         parts += [f"{escape(title)}\n", format_table(header, body)]
     return parts
@@ -71,7 +71,7 @@ def table(run: Run) -> str:
     standing = any(row.attained is not None for row in board)
     header = ["#", "metric", *(["attained", "new dataset", "places"] if standing else [])]
     header += [escape(c.title) + arrow for c, arrow in zip(run.columns, arrows, strict=True)]
-    worst, sources = alignment.worst_cases(run), notes.shown_sources(run)
+    worst, sources = changed_images.worst_cases(run), notes.shown_sources(run)
     driven = told(run.board)  # as objectives, where that was asked for
     header += [*(f"{escape(title)}, worst" for title in worst), *(["source"] if sources else [])]
     header += FIGURES.values() if driven else []

@@ -9,7 +9,7 @@ import pandas as pd
 from perceptbench.errors import UsageError
 from perceptbench.reporting import run_folder
 from perceptbench.reporting.notes import NO_DEVICE
-from perceptbench.reporting.run_folder import Run, board
+from perceptbench.reporting.result import Run, board
 
 #: What makes a metric the same metric; its cost may differ from machine to machine.
 IDENTITY = ("hash", "loss", "metric", "options", "published")

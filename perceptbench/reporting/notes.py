@@ -8,9 +8,9 @@ import pandas as pd
 from perceptbench.agreement.people import counted, in_words
 from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.agreement.units import FEWEST, ROUGH
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.reporting.leaderboard import Column
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import Run
 
 #: The source of what a run computed.
 COMPUTED = "computed here"

@@ -1,6 +1,6 @@
 """What a loss does as an objective, beside its agreement and cost in a leaderboard.
 
-The figures come from `perceptbench descend`, which says what they are (`descent.figures`).
+The figures come from `perceptbench descend`, which says what they are (`descent.measures`).
 """
 
 from pathlib import Path
@@ -43,7 +43,7 @@ def beside(board: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     board : one row a metric, with a column ``metric``.
-    table : what `read` reads, or `descent.figures.summary` gives.
+    table : what `read` reads, or `descent.summary.summary` gives.
 
     Returns
     -------

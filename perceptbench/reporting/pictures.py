@@ -13,8 +13,8 @@ from PIL import Image
 
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.errors import DataError
-from perceptbench.reporting.items import disputed, judged
-from perceptbench.reporting.run_folder import PICTURE, Run
+from perceptbench.reporting.disputed import disputed, judged
+from perceptbench.reporting.result import PICTURE, Run
 from perceptbench.reporting.strips import DISPUTED
 
 #: Longer side in pixels.

@@ -6,19 +6,17 @@ tables, and that what one names is in the others. Nothing is computed again.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.agreement.standing import STANDING
-from perceptbench.datasets.judgements import PROTOCOLS
+from perceptbench.datasets.judgements.protocols import PROTOCOLS
 from perceptbench.errors import DataError
+from perceptbench.reporting.result import Run
 from perceptbench.toml import wrong_key
-
-if TYPE_CHECKING:
-    from perceptbench.reporting.run_folder import Run
 
 Count = Annotated[int, Field(ge=0, le=2**63)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -131,7 +129,7 @@ def check_record(record: dict[str, Any], path: Path) -> None:
         raise DataError(f"{path}: {wrong_key(error)}") from None
 
 
-def check_tables(run: "Run", folder: Path) -> None:
+def check_tables(run: Run, folder: Path) -> None:
     """Raises DataError where a table is not a run's, or does not fit the others; names the file."""
     path = folder / "scores.parquet"
     _columns(run.scores, path, ("dataset", "reference", "distorted"), run.metrics, finite=False)

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,10 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from perceptbench.agreement.alignment import COLUMNS as ALIGNMENT
-from perceptbench.agreement.alignment import worst
-from perceptbench.agreement.answers import FAILED
-from perceptbench.agreement.evaluate import COMPARISON
-from perceptbench.agreement.orders import same_order
-from perceptbench.datasets.judgements import Judgements, protocol_of, validate
+from perceptbench.datasets.judgements.protocols import Judgements, protocol_of, validate
 from perceptbench.datasets.records import read_json
 from perceptbench.errors import DataError, UsageError, first_line
-from perceptbench.reporting.leaderboard import Column, leaderboard
+from perceptbench.reporting.result import FAILURE, STRESS_POWER, Run
 from perceptbench.reporting.run_check import (
     check_observers,
     check_protocol,
@@ -42,104 +36,17 @@ from perceptbench.reporting.run_check import (
 from perceptbench.spreadsheet import restored, to_csv
 from perceptbench.writing import together
 
-#: Scale of a metric -> power that makes it proportional to the perceived difference.
-STRESS_POWER = {"linear": 1.0, "squared": 0.5, "ordinal": None}
 #: From pandas 3.1 on numbers are read to the last bit by default; asking for it is deprecated.
 _PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
 EXACT: dict[str, Any] = {} if _PANDAS >= (3, 1) else {"float_precision": "round_trip"}
 #: Bytes of the name of a table of judgements.
 LONGEST = 200
-FAILURE = ("dataset", "reference", "distorted", "reason")
-PICTURE = ("dataset", "image", "picture")
-CURVE = ("dataset", "slice", "protocol", "metric", "x", "y")
 #: Tables of a run that are stored where they are not empty.
 OPTIONAL = ("pictures", "curves", "alignment")
 #: Columns of the stored CSV files that hold words; an empty cell there is no missing number.
 WORDS = (
     "dataset", "slice", "metric", "also", "source", "statistic", "display", "note", "a", "b",
 )  # fmt: skip
-
-
-@dataclass
-class Run:
-    """Everything a run found.
-
-    Attributes
-    ----------
-    scores : ``dataset, reference, distorted`` and one column a metric.
-    agreement : the agreement table.
-    board : the leaderboard table.
-    judgements : the tables the scores were held against.
-    skipped : metric -> why it could not be had.
-    failures : ``dataset, reference, distorted, reason`` of pairs that could not be scored.
-    broken : ``METRIC on DATASET`` -> the error the metric raised there.
-    comparisons : paired differences of all metrics, by leaderboard column.
-    assumed : what had to be assumed of how the images were seen, in sentences.
-    provenance : what else goes into ``run.json``: versions, datasets (fingerprint, folder),
-        metrics (title, hash, trained_on, cost), device, groups (dataset or ``dataset/slice`` ->
-        what it is counted under in the standing, where that is not itself), margin (of a figure,
-        what is too little to matter).
-    pictures : ``dataset, image, picture`` (bytes of a PNG or JPEG file): small images of what
-        is disputed, for reports; may be empty.
-    curves : ``dataset, slice, protocol, metric, x, y``: points of the curve fitted to each
-        metric (`perceptbench.reporting.curves`), for reports; may be empty.
-    failed : ``dataset, slice, metric, reference, distorted, reason``: the judged pairs that a
-        metric has no distance for, in full; written as ``failed.csv``, not read again.
-    alignment : how far each metric's agreement falls under changes of the images
-        (`perceptbench.agreement.alignment`); may be empty.
-    """
-
-    scores: pd.DataFrame
-    agreement: pd.DataFrame
-    board: pd.DataFrame
-    judgements: list[Judgements]
-    skipped: dict[str, str]
-    failures: pd.DataFrame
-    comparisons: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COMPARISON))
-    broken: dict[str, str] = field(default_factory=dict)
-    assumed: list[str] = field(default_factory=list)
-    provenance: dict[str, Any] = field(default_factory=dict)
-    pictures: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PICTURE)))
-    curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CURVE)))
-    failed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(FAILED)))
-    alignment: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(ALIGNMENT)))
-
-    @property
-    def complete(self) -> bool:
-        """Whether every pair was scored and no metric raised an error."""
-        return self.failures.empty and not self.broken
-
-    @property
-    def metrics(self) -> list[str]:
-        """Names of the metrics scored."""
-        return [c for c in self.scores.columns if c not in ("dataset", "reference", "distorted")]
-
-    @property
-    def columns(self) -> list[Column]:
-        """The figures the leaderboard ranks by."""
-        return [
-            Column(part.dataset, part.slice, statistic)
-            for part in self.judgements
-            for statistic in part.statistics
-        ]
-
-
-def board(run: Run) -> pd.DataFrame:
-    """The leaderboard of a run's tables."""
-    table = leaderboard(
-        run.agreement, run.comparisons, run.columns, same_order(run.scores, run.metrics),
-        run.provenance.get("groups", {}),
-    )  # fmt: skip
-    if known := run.provenance.get("sources"):
-        rows = zip(table["metric"], table["also"], strict=True)
-        names = [[metric, *str(also).split()] for metric, also in rows]
-        told = [dict.fromkeys(known[name] for name in some if name in known) for some in names]
-        table.insert(3, "source", [", ".join(each) for each in told])
-    for column in run.columns if len(run.alignment) else ():
-        left = worst(column.rows(run.alignment)).set_index("metric")
-        table[f"{column.title} worst"] = table["metric"].map(left["changed"])
-        table[f"{column.title} worst change"] = table["metric"].map(left["change"])
-    return table
 
 
 def write(result: Run, folder: Path, reports: Mapping[str, bytes] | None = None) -> None:

@@ -13,9 +13,9 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from perceptbench.datasets.judgements import FREQUENCY
+from perceptbench.datasets.judgements.protocols import FREQUENCY
 from perceptbench.reporting import cells
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import Run
 
 #: A colour for each test, in the order of their tables.
 COLOURS = ("#1b2128", "#7d8894", "#b3261e", "#6a3fa0")

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from perceptbench.reporting.items import Items, answer, disputed
+from perceptbench.reporting.disputed import Items, answer, disputed
 from perceptbench.reporting.leaderboard import estimate
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import Run
 
 #: Disputed items shown of each judgement table.
 DISPUTED = 8
@@ -79,7 +79,7 @@ def _item_set(run: Run, items: Items, images: Images, most: int) -> dict[str, An
         ],
         "people": [_rounded(v) for v in items.people[shown]],
         "signal": [[_rounded(v) for v in column] for column in items.signal[shown].T],
-        "told": [_told(run, items, metric) for metric in items.metrics],
+        "told": _told(run, items),
         "curves": _curves(run, items),
     }
 
@@ -103,20 +103,21 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.4g}") if np.isfinite(value) else None
 
 
-def _told(run: Run, items: Items, metric: str) -> str:
-    """``srcc 0.384 [0.029, 0.663]``: the figures of the leaderboard for a metric on one table."""
-    said = []
+def _told(run: Run, items: Items) -> list[str]:
+    """``srcc 0.384 [0.029, 0.663]``: the leaderboard's figures of one table, for each metric."""
+    said: dict[str, list[str]] = {metric: [] for metric in items.metrics}
     for column in run.columns:
         if (column.dataset, column.slice) != (items.part.dataset, items.part.slice):
             continue
         if column.statistic not in items.part.statistics:
             continue
-        rows = column.rows(run.agreement)
-        row = rows[rows["metric"] == metric]
-        if len(row) and row["value"].notna().item():
-            figure = estimate(*(row[c].item() for c in ("value", "low", "high")), places=3)
-            said.append(f"{column.statistic} {figure}")
-    return ", ".join(said)
+        rows = column.rows(run.agreement).dropna(subset="value")
+        for metric, *figure in zip(
+            *(rows[c] for c in ("metric", "value", "low", "high")), strict=True
+        ):
+            if metric in said:
+                said[metric].append(f"{column.statistic} {estimate(*figure, places=3)}")
+    return [", ".join(figures) for figures in said.values()]
 
 
 def disputed_strips(items: Items, images: Images) -> dict[str, Any] | None:

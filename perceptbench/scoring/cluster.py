@@ -15,7 +15,7 @@ from uuid import uuid4
 from tqdm import tqdm
 
 from perceptbench.errors import UsageError, first_line
-from perceptbench.scoring.engine import Job, Rebuild, Values
+from perceptbench.scoring.job import Job, Rebuild, Values
 from perceptbench.scoring.loading import Load
 from perceptbench.scoring.machine import choose_device
 from perceptbench.scoring.options import Options

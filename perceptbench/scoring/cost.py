@@ -10,9 +10,11 @@ import torch
 from perceptbench.losses.backbones import frozen_weights
 from perceptbench.metrics import memory
 
-#: Side of the square images, of noise, that are compared; calls of which the fastest counts, and
-#: seconds after which there are no more: of what takes longer the first call must do.
-SIDE, CALLS, PATIENCE = 256, 3, 0.25
+#: Side of the square images, of noise, that are compared.
+SIDE = 256
+#: Calls of which the fastest counts, and seconds after which there are no more: what takes longer
+#: varies by little. The first call warms up, and counts only where it took LONG.
+CALLS, PATIENCE, LONG = 3, 0.05, 1.0
 
 
 def cost(metric: Callable[..., Any], device: str = "cpu") -> dict[str, float | int]:
@@ -58,17 +60,16 @@ def cost(metric: Callable[..., Any], device: str = "cpu") -> dict[str, float | i
         held = max(0, memory.peak(device) - before)
         found = {"seconds_per_step": _fastest(step, first), "step_bytes": held}
     with torch.inference_mode():
-        # The step has warmed it up.
         found["seconds_per_pair"] = _fastest(forward, _seconds(forward))
     return found | {"parameters": parameters}
 
 
 def _fastest(call: Callable[[], None], first: float) -> float:
-    """Seconds of the fastest call, the first among them only where it took long."""
-    times: list[float] = []
-    while first + sum(times) < PATIENCE and len(times) < CALLS:
+    """Seconds of the fastest call after the first; of the first where it took LONG."""
+    times = [first] if first > LONG else []
+    while not times or (sum(times) < PATIENCE and len(times) < CALLS):
         times.append(_seconds(call))
-    return float(f"{min(times, default=first):.3g}")
+    return float(f"{min(times):.3g}")
 
 
 def _seconds(call: Callable[[], None]) -> float:

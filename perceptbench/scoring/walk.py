@@ -19,8 +19,8 @@ from torch import Tensor
 
 from perceptbench.errors import first_line
 from perceptbench.scoring.clock import Clock
-from perceptbench.scoring.compare import Comparison, Encoded, Kernel, places, steps
 from perceptbench.scoring.plan import Embedding, Metric, Opaque, Plan
+from perceptbench.scoring.primitives import Comparison, Encoded, Kernel, places, steps
 
 #: Pixels that are encoded together: on a CPU, for each thread, few enough for its cache; more
 #: of small images, whose activations matter less there than the layout of the weights.

@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 
 from perceptbench.agreement import agreement, evaluate
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 
 
 def rating_set(n=60, seed=0, **columns):

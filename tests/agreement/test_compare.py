@@ -6,11 +6,11 @@ import pytest
 
 from perceptbench.agreement import evaluate
 from perceptbench.agreement.compare import compare, in_words
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.errors import UsageError
 from perceptbench.reporting import run_folder
 from perceptbench.reporting.leaderboard import leaderboard
-from perceptbench.reporting.run_folder import Run
+from perceptbench.reporting.result import FAILURE, Run
 
 
 def rated():
@@ -114,7 +114,7 @@ def folder(tmp_path):
     parts, scores = [rated()[0], triplets()[0]], _both()
     found = evaluate(parts, scores, metrics=["good", "poor"], in_domain={"toy": ["poor"]})
     run = Run(scores, found.table, pd.DataFrame(), parts, {}, pd.DataFrame(
-        columns=list(run_folder.FAILURE)), found.comparisons)  # fmt: skip
+        columns=list(FAILURE)), found.comparisons)  # fmt: skip
     run.board = leaderboard(found.table, found.comparisons, run.columns)
     run.provenance = {
         "device": "cpu", "precision": "fp32",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from perceptbench.agreement import evaluate, logistic, rating, same_different, two_alternative
-from perceptbench.datasets.judgements import Judgements, validate
+from perceptbench.datasets.judgements.protocols import Judgements, validate
 from perceptbench.errors import DataError
 
 #: Least and largest value of a statistic, by the start of its name; the first that fits holds.

@@ -9,8 +9,8 @@ from scipy.stats import spearmanr
 
 from perceptbench.agreement import agreement, people, rating, two_alternative
 from perceptbench.agreement.items import collect
-from perceptbench.datasets.judgements import Judgements
-from perceptbench.datasets.votes import aggregate
+from perceptbench.datasets.judgements.protocols import Judgements
+from perceptbench.datasets.judgements.votes import aggregate
 
 
 def long(matrix):

@@ -12,7 +12,7 @@ import scipy.stats
 from scipy.special import expit
 
 from perceptbench.agreement import agreement, logistic, rating
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 
 
 def logistic4(x, top, bottom, centre, width):

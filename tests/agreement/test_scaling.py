@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from perceptbench.agreement import scaling
-from perceptbench.datasets.judgements import Judgements, validate
+from perceptbench.datasets.judgements.protocols import Judgements, validate
 from perceptbench.errors import DataError
 
 

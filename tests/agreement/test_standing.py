@@ -13,7 +13,7 @@ from perceptbench.agreement.standing import (
     random_effects,
     standing,
 )
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 
 
 def test_the_random_effects_of_a_textbook():

@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit
 
 from perceptbench.agreement import agreement, two_alternative
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 
 SUBSETS = ("traditional", "cnn", "superres")
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from perceptbench.agreement.units import find, of_left_out
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 
 
 def part(**columns):

@@ -16,7 +16,7 @@ import pandas as pd
 
 from perceptbench.agreement import evaluate
 from perceptbench.agreement.standing import standing
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 
 Generator = np.random.Generator
 

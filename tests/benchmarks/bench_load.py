@@ -109,19 +109,19 @@ def write_run(judgements: Path, scores: Path, folder: Path) -> Path:
     """A run folder as `run` would leave it."""
     from perceptbench.agreement import own_tables
     from perceptbench.reporting import run_folder
-    from perceptbench.reporting.leaderboard import leaderboard
+    from perceptbench.reporting.result import FAILURE, Run, board
 
     part, found = own_tables.agree(judgements, scores)
     own = own_tables.read_scores(scores)
     table, names = own.table, own.metrics
     table.insert(0, "dataset", part.dataset)
-    lost = pd.DataFrame(columns=list(run_folder.FAILURE))
-    result = run_folder.Run(table, found.table, pd.DataFrame(), [part], {}, lost, found.comparisons)
-    result.board = leaderboard(found.table, result.columns, found.samples)
+    lost = pd.DataFrame(columns=list(FAILURE))
+    result = Run(table, found.table, pd.DataFrame(), [part], {}, lost, found.comparisons)
     result.provenance = {
         "device": "cpu", "precision": "fp32",
         "metrics": {name: {"title": name} for name in names}, "datasets": {},
     }  # fmt: skip
+    result.board = board(result)
     folder.mkdir()
     run_folder.write(result, folder)
     return folder

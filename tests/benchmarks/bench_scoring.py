@@ -29,7 +29,7 @@ from torchvision.utils import save_image
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.images import FileLoader
-from perceptbench.datasets.judgements import pairs
+from perceptbench.datasets.judgements.protocols import pairs
 from perceptbench.datasets.readers.material import material_appearance
 from perceptbench.losses import Backbone, FeatureLoss, Term
 from perceptbench.losses.backbones import Network

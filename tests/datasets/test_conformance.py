@@ -6,7 +6,7 @@ import pytest
 from perceptbench.agreement import agreement
 from perceptbench.datasets.conformance import ABSENT, IN, OUT, SHOWN, conformance
 from perceptbench.datasets.files import Files
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.datasets.manifest import Published, find_manifest
 from perceptbench.datasets.readers.listing import ratings
 

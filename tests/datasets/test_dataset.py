@@ -6,7 +6,7 @@ from PIL import Image
 
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.images import FileLoader
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 
 
 def save(path, array, **options):

@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from filelock import FileLock
 
-from perceptbench.datasets import lockfile
-from perceptbench.datasets.download import Archive, How, fetch, verify
+from perceptbench.datasets.fetch import lockfile
+from perceptbench.datasets.fetch.download import Archive, How, fetch, verify
+from perceptbench.datasets.fetch.transfer import Patience
 from perceptbench.datasets.load import load_dataset
 from perceptbench.datasets.manifest import find_manifest, manifests
-from perceptbench.datasets.transfer import Patience
 from perceptbench.errors import DataError, Unavailable, UsageError
 
 TABLE = b"[1, 2, 3]"
@@ -166,7 +166,7 @@ def test_a_full_disk_is_said_and_the_archive_kept(server, get, home, tmp_path, m
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr("perceptbench.datasets.unpack._Member.write", full)
+        patched.setattr("perceptbench.datasets.fetch.sink._Member.write", full)
         with pytest.raises(DataError, match="No space left on device; free some or choose"):
             get(archive)
     get(archive)
@@ -307,7 +307,7 @@ def test_a_process_killed_between_two_steps_is_taken_up(server, get, home, tmp_p
     archive = Archive(path="a.zip", urls=(f"{server.url}/a.zip",), unpack=True)
     for step in ("unpack", "_pin", "_list"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"perceptbench.datasets.download.{step}", lambda *a, **k: 1 / 0)
+            patch.setattr(f"perceptbench.datasets.fetch.download.{step}", lambda *a, **k: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 get(archive)
     assert (get(archive) / "one.txt").read_text() == "1"
@@ -336,7 +336,7 @@ def test_the_files_of_a_set_are_told_apart_by_their_paths():
 PROCESS = """
 import sys
 from pathlib import Path
-from perceptbench.datasets.download import *
+from perceptbench.datasets.fetch.download import *
 archive = Archive(path="a.zip", urls=(sys.argv[1],), unpack=True)
 folder = fetch("d", [archive], Path(sys.argv[2]))
 print(len(list(folder.rglob("*.txt"))))
@@ -373,7 +373,7 @@ def test_who_must_wait_is_told(server, get, home, said):
 
 def test_processes_do_not_lose_each_others_entries(home):
     code = (
-        "import sys; from pathlib import Path; from perceptbench.datasets import lockfile\n"
+        "import sys; from pathlib import Path; from perceptbench.datasets.fetch import lockfile\n"
         "for i in range(20):\n"
         "    with lockfile.changed(Path(sys.argv[1]), f'{sys.argv[2]}{i}') as entry:\n"
         "        entry.link = 'x'"

@@ -7,7 +7,7 @@ import torch
 
 from perceptbench.agreement import agreement
 from perceptbench.datasets.export import export
-from perceptbench.datasets.judgements import pairs
+from perceptbench.datasets.judgements.protocols import pairs
 from perceptbench.datasets.load import load_dataset
 from perceptbench.datasets.manifest import find_manifest
 from perceptbench.datasets.readers.table import judgement_file

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from perceptbench.datasets.judgements import pairs, validate
-from perceptbench.datasets.tables import read_table
+from perceptbench.datasets.judgements.protocols import pairs, validate
+from perceptbench.datasets.judgements.tables import read_table
 from perceptbench.errors import DataError
 
 TRIPLET = {"reference": ["r", "r"], "a": ["a", "b"], "b": ["b", "c"], "p_b": [0.25, 1]}

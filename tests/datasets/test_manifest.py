@@ -3,7 +3,7 @@
 import pytest
 
 from perceptbench.datasets import manifest as catalogue
-from perceptbench.datasets.expectations import Expectation
+from perceptbench.datasets.judgements.expectations import Expectation
 from perceptbench.datasets.load import load_dataset
 from perceptbench.datasets.locate import find_folder
 from perceptbench.datasets.manifest import Manifest, find_manifest, manifests, read_manifest
@@ -23,22 +23,14 @@ READY = EMBEDDED | COMPUTED | {
 
 def test_the_catalogue_is_complete_and_the_embedded_suite_needs_no_file():
     found = manifests()
-    assert {m.name for m in found.values() if m.status == "ready"} == READY
+    assert set(found) == READY
     assert {m.name for m in found.values() if m.embedded} == EMBEDDED
     assert all(not m.layout and not m.archive for m in found.values() if m.embedded)
     assert all(m.citation and m.licence and m.title for m in found.values())
     assert all(name == m.name for name, m in found.items())
     for m in found.values():
-        if m.status == "documented-only":
-            assert m.notes and not (m.expect or m.layout or m.reader or m.embedded)
-        else:
-            readers = [layout.reader or m.reader for layout in m.layout] or [m.reader]
-            assert m.expect and m.protocols and all(":" in reader for reader in readers)
-
-
-def test_a_dataset_that_is_only_documented_says_so(tmp_path):
-    with pytest.raises(UsageError, match=r"qads is documented only.*vista\.ac\.cn"):
-        load_dataset(find_manifest("qads"), tmp_path, tmp_path)
+        readers = [layout.reader or m.reader for layout in m.layout] or [m.reader]
+        assert m.expect and m.protocols and all(":" in reader for reader in readers)
 
 
 def test_figures_are_written_by_source_and_read_one_by_one(tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.images import FileLoader
-from perceptbench.datasets.judgements import Judgements, pairs
+from perceptbench.datasets.judgements.protocols import Judgements, pairs
 from perceptbench.datasets.perturbed import changed, check_change, perturbed, unperturbed
 from perceptbench.errors import UsageError
 

@@ -14,7 +14,7 @@ from perceptbench.errors import DataError, UsageError
 SOURCE = """
     import pandas as pd, torch
     from perceptbench.datasets.dataset import Dataset
-    from perceptbench.datasets.judgements import Judgements
+    from perceptbench.datasets.judgements.protocols import Judgements
 
     def greys():
         table = pd.DataFrame({"reference": ["0", "0"], "distorted": ["1", "2"], "quality": [2, 1]})

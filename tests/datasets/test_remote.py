@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import fsspec
 import pytest
 
-from perceptbench.datasets.remote import local_copy
+from perceptbench.datasets.fetch.remote import local_copy
 from perceptbench.errors import DataError, UsageError
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perceptbench.datasets.own_judgements import odd, read_judgements
+from perceptbench.datasets.judgements.own import odd, read_judgements
+from perceptbench.datasets.judgements.tables import read_table, spelled
 from perceptbench.datasets.readers.table import judgement_file, judgement_files
-from perceptbench.datasets.tables import read_table, spelled
 from perceptbench.errors import DataError
 
 ROWS = [("r0", "001.png", 1.5), ("r0", "7.10", 2.0), ("r1", "NA", 3.25), ("r1", "None", 4.0)]

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from perceptbench.datasets import transfer as module
-from perceptbench.datasets.transfer import CHUNK, Patience, Refused, done, transfer
+from perceptbench.datasets.fetch import transfer as module
+from perceptbench.datasets.fetch.transfer import CHUNK, Patience, Refused, done, transfer
 from perceptbench.errors import DataError
 
 BODY = os.urandom(3 * CHUNK + 12345)
@@ -193,7 +193,7 @@ def test_a_disk_without_room_is_said_before_anything_is_written(server, get, mon
 def test_a_killed_process_leaves_what_the_next_one_continues(server, get, how):
     server.slow = 0.05
     code = (
-        "from pathlib import Path; from perceptbench.datasets.transfer import *\n"
+        "from pathlib import Path; from perceptbench.datasets.fetch.transfer import *\n"
         f"transfer({server.url + '/file'!r}, Path({str(get.part)!r}), size=None, "
         "patience=Patience())"
     )

@@ -21,9 +21,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perceptbench.datasets import unpack as module
-from perceptbench.datasets.archive_formats import kind, require
-from perceptbench.datasets.unpack import Limits, unpack
+from perceptbench.datasets.fetch import unpack as module
+from perceptbench.datasets.fetch.archive_formats import kind, require
+from perceptbench.datasets.fetch.unpack import Limits, unpack
 from perceptbench.errors import DataError, Unavailable
 
 CONTENT = {"set/labels.txt": b"5.5 I01.bmp\n", "set/images/I01.bmp": os.urandom(70_000)}

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau, pearsonr, spearmanr
 
-from perceptbench.datasets.own_judgements import read_judgements
-from perceptbench.datasets.raters import screening, subject_model
+from perceptbench.datasets.judgements.own import read_judgements
+from perceptbench.datasets.judgements.raters import screening, subject_model
+from perceptbench.datasets.judgements.votes import aggregate
 from perceptbench.datasets.readers.table import judgement_file
-from perceptbench.datasets.votes import aggregate
 from perceptbench.errors import DataError
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from perceptbench.cli import cli
-from perceptbench.datasets.own_judgements import read_judgements
+from perceptbench.datasets.judgements.own import read_judgements
 from perceptbench.descent.dead_leaves import dead_leaves
 from perceptbench.descent.duel import TOLERANCE, differentiate, on_level
 from perceptbench.descent.starts import tensor

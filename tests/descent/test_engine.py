@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from perceptbench.descent import engine, figures, page, starts
+from perceptbench.descent import engine, page, starts, summary
 from perceptbench.errors import DataError, Unavailable
 from perceptbench.metrics.registry import catalogue, parse_info, select
 
@@ -124,7 +124,7 @@ def test_perfect_recovery_is_1_and_0_and_nothing_done_is_0_and_0(work):
             distances=distances * np.linspace(1, 0, looks)[:, None, None],
         ),
     }  # fmt: skip
-    table = figures.summary(found).set_index("metric")
+    table = summary.summary(found).set_index("metric")
     bounds = ["removed", "removed low", "removed high", "invented", "invented low"]
     assert table.loc["perfect", bounds].tolist() == [1, 1, 1, 0, 0]
     assert table.loc["idle", bounds].tolist() == [0, 0, 0, 0, 0]
@@ -133,12 +133,12 @@ def test_perfect_recovery_is_1_and_0_and_nothing_done_is_0_and_0(work):
 
 def test_a_loss_does_not_judge_itself_and_the_way_is_told(work):
     found = work[1]()
-    panel = figures.by_judge(found).set_index("metric")
+    panel = summary.by_judge(found).set_index("metric")
     assert np.isnan(panel.loc["mse", "mse"]) and panel.loc["mse", "mae"] > 0.3
-    table = figures.summary(found).set_index("metric")
+    table = summary.summary(found).set_index("metric")
     assert table.loc["mse", "removed"] == pytest.approx(panel.loc["mse", "mae"])
     assert table.loc["mse", "judges"] == 1 and table.loc["psnr", "judges"] == 2
-    paths = figures.by_start(found)
+    paths = summary.by_start(found)
     way = paths[(paths["metric"] == "mse") & (paths["start"] == "noise")]
     assert way["removed"].is_monotonic_increasing and way["own"].is_monotonic_decreasing
     assert way["own"].iloc[0] == 1 and way["removed"].iloc[0] == 0 and way["step"].max() == 20

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
-from perceptbench.descent.figures import BLOCK, invented, mean_t, panel_mean, removed
+from perceptbench.descent.measures import BLOCK, invented, mean_t, panel_mean, removed
 
 
 def of(*steps):

@@ -186,8 +186,8 @@ backbone = { name = "small-discriminator", weights = "random" }
 
 
 def _records() -> dict[str, Target]:
-    from perceptbench.datasets import lockfile, transfer
-    from perceptbench.datasets.download import Archive, verify
+    from perceptbench.datasets.fetch import lockfile, transfer
+    from perceptbench.datasets.fetch.download import Archive, verify
     from perceptbench.datasets.files import Files
     from perceptbench.datasets.manifest import find_manifest
     from perceptbench.datasets.readers.material import ANSWERS, IMAGES, material_appearance
@@ -315,7 +315,7 @@ def _archives() -> dict[str, Target]:
     import lzma
     import tarfile
 
-    from perceptbench.datasets.unpack import Limits, unpack
+    from perceptbench.datasets.fetch.unpack import Limits, unpack
 
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as packed:

@@ -20,19 +20,19 @@ import torch
 from PIL import Image
 
 from perceptbench.agreement.own_tables import agree, read_scores
+from perceptbench.datasets.fetch.unpack import Limits, unpack
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.images import read_image
+from perceptbench.datasets.judgements.tables import read_table
 from perceptbench.datasets.prepare import prepare
 from perceptbench.datasets.readers.csiq import csiq
 from perceptbench.datasets.readers.live import live
 from perceptbench.datasets.readers.matlab import variable
 from perceptbench.datasets.readers.table import judgement_file
-from perceptbench.datasets.tables import read_table
-from perceptbench.datasets.unpack import Limits, unpack
 from perceptbench.errors import DataError, PerceptbenchError, UsageError
 from perceptbench.losses.backbones import load_network
 from perceptbench.losses.weights import load_head
-from perceptbench.metrics.conformance import read_folder
+from perceptbench.metrics.card import read_folder
 from perceptbench.reporting import csv, html, latex, markdown, run_folder
 
 TABLE = pd.DataFrame(

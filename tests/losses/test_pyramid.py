@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perceptbench.agreement import two_alternative
-from perceptbench.datasets.judgements import pairs
+from perceptbench.datasets.judgements.protocols import pairs
 from perceptbench.datasets.load import load_dataset
 from perceptbench.datasets.manifest import find_manifest
 from perceptbench.errors import UsageError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from perceptbench.metrics.conformance import check
+from perceptbench.metrics.card import check
 from perceptbench.metrics.foreign import Foreign
 from perceptbench.metrics.protocol import MetricInfo
 from perceptbench.metrics.registry import Metric, build, catalogue

@@ -10,7 +10,7 @@ import pytest
 
 from perceptbench.errors import UsageError
 from perceptbench.metrics import registry
-from perceptbench.metrics.conformance import check
+from perceptbench.metrics.card import check
 from perceptbench.metrics.registry import build
 from perceptbench.metrics.template import write_package
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from perceptbench.agreement import evaluate
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.reporting import curves
-from perceptbench.reporting.run_folder import FAILURE, PICTURE, Run, board
+from perceptbench.reporting.result import FAILURE, PICTURE, Run, board
 
 #: What a name may hold and a report must not take for markup.
 NASTY = "<img src=x onerror=alert(1)>|*a*_`$%&\"'\\</script>"

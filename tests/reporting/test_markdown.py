@@ -7,7 +7,7 @@ import pandas as pd
 
 from perceptbench.agreement import evaluate
 from perceptbench.reporting import markdown
-from perceptbench.reporting.run_folder import board
+from perceptbench.reporting.result import board
 
 
 def test_the_table_has_intervals_n_people_and_the_best_in_bold(run):

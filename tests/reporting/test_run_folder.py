@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perceptbench.agreement import agreement
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.errors import DataError, UsageError
 from perceptbench.reporting import run_folder
-from perceptbench.reporting.run_folder import Run, board
+from perceptbench.reporting.result import FAILURE, Run, board
 
 words = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8
@@ -42,7 +42,7 @@ def small_run(dataset="toy", slice_="all", metric="m", seed=0, **columns):
     )
     scores.insert(0, "dataset", dataset)
     failures = pd.DataFrame(
-        [(dataset, "r", "d", "no, \"such\"\nimage")], columns=list(run_folder.FAILURE)
+        [(dataset, "r", "d", "no, \"such\"\nimage")], columns=list(FAILURE)
     )  # fmt: skip
     run = Run(scores, found, pd.DataFrame(), parts, {"x": "no weights"}, failures)
     run.board = board(run)

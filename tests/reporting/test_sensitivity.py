@@ -11,7 +11,7 @@ from perceptbench.datasets.load import load_dataset
 from perceptbench.datasets.manifest import find_manifest
 from perceptbench.metrics.registry import catalogue, select
 from perceptbench.reporting import notes, sensitivity
-from perceptbench.reporting.figures import STYLE, _file
+from perceptbench.reporting.plots import STYLE, _file
 from perceptbench.run import run
 from perceptbench.scoring.options import Options
 

@@ -9,9 +9,9 @@ import pytest
 
 from perceptbench.agreement import evaluate
 from perceptbench.agreement.compare import compare, in_words
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.reporting import curves, formats, notes, run_folder
-from perceptbench.reporting.run_folder import FAILURE, Run, board
+from perceptbench.reporting.result import FAILURE, Run, board
 
 #: Names of no number: neither of a metric nor of a dataset here.
 NO_NUMBER = re.compile(r"(?i)(?<![\w-])[+-]?(nan|inf|infinity|none|null|<na>|nat)(?![\w-])")

@@ -11,7 +11,7 @@ import torch
 from perceptbench.errors import UsageError
 from perceptbench.losses import Backbone, FeatureLoss, Term, load_network
 from perceptbench.metrics.pixel import mse
-from perceptbench.scoring import engine
+from perceptbench.scoring import job
 from perceptbench.scoring.engine import score
 from perceptbench.scoring.options import Options
 
@@ -62,7 +62,7 @@ PAIRS = pd.DataFrame(
 
 @pytest.mark.slow
 def test_a_lost_workers_shard_is_done_by_another(address, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "SHARD_IMAGES", 4)
+    monkeypatch.setattr(job, "SHARD_IMAGES", 4)
     metrics = made()[0]
     here = score(PAIRS, Noise(), metrics, Options("cpu")).table
     options = Options("cpu", engine="ray", ray_address=address, store=str(tmp_path / "store"))

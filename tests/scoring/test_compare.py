@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from perceptbench.scoring.compare import compiled, row_values_in_pieces
+from perceptbench.scoring.primitives import compiled, row_values_in_pieces
 
 
 def taps(count):

@@ -13,7 +13,7 @@ from perceptbench.losses import Backbone, FeatureLoss, Input, Term, load_network
 from perceptbench.losses.backbones import Network
 from perceptbench.losses.networks import Layout
 from perceptbench.metrics.pixel import mae, mse
-from perceptbench.scoring import engine, walk
+from perceptbench.scoring import job, walk
 from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.engine import Options, score
 
@@ -368,7 +368,7 @@ class TestStored:
         assert sum(calls) == 6
 
     def test_a_stopped_run_goes_on_where_it_was(self, losses, options, monkeypatch):
-        monkeypatch.setattr(engine, "SHARD_IMAGES", 4)
+        monkeypatch.setattr(job, "SHARD_IMAGES", 4)
         network, metrics = losses
         rows = [(f"r{n}", f"d{n}") for n in range(20)]
         pairs = pd.DataFrame(rows, columns=["reference", "distorted"])

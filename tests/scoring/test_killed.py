@@ -52,13 +52,14 @@ unpack = true
 
 SETUP = """
 import os, pathlib, time
-from perceptbench.datasets import download, manifest
+from perceptbench.datasets import manifest
+from perceptbench.datasets.fetch import download
 from perceptbench.reporting import run_folder
-from perceptbench.scoring import engine
+from perceptbench.scoring import job
 import perceptbench.run
 
 manifest.FOLDERS = (pathlib.Path({catalogue!r}),)
-engine.SHARD_IMAGES = 8
+job.SHARD_IMAGES = 8
 log = os.open({log!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 def say(*words):
@@ -77,21 +78,21 @@ def enters(place, name, phase):
 enters(download, "transfer", "download")
 enters(download, "unpack", "unpack")
 enters(perceptbench.run, "build_metrics", "build")
-enters(engine.Job, "compute", "score")
+enters(job.Job, "compute", "score")
 enters(perceptbench.run, "evaluate", "judge")
 enters(run_folder, "together", "write")
-before(engine.Walk, "shard", lambda walk, pairs, *rest: ("starts", *pairs[0]))
-keep, write = engine.Job._keep, run_folder.write
+before(job.Walk, "shard", lambda walk, pairs, *rest: ("starts", *pairs[0]))
+keep, write = job.Job._keep, run_folder.write
 
-def kept(job, rows, ids):
-    keep(job, rows, ids)
-    say("keeps", *job.rows[rows[0]])
+def kept(work, rows, ids):
+    keep(work, rows, ids)
+    say("keeps", *work.rows[rows[0]])
 
 def written(*args):
     write(*args)
     say("phase", "done")
 
-engine.Job._keep, run_folder.write = kept, written
+job.Job._keep, run_folder.write = kept, written
 """
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
-from perceptbench.datasets.judgements import numbers
+from perceptbench.datasets.judgements.protocols import numbers
 from perceptbench.datasets.readers.listing import rated
 from perceptbench.errors import DataError, first_line
 

@@ -14,9 +14,9 @@ import pandas as pd
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.images import FileLoader
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
+from perceptbench.datasets.judgements.tables import read_table
 from perceptbench.datasets.records import numbers
-from perceptbench.datasets.tables import read_table
 from perceptbench.errors import DataError
 
 #: The qualities shown of each source: these quantiles of its thresholds.

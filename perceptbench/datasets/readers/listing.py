@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.images import FileLoader
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.errors import DataError, UsageError, first_line
 from perceptbench.kinds import really
 

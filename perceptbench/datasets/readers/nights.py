@@ -9,8 +9,8 @@ import pandas as pd
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.images import FileLoader
-from perceptbench.datasets.judgements import Judgements, numbers
-from perceptbench.datasets.tables import read_table
+from perceptbench.datasets.judgements.protocols import Judgements, numbers
+from perceptbench.datasets.judgements.tables import read_table
 from perceptbench.errors import DataError, UsageError
 
 COLUMNS = ("ref_path", "left_path", "right_path", "right_vote", "votes", "split", "is_imagenet")

@@ -8,13 +8,13 @@ import pandas as pd
 
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.images import FileLoader
-from perceptbench.datasets.judgements import (
+from perceptbench.datasets.judgements.own import odd, read_judgements
+from perceptbench.datasets.judgements.protocols import (
     Judgements,
     is_writable,
     protocol_of,
 )
-from perceptbench.datasets.own_judgements import odd, read_judgements
-from perceptbench.datasets.votes import Mos
+from perceptbench.datasets.judgements.votes import Mos
 from perceptbench.errors import DataError, UsageError
 
 #: What goes on the leaderboard, by protocol.
@@ -41,7 +41,7 @@ def judgement_file(path: Path, images: Path | None = None, mos: Mos = "mean") ->
 
     Parameters
     ----------
-    path : table of one of the protocols of `perceptbench.datasets.judgements`; a column
+    path : table of one of the protocols of `perceptbench.datasets.judgements.protocols`; a column
         `pixels_per_degree`, the same in every row, says how the images were seen.
     images : folder of the images; default: the file's own.
     mos : how the ratings of single people (a column `rater`) become one.

@@ -17,7 +17,7 @@ import pandas as pd
 from torch import Tensor
 
 from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.datasets.stimuli.display import FROM_LMS, Display
 from perceptbench.errors import DataError
 

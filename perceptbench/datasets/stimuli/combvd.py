@@ -22,7 +22,7 @@ from torch import Tensor
 from perceptbench import colour
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.files import Files
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.datasets.records import numbers, read_json
 from perceptbench.datasets.stimuli.display import patch
 from perceptbench.errors import DataError

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.datasets.stimuli.display import Display
 from perceptbench.errors import DataError
 

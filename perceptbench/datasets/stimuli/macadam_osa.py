@@ -13,7 +13,7 @@ import torch
 
 from perceptbench import colour
 from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.datasets.stimuli.display import patch
 from perceptbench.errors import DataError
 

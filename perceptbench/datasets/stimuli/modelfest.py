@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import j0
 
 from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.judgements import Judgements
+from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.datasets.stimuli.display import Display
 from perceptbench.errors import DataError, UsageError
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perceptbench.datasets.dataset import Dataset
-from perceptbench.datasets.judgements import FREQUENCY, Judgements
+from perceptbench.datasets.judgements.protocols import FREQUENCY, Judgements
 from perceptbench.datasets.stimuli.display import FROM_LMS, Display
 from perceptbench.errors import DataError
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from perceptbench.losses.checks import traced
+from perceptbench import tensors
 from perceptbench.losses.distances import exact
 from perceptbench.losses.image_loss import ImageLoss
 
@@ -94,7 +94,7 @@ def constants(make: Callable[..., Made]) -> Callable[..., Made]:
     def made(like: Tensor, *numbers: float) -> Made:
         # Not inference tensors: one that trains may need them after one that scores.
         with torch.inference_mode(False):
-            return (make if traced(like) else kept)(*numbers, like.dtype, like.device)
+            return (make if tensors.traced(like) else kept)(*numbers, like.dtype, like.device)
 
     return made
 
@@ -196,7 +196,7 @@ def blurred(images: Tensor, weights: tuple[float, ...]) -> Tensor:
     """Images filtered along rows and columns with K symmetric weights, (N, C, H-K+1, W-K+1)."""
     if images.device.type != "cpu" or (torch.is_grad_enabled() and images.requires_grad):
         n, c, *size = images.shape
-        kernel = images.new_tensor(weights)
+        kernel = tensors.constant(weights, images)
         flat = images.reshape(n * c, 1, *size)
         rows = F.conv2d(flat, kernel.view(1, 1, -1, 1))
         return F.conv2d(rows, kernel.view(1, 1, 1, -1)).squeeze(1).unflatten(0, (n, c))

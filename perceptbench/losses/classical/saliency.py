@@ -23,6 +23,7 @@ from perceptbench.losses.classical.halves import (
     shrinking,
 )
 from perceptbench.losses.classical.phase import frequencies
+from perceptbench.tensors import constant
 
 LMN = ((0.06, 0.63, 0.27), (0.30, 0.04, -0.35), (0.34, -0.60, 0.17))
 #: Constants of the similarities of saliency, gradients, chroma; exponents of the last two.
@@ -54,7 +55,7 @@ class VSI(Halves):
         m, n = apart(chroma_x, chroma_y, T3).split(1, 1)
         hue = m + n - m * n
         # A negative product of similarities is to the power CHROMA a complex number; its real part.
-        turned = torch.where(hue > 1, torch.cos(hue.new_tensor(CHROMA * torch.pi)), 1.0)
+        turned = torch.where(hue > 1, torch.cos(constant(CHROMA * torch.pi, hue)), 1.0)
         hue = torch.where(hue > 1, 2 - hue, hue).clamp_max(1 - 1e-7)
         hue = 1 - turned - turned * torch.expm1(CHROMA * torch.log1p(-hue))
         weight = torch.maximum(salient_x, salient_y)
@@ -68,7 +69,7 @@ def saliency(images: Tensor) -> Tensor:
     epsilon = torch.finfo(images.dtype).eps
     small = F.interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False)
     xyz = colour.linear_to_xyz(colour.srgb_decode(small))
-    lab = colour.xyz_to_lab(xyz, xyz.new_tensor(WHITE).view(3, 1, 1))
+    lab = colour.xyz_to_lab(xyz, constant(WHITE, xyz).view(3, 1, 1))
     gabor, centre = _maps(images)
     outstanding = magnitude(torch.fft.ifft2(torch.fft.fft2(lab) * gabor).real)
     low, high = lab.amin((2, 3), keepdim=True), lab.amax((2, 3), keepdim=True)

@@ -18,6 +18,7 @@ from perceptbench.losses.classical.halves import (
     gaussian,
     shrunk,
 )
+from perceptbench.tensors import constant
 
 #: The window; (0.01, 0.03) squared.
 WINDOW, C1, C2 = gaussian(11, 1.5), 1e-4, 9e-4
@@ -100,5 +101,5 @@ class MSSSIM(Halves):
         lack = torch.stack(lacking, -1)  # (N, C, scales)
         alive = ~(lack >= 1).any(-1)  # not a number is no 1
         logs = torch.log1p(-torch.where(alive[..., None], lack, 0.0))
-        product = -torch.expm1((logs * logs.new_tensor(SCALES)).sum(-1))
+        product = -torch.expm1((logs * constant(SCALES, logs)).sum(-1))
         return torch.where(alive, product, 1.0).mean(1)

@@ -17,6 +17,7 @@ from perceptbench.losses.classical.halves import (
     mixed,
 )
 from perceptbench.losses.classical.phase import YIQ
+from perceptbench.tensors import constant
 
 #: Constant of the similarities; slope of the logistic function.
 C, ALPHA = 30.0, 4.2
@@ -44,7 +45,7 @@ class HaarPSI(Halves):
         hue = apart(chroma_x, chroma_y, C).mean(1, keepdim=True)
         lack = torch.cat([lack, hue], 1)
         # How far the logistic function is below its value for equal images, without cancellation.
-        top = torch.sigmoid(lack.new_tensor(ALPHA))
+        top = torch.sigmoid(constant(ALPHA, lack))
         below = torch.sigmoid(ALPHA * (1 - lack)) * (1 - top) * torch.expm1(ALPHA * lack)
         epsilon = torch.finfo(lack.dtype).eps
         below = (below * weights).sum((1, 2, 3)) / (weights.sum((1, 2, 3)) + epsilon)

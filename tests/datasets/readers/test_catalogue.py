@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 
 from perceptbench.agreement import agreement
-from perceptbench.datasets.download import How, fetch, verify
-from perceptbench.datasets.expectations import Expectation, violations
+from perceptbench.datasets.fetch.download import How, fetch, verify
+from perceptbench.datasets.fetch.transfer import Patience
 from perceptbench.datasets.files import Files
-from perceptbench.datasets.judgements import pairs, value_column
+from perceptbench.datasets.judgements.expectations import Expectation, violations
+from perceptbench.datasets.judgements.protocols import pairs, value_column
 from perceptbench.datasets.load import check, find_layout, load_dataset, read_dataset
 from perceptbench.datasets.manifest import find_manifest, manifests
-from perceptbench.datasets.transfer import Patience
 from perceptbench.errors import DataError, UsageError
 
 # Tests are no package: the helper beside this file is loaded by its path.
@@ -142,7 +142,7 @@ def test_a_form_is_fetched_from_its_source_and_read(miniature, server, tmp_path,
     if source not in sources or miniature.layout == "VQMTCrossVal":
         pytest.skip("nobody serves this form")
     archives = served(miniature, source, build(miniature, tmp_path / "built"), server)
-    monkeypatch.setattr("perceptbench.datasets.download.require", lambda name: None)
+    monkeypatch.setattr("perceptbench.datasets.fetch.download.require", lambda name: None)
     how = How(
         accept=lambda terms: True, password=lambda archive: "any", say=lambda text: None,
         mirror=server.url, source=source, patience=Patience(pause=0.01),

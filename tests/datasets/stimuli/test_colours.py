@@ -10,7 +10,7 @@ import torch
 from perceptbench import colour
 from perceptbench.agreement import rating
 from perceptbench.datasets.files import Files
-from perceptbench.datasets.judgements import pairs
+from perceptbench.datasets.judgements.protocols import pairs
 from perceptbench.datasets.load import load_dataset
 from perceptbench.datasets.manifest import find_manifest
 from perceptbench.datasets.stimuli.combvd import FILES, combvd

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from perceptbench.agreement import agreement, rating, two_alternative
-from perceptbench.datasets.judgements import pairs
+from perceptbench.datasets.judgements.protocols import pairs
 from perceptbench.datasets.load import load_dataset
 from perceptbench.datasets.manifest import find_manifest, manifests
 from perceptbench.datasets.stimuli import vision_card as card

@@ -1,0 +1,1 @@
+"""Files of datasets, fetched, verified and unpacked without trust."""

@@ -1,0 +1,136 @@
+"""Judged items beside what every metric says of them, and those that are disputed most.
+
+Conventions
+-----------
+``signal`` (n, metrics) is what a metric says of an item, NaN where undefined: its distance for a
+rating (larger: worse); distance to a minus distance to b for a 2afc item (positive: b is closer).
+``people`` (n,) is the judgement as given: ``quality`` or ``impairment``, or ``p_b``.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from perceptbench.agreement.items import collect
+from perceptbench.datasets.judgements.protocols import PROTOCOLS, Judgements
+from perceptbench.reporting.result import Run
+
+Array = NDArray[np.float64]
+#: No image stands in more than this many of the items shown, for the sake of variety.
+SAME_IMAGE = 2
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of one judgement table.
+
+    Attributes
+    ----------
+    part : the judgement table.
+    metrics : names, in leaderboard order.
+    images : one row an item, one column an image: ``reference, distorted`` or ``a, reference, b``.
+    people, signal : as in the module's conventions.
+    """
+
+    part: Judgements
+    metrics: list[str]
+    images: pd.DataFrame
+    people: Array
+    signal: Array
+
+    @cached_property
+    def ranks(self) -> Array:
+        """`ranks` of the signal."""
+        return ranks(self.signal)
+
+    @property
+    def title(self) -> str:
+        """``modelfest 120ppd 2afc``."""
+        names = (self.part.dataset, self.part.slice, self.part.protocol)
+        return " ".join(name for name in names if name != "all")
+
+
+def judged(run: Run, metrics: list[str]) -> list[Items]:
+    """The items of every judgement table of a run that at least one metric has scored."""
+    return [_judged(part, run.scores, metrics) for part in run.judgements]
+
+
+def _judged(part: Judgements, scores: pd.DataFrame, metrics: list[str]) -> Items:
+    here = scores.loc[scores["dataset"] == part.dataset].drop(columns="dataset")
+    found = collect(part, here, metrics, {})
+    found = found.part(np.flatnonzero(found.answered.any(axis=1)))
+    afc = part.protocol == "2afc"
+    with np.errstate(over="ignore"):  # infinite is still a side
+        signal = found.distances[0] - found.distances[1] if afc else found.distances[0]
+    order = ["a", "reference", "b"] if afc else list(PROTOCOLS[part.protocol][1])
+    images = found.table[order].reset_index(drop=True)
+    return Items(part, metrics, images, found.table[answer(part)].to_numpy(float), signal)
+
+
+def answer(part: Judgements) -> str:
+    """Name of the column that holds what people said."""
+    known = ("p_b", "p_same", "quality", "impairment")
+    return next(column for column in known if column in part.table)
+
+
+def disputed(items: Items, count: int) -> list[int]:
+    """The items on which the metrics contradict each other most, where people are clear.
+
+    2afc: 4 q (1-q) |2 p_b - 1|, q the share of metrics that find b closer. Else: the standard
+    deviation over metrics of the item's rank, from 0 (least distance of all items) to 1. Equal
+    ones stand in the table's order.
+    """
+    if not len(items.images):
+        return []
+    if items.part.protocol == "2afc":
+        votes = np.where(np.isnan(items.signal), np.nan, (np.sign(items.signal) + 1) / 2)
+        share = np.nanmean(votes, axis=1)
+        dispute = 4 * share * (1 - share) * np.abs(2 * items.people - 1)
+    else:
+        with np.errstate(invalid="ignore"):
+            dispute = _spread(items.ranks)
+    order = np.argsort(-dispute, kind="stable")
+    return _varied(items.images, [int(i) for i in order if dispute[i] > 0], count)
+
+
+def ranks(values: Array) -> Array:
+    """Mid-rank of every item in each column, from 0 to 1; NaN stays NaN."""
+    found = np.full(values.shape, np.nan)
+    for column in range(values.shape[1]):
+        known = np.isfinite(values[:, column])
+        if known.sum() > 1:
+            found[known, column] = (rankdata(values[known, column]) - 1) / (known.sum() - 1)
+    return found
+
+
+def _spread(values: Array) -> Array:
+    known = np.isfinite(values)
+    count = np.maximum(known.sum(axis=1), 1)
+    filled = np.where(known, values, 0)
+    mean = filled.sum(axis=1) / count
+    return np.sqrt((np.where(known, values - mean[:, None], 0) ** 2).sum(axis=1) / count)
+
+
+def _varied(images: pd.DataFrame, order: Iterable[int], count: int) -> list[int]:
+    """The first `count` items of `order`, skipping those whose images were shown often enough.
+
+    An image that stands in most items (the one reference of all) does not count.
+    """
+    keys = [tuple(dict.fromkeys(row)) for row in images.itertuples(index=False)]
+    occurrences = pd.Series([key for row in keys for key in row]).value_counts()
+    common = set(occurrences.index[occurrences > len(images) / 2])
+    shown: dict[str, int] = {}
+    chosen: list[int] = []
+    for item in order:
+        if len(chosen) == count:
+            break
+        counted = [key for key in keys[item] if key not in common]
+        if all(shown.get(key, 0) < SAME_IMAGE for key in counted):
+            chosen.append(item)
+            shown.update({key: shown.get(key, 0) + 1 for key in counted})
+    return chosen

@@ -1,0 +1,102 @@
+"""Everything a run found, as tables."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from perceptbench.agreement.alignment import COLUMNS as ALIGNMENT
+from perceptbench.agreement.alignment import worst
+from perceptbench.agreement.answers import FAILED
+from perceptbench.agreement.evaluate import COMPARISON
+from perceptbench.agreement.orders import same_order
+from perceptbench.datasets.judgements.protocols import Judgements
+from perceptbench.reporting.leaderboard import Column, leaderboard
+
+#: Scale of a metric -> power that makes it proportional to the perceived difference.
+STRESS_POWER = {"linear": 1.0, "squared": 0.5, "ordinal": None}
+FAILURE = ("dataset", "reference", "distorted", "reason")
+PICTURE = ("dataset", "image", "picture")
+CURVE = ("dataset", "slice", "protocol", "metric", "x", "y")
+
+
+@dataclass
+class Run:
+    """Everything a run found.
+
+    Attributes
+    ----------
+    scores : ``dataset, reference, distorted`` and one column a metric.
+    agreement : the agreement table.
+    board : the leaderboard table.
+    judgements : the tables the scores were held against.
+    skipped : metric -> why it could not be had.
+    failures : ``dataset, reference, distorted, reason`` of pairs that could not be scored.
+    broken : ``METRIC on DATASET`` -> the error the metric raised there.
+    comparisons : paired differences of all metrics, by leaderboard column.
+    assumed : what had to be assumed of how the images were seen, in sentences.
+    provenance : what else goes into ``run.json``: versions, datasets (fingerprint, folder),
+        metrics (title, hash, trained_on, cost), device, groups (dataset or ``dataset/slice`` ->
+        what it is counted under in the standing, where that is not itself), margin (of a figure,
+        what is too little to matter).
+    pictures : ``dataset, image, picture`` (bytes of a PNG or JPEG file): small images of what
+        is disputed, for reports; may be empty.
+    curves : ``dataset, slice, protocol, metric, x, y``: points of the curve fitted to each
+        metric (`perceptbench.reporting.curves`), for reports; may be empty.
+    failed : ``dataset, slice, metric, reference, distorted, reason``: the judged pairs that a
+        metric has no distance for, in full; written as ``failed.csv``, not read again.
+    alignment : how far each metric's agreement falls under changes of the images
+        (`perceptbench.agreement.alignment`); may be empty.
+    """
+
+    scores: pd.DataFrame
+    agreement: pd.DataFrame
+    board: pd.DataFrame
+    judgements: list[Judgements]
+    skipped: dict[str, str]
+    failures: pd.DataFrame
+    comparisons: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COMPARISON))
+    broken: dict[str, str] = field(default_factory=dict)
+    assumed: list[str] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    pictures: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PICTURE)))
+    curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CURVE)))
+    failed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(FAILED)))
+    alignment: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(ALIGNMENT)))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every pair was scored and no metric raised an error."""
+        return self.failures.empty and not self.broken
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics scored."""
+        return [c for c in self.scores.columns if c not in ("dataset", "reference", "distorted")]
+
+    @property
+    def columns(self) -> list[Column]:
+        """The figures the leaderboard ranks by."""
+        return [
+            Column(part.dataset, part.slice, statistic)
+            for part in self.judgements
+            for statistic in part.statistics
+        ]
+
+
+def board(run: Run) -> pd.DataFrame:
+    """The leaderboard of a run's tables."""
+    table = leaderboard(
+        run.agreement, run.comparisons, run.columns, same_order(run.scores, run.metrics),
+        run.provenance.get("groups", {}),
+    )  # fmt: skip
+    if known := run.provenance.get("sources"):
+        rows = zip(table["metric"], table["also"], strict=True)
+        names = [[metric, *str(also).split()] for metric, also in rows]
+        told = [dict.fromkeys(known[name] for name in some if name in known) for some in names]
+        table.insert(3, "source", [", ".join(each) for each in told])
+    for column in run.columns if len(run.alignment) else ():
+        left = worst(column.rows(run.alignment)).set_index("metric")
+        table[f"{column.title} worst"] = table["metric"].map(left["changed"])
+        table[f"{column.title} worst change"] = table["metric"].map(left["change"])
+    return table
