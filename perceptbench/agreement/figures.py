@@ -166,13 +166,17 @@ def _varied(figure: Figure, items: Items, totals: tuple[Totals, ...], groups: in
 def _figure(
     items: Items, statistic: str, metrics: Sequence[str], value: ArrayLike,
     each: Array | Spread | None, undefined: str = "", *, scale: str = "plain",
-    n: int | None = None, notes: Sequence[str] = (), by: Units | None = None,
+    n: int | None = None, notes: Sequence[str] = (), by: Units | None = None, slope: bool = False,
 ) -> Figure:  # fmt: skip
-    """A figure from influences (n, m) or a spread; `undefined` is why a value is NaN."""
+    """A figure from influences (n, m) or a spread; `undefined` is why a value is NaN.
+
+    `slope`: it is a correlation, see `Spread.of_a_slope`.
+    """
     values = np.asarray(value, dtype=float)
     spread = each if each is None or isinstance(each, Spread) else None
     if isinstance(each, np.ndarray):
         spread = (by or items.units).spread(np.nan_to_num(each))
+        spread = spread.of_a_slope() if slope else spread
     said = [
         "; ".join(filter(None, (undefined if np.isnan(v) else "", note)))
         for note, v in zip(notes or [""] * len(metrics), values, strict=True)
@@ -378,10 +382,9 @@ def _correlation(items: Items, statistic: str) -> Figure:
     reason = "fewer than two judgements" if len(y) < 2 else SAME
     if varied:
         reason = CONSTANT
-    spread = items.units.spread(np.nan_to_num(on)).of_a_slope()
     return _figure(
-        items, statistic, items.metrics, np.where(off, 0.0, value), spread, reason,
-        scale="correlation", notes=notes,
+        items, statistic, items.metrics, np.where(off, 0.0, value), on, reason,
+        scale="correlation", notes=notes, slope=True,
     )  # fmt: skip
 
 
@@ -489,11 +492,10 @@ def _fitted(items: Items) -> Iterator[Figure]:
         value, on = _columns(partial(influence.plcc, groups=fold), predicted[parameters], y)
         lost = np.isnan(predicted[parameters]).any(axis=0)
         flat = ~lost & np.isnan(value) & bool(np.ptp(y) > 0)
-        spread = items.units.spread(np.nan_to_num(on)).of_a_slope()
         yield _figure(
-            items, f"plcc_logistic{parameters}", items.metrics, np.where(flat, 0.0, value), spread,
+            items, f"plcc_logistic{parameters}", items.metrics, np.where(flat, 0.0, value), on,
             ALONE if lost.any() else SAME, scale="correlation",
-            notes=[FLAT if f else "" for f in flat],
+            notes=[FLAT if f else "" for f in flat], slope=True,
         )  # fmt: skip
     # A curve fitted to a handful of items may run to where their squares overflow.
     error = unit * np.clip(predicted[4] - y[:, None], -LARGEST, LARGEST)
@@ -556,23 +558,21 @@ def _resolution(items: Items) -> Iterator[Figure]:
     if pairs is None or std is None or raters is None:
         return
     n, m = len(items.table), len(items.metrics)
-    for statistic, of in krasula.STATISTICS.items():
-        if statistic == "thr":
-            continue
-        value, on = np.full(m, np.nan), np.zeros((n, m))
-        for k, x in enumerate(items.distances[0].T):
-            gap = in_range(x)[pairs.i] - in_range(x)[pairs.j]
-            value[k], each = (
-                of(gap, pairs.significance),
-                krasula.influence(statistic, gap, pairs.significance),
-            )
+    shares = {s: of for s, of in krasula.STATISTICS.items() if s != "thr"}
+    value = {s: np.full(m, np.nan) for s in shares}
+    on = {s: np.zeros((n, m)) for s in shares}
+    for k, x in enumerate(map(in_range, items.distances[0].T)):
+        gap = x[pairs.i] - x[pairs.j]  # the largest there is: of one metric at a time
+        for statistic, of in shares.items():
+            value[statistic][k] = of(gap, pairs.significance)
+            each = krasula.influence(statistic, gap, pairs.significance)
             # Of a mean over pairs, each half of whose influence is one item's.
             both = np.bincount(pairs.i, each, n) + np.bincount(pairs.j, each, n)
-            on[:, k] = n * both / len(pairs.i)
-        notes = (pairs.note,) * m
+            on[statistic][:, k] = n * both / len(pairs.i)
+    for statistic in shares:
         yield _figure(
-            items, statistic, items.metrics, value, on, NO_PAIR[statistic], scale="share",
-            notes=notes,
+            items, statistic, items.metrics, value[statistic], on[statistic], NO_PAIR[statistic],
+            scale="share", notes=(pairs.note,) * m,
         )  # fmt: skip
     yield from _in_own_units(items, pairs, std * np.sqrt((raters - 1) / raters), raters)
 
@@ -587,12 +587,12 @@ def _in_own_units(items: Items, pairs: RatedPairs, std: Array, raters: Array) ->
         size, sure = resolving_power.confidence(x, items.badness, std, raters, pairs.i, pairs.j)
         # In the order of the gaps: what is sorted already is sorted again in no time.
         order = np.argsort(size, kind="stable")
-        gap, sign = (x[pairs.i] - x[pairs.j])[order], pairs.significance[order]
+        gap = x[pairs.i] - x[pairs.j]
+        gap, sign, size, sure = (a[order] for a in (gap, pairs.significance, size, sure))
         thrs.append(krasula.thr(gap, sign))
-        powers.append(resolving_power.resolving_power(size[order], sure[order]))
+        powers.append(resolving_power.resolving_power(size, sure))
         # Every so manieth stands for all where units are left out.
-        column = (order, gap, sign, size[order], sure[order])
-        fewer.append(tuple(each[::step].copy() for each in column))
+        fewer.append(tuple(a[::step].copy() for a in (order, gap, sign, size, sure)))
 
     def in_unit(values: Sequence[float]) -> Array:
         with np.errstate(over="ignore"):

@@ -20,9 +20,6 @@ from perceptbench.datasets.fetch.lockfile import data_folder
 from perceptbench.datasets.fetch.sink import Limits, Sink
 from perceptbench.errors import DataError, PerceptbenchError, first_line
 
-#: Copied at once, bytes.
-CHUNK = 1 << 20
-
 
 def unpack(
     archive: Path, folder: Path, *, password: str = "", limits: Limits | None = None
