@@ -1,7 +1,8 @@
 """Tensors that are kept from call to call, and when none can be."""
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -9,6 +10,9 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 #: A number, or a tuple of such.
 Values = float | Sequence["Values"]
+Made = TypeVar("Made")
+#: How many results of a function are kept, of images of as many sizes.
+KEPT = 32
 
 
 def transformed() -> bool:
@@ -27,17 +31,33 @@ def traced(tensor: Tensor) -> bool:
     )
 
 
+def kept(make: Callable[..., Made]) -> Callable[..., Made]:
+    """Keeps what a function of (arguments, type, device) makes, unless a tracer looks on.
+
+    What a tracer makes is no tensor for other calls, and none of those is one for it.
+
+    Returns
+    -------
+    A function of (a tensor of that type on that device, arguments).
+    """
+    remembered = lru_cache(maxsize=KEPT)(make)
+
+    def made(like: Tensor, *arguments: Values) -> Made:
+        # Not inference tensors: one that trains may need them after one that scores.
+        with torch.inference_mode(False):
+            return (make if traced(like) else remembered)(*arguments, like.dtype, like.device)
+
+    return made
+
+
+@kept
+def _constant(values: Values, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
 def constant(values: Values, like: Tensor) -> Tensor:
     """Numbers, in tuples, as a tensor of the type and on the device of another one.
 
     It is kept: to send it to an accelerator again would make the training step wait for that.
     """
-    make = _constant.__wrapped__ if traced(like) else _constant
-    return make(values, like.dtype, like.device)
-
-
-@cache
-def _constant(values: Values, dtype: torch.dtype, device: torch.device) -> Tensor:
-    # Not an inference tensor: one that trains may need it after one that scores.
-    with torch.inference_mode(False):
-        return torch.tensor(values, dtype=dtype, device=device)
+    return _constant(like, values)

@@ -199,5 +199,5 @@ def test_material_appearance_reproduces_the_reference_figures(shared, weights, t
     figures = go([dataset], infos, weights_dir=weights).agreement.set_index(["metric", "statistic"])
     for expected in manifest.published:
         got = figures.loc[(expected.metric, expected.statistic)]
-        assert got.value == pytest.approx(expected.value, abs=1e-4), expected
+        assert got.value == pytest.approx(expected.value, abs=expected.tolerance), expected
         assert got.n == 3000 and got.units == 100

@@ -18,7 +18,6 @@ from perceptbench.agreement.figures import Figure, figures
 from perceptbench.agreement.inference import differences, holm
 from perceptbench.agreement.items import collect
 from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER
-from perceptbench.agreement.units import FEWEST
 from perceptbench.datasets.judgements.protocols import Judgements
 
 FIGURE = ("dataset", "slice", "statistic")
@@ -69,17 +68,16 @@ def alignment(
 
 def _fall(figure: Figure) -> dict[str, Any]:
     """Agreement of the first metric minus that of the second, with interval and p."""
-    value, spread = figure.value, figure.spread
-    error, freedom, units = np.nan, np.nan, 0 if spread is None else spread.units
-    if spread is not None and spread.totals and units >= FEWEST:
-        error = float(spread.errors_of_differences[0, 1])
-        freedom = float(spread.freedoms_of_differences[0, 1])
+    value, error, freedom = figure.value, np.nan, np.nan
+    if figure.sure is not None:
+        error = float(figure.sure.errors_of_differences[0, 1])
+        freedom = float(figure.sure.freedoms_of_differences[0, 1])
     fall = value[0] - value[1]
     fall = -fall if figure.statistic in SMALLER_IS_BETTER else fall
-    low, high, p = (float(x) for x in differences(fall, error, freedom, units))
+    low, high, p = (float(x) for x in differences(fall, error, freedom, figure.units))
     return {
         "aligned": value[0], "changed": value[1], "fall": fall, "low": low, "high": high, "p": p,
-        "n": figure.n, "units": units,
+        "n": figure.n, "units": figure.units,
     }  # fmt: skip
 
 

@@ -30,7 +30,6 @@ from perceptbench.agreement.items import Items, collect
 from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER
 from perceptbench.agreement.significance import krasula
 from perceptbench.agreement.standing import MARGIN
-from perceptbench.agreement.units import FEWEST
 from perceptbench.datasets.judgements.protocols import PROTOCOLS, Judgements
 
 Array = NDArray[np.float64]
@@ -114,13 +113,12 @@ def _row(figure: Figure, items: Items, a: str, b: str, margin: float) -> tuple[A
     """Values, difference, interval, p, DeLong's p, equivalence, units needed, n, units, note."""
     place = [figure.metrics.index(name) for name in (a, b)]
     x, y = (float(figure.value[i]) for i in place)
-    spread = figure.spread
-    units = 0 if spread is None else spread.units
+    spread, units = figure.sure, figure.units
     low = high = p = needed = np.nan
     equivalent = False
     lost = [i for i in place if np.isnan(figure.value[i])]
     note = "; ".join(f"{figure.metrics[i]}: {figure.notes[i]}" for i in lost)
-    if spread is None or not spread.totals or units < FEWEST:
+    if spread is None:
         note = note or too_few(units)
     elif not lost:
         both = (place[0], place[1])

@@ -225,13 +225,10 @@ def _nothing(statistic: str, metrics: Sequence[str], total: int) -> pd.DataFrame
 
 def _rows(figure: Figure, total: int) -> pd.DataFrame:
     """The rows of one figure: values, intervals, and why there is none."""
-    spread = figure.spread
-    m = len(figure.metrics)
-    units = 0 if spread is None else spread.units
-    error = np.full(m, np.nan)
-    freedom = np.full(m, np.nan)
-    if spread is not None and spread.totals and units >= FEWEST:
-        error, freedom = spread.errors, spread.freedoms
+    units = figure.units
+    error = freedom = np.full(len(figure.metrics), np.nan)
+    if figure.sure is not None:
+        error, freedom = figure.sure.errors, figure.sure.freedoms
     low, high = intervals(figure.value, error, freedom, figure.scale)
     notes = []
     for k, note in enumerate(figure.notes):
@@ -239,7 +236,7 @@ def _rows(figure: Figure, total: int) -> pd.DataFrame:
             note = note or (UNDEFINED if figure.n else NO_ITEM)
         elif "no interval" in note:
             low[k] = high[k] = np.nan
-        elif spread is not None and np.isnan(low[k]):
+        elif figure.spread is not None and np.isnan(low[k]):
             why = NO_SPREAD if units >= FEWEST else too_few(units)
             note = "; ".join(filter(None, (note, why)))
         elif units < ROUGH and not np.isnan(low[k]):
@@ -294,10 +291,9 @@ def _compare(figure: Figure, items: Items, stands_for: Mapping[str, str]) -> pd.
     alone = np.array([m not in stands_for for m in figure.metrics], dtype=bool)
     there = np.flatnonzero(~np.isnan(figure.value) & alone)
     names = [figure.metrics[k] for k in there]
-    value, spread = figure.value[there], figure.spread
-    errors = np.full((len(there), len(there)), np.nan)
-    freedom, units = np.full_like(errors, np.nan), 0 if spread is None else spread.units
-    if spread is not None and spread.totals and units >= FEWEST:
+    value, spread, units = figure.value[there], figure.sure, figure.units
+    errors = freedom = np.full((len(there), len(there)), np.nan)
+    if spread is not None:
         own = np.ix_(there, there)
         errors, freedom = spread.errors_of_differences[own], spread.freedoms_of_differences[own]
     pairs = all_pairs(names, value, errors, freedom, units)

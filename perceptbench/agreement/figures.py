@@ -100,6 +100,17 @@ class Figure:
     notes: tuple[str, ...]
     scale: str = "plain"
 
+    @property
+    def units(self) -> int:
+        """How many units it varies over; 0 where its spread is not known."""
+        return 0 if self.spread is None else self.spread.units
+
+    @property
+    def sure(self) -> Spread | None:
+        """Its spread, where that is known and of enough units for an interval."""
+        enough = self.spread is not None and self.spread.totals and self.units >= FEWEST
+        return self.spread if enough else None
+
 
 def figures(items: Items, whole: bool = True, only: Collection[str] = ()) -> Iterator[Figure]:
     """Every figure of the items, one after the other; for a part of a table the main ones only.

@@ -55,6 +55,7 @@ class Curve:
     def __call__(self, distance: ArrayLike) -> Array:
         """The badness it predicts of each distance."""
         z = (np.asarray(distance, dtype=float) / self.size - self.mean) / self.spread
+        z = np.clip(z, -1e150, 1e150)  # so far beyond what it was fitted to, squares overflow
         found: Array = (
             self.bottom + self.rise * expit((z - self.centre) / self.width) + self.slope * z
         )

@@ -269,7 +269,7 @@ def _numeric(
             continue
         value = as_numbers(table[column])
         if not pd.api.types.is_numeric_dtype(table[column]):
-            said = table[column].dropna().astype("str").str.strip().str.casefold()
+            said = table[column].dropna().map(str).str.strip().str.casefold()
             said = said[~said.isin(NOTHING)]
             share = value[said.index].notna().mean() if len(said) else 0.0
             if share == 0 or (share < 0.5 and name not in metrics):

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from perceptbench.errors import UsageError
 from perceptbench.losses.fused import EPSILON, UnitSquares
-from perceptbench.tensors import traced
+from perceptbench.tensors import kept
 
 #: Added by DISTS to both terms of its similarities (Ding et al. 2020, eq. 3 and 4).
 DISTS_C = 1e-6
@@ -181,16 +181,14 @@ def directions(channels: int) -> Tensor:
     return F.normalize(_DRAWN[: count * channels].view(count, channels), dim=1)
 
 
-@cache
+@kept
 def _directions(channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):
-        return directions(channels).to(device, dtype)
+    return directions(channels).to(device, dtype)
 
 
 def sliced(activations: Tensor) -> Tensor:
     """Activations (N, C, H, W) along some directions, sorted, (N, D, H W)."""
-    make = _directions.__wrapped__ if traced(activations) else _directions
-    along = make(int(activations.shape[1]), activations.dtype, activations.device)
+    along = _directions(activations, int(activations.shape[1]))
     return sorted_channels(along @ activations.flatten(2))
 
 

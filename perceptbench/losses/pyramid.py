@@ -19,14 +19,13 @@ the mean square of the (padded) image.
 import inspect
 import math
 from collections.abc import Callable, Collection, Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from perceptbench.colour import luma, ycbcr
 from perceptbench.errors import UsageError
-from perceptbench.tensors import traced, transformed
+from perceptbench.tensors import kept, traced, transformed
 
 COLOURS: dict[str, Callable[[Tensor], Tensor]] = {
     "ycbcr": ycbcr,
@@ -130,12 +129,8 @@ class SteerablePyramid(nn.Module):
 
     def _octave(self, spectrum: Tensor, octave: int, size: torch.Size) -> Tensor:
         """One octave, of a spectrum (N, C, h, w) that ends where the octave does."""
-        # What a tracer makes is no tensor for other calls, and none of those is one for it.
-        make = windows.__wrapped__ if traced(spectrum) else windows
-        form = make(
-            *map(int, spectrum.shape[-2:]), self.orientations, octave == 1, spectrum.real.dtype,
-            spectrum.device,
-        )  # fmt: skip
+        sides = map(int, spectrum.shape[-2:])
+        form = windows(spectrum.real, *sides, self.orientations, octave == 1)
         bands = spectrum[:, :, None] * form
         step = 2 ** max(0, octave - 2)
         if self.response == "magnitude" and octave > 1:
@@ -188,7 +183,7 @@ def orientation_window(angle: Tensor, orientation: int, orientations: int) -> Te
     return cosine.clamp_min(0) ** order / math.sqrt(total)
 
 
-@lru_cache(maxsize=16)
+@kept
 def windows(
     height: int,
     width: int,
@@ -206,23 +201,21 @@ def windows(
 
     The amplitude is sqrt(2) times the windows': half the plane holds the whole energy.
     """
-    # Not an inference tensor: one that trains may need it after one that scores.
-    with torch.inference_mode(False):
-        like = {"dtype": torch.float64, "device": torch.device("cpu")}
-        v, u = (2 * torch.fft.fftfreq(n, **like) for n in (height, width))
-        v = v[:, None].expand(height, width)
-        radial = radial_window(torch.hypot(u, v), 1 if finest else 2).square()
-        angle = torch.atan2(v, u)
-        squares = torch.stack(
-            [orientation_window(angle, j, orientations).square() for j in range(orientations)]
-        )
-        if finest:
-            # At the Nyquist frequency the samples show no orientation: u is -u. A window cut off
-            # in half there would ring all over the image, so all take the same share of it.
-            place = (torch.maximum(u.abs(), v.abs()) - FADE) / (1 - FADE)
-            faded = torch.sin(math.pi / 2 * place.clamp_min(0)).square()
-            squares = squares + faded * (1 / (2 * orientations) - squares)
-        return (2 * radial * squares).sqrt().to(device, dtype)
+    like = {"dtype": torch.float64, "device": torch.device("cpu")}
+    v, u = (2 * torch.fft.fftfreq(n, **like) for n in (height, width))
+    v = v[:, None].expand(height, width)
+    radial = radial_window(torch.hypot(u, v), 1 if finest else 2).square()
+    angle = torch.atan2(v, u)
+    squares = torch.stack(
+        [orientation_window(angle, j, orientations).square() for j in range(orientations)]
+    )
+    if finest:
+        # At the Nyquist frequency the samples show no orientation: u is -u. A window cut off
+        # in half there would ring all over the image, so all take the same share of it.
+        place = (torch.maximum(u.abs(), v.abs()) - FADE) / (1 - FADE)
+        faded = torch.sin(math.pi / 2 * place.clamp_min(0)).square()
+        squares = squares + faded * (1 / (2 * orientations) - squares)
+    return (2 * radial * squares).sqrt().to(device, dtype)
 
 
 def padded(planes: Tensor, octaves: int) -> Tensor:
@@ -232,19 +225,17 @@ def padded(planes: Tensor, octaves: int) -> Tensor:
     """
     planes = planes - planes.detach().mean((2, 3), keepdim=True)
     for dim in (2, 3):
-        make = _reflected.__wrapped__ if traced(planes) else _reflected
-        places = make(int(planes.shape[dim]), octaves, planes.device)
+        places = _reflected(planes, int(planes.shape[dim]), octaves)
         planes = planes.index_select(dim, places)
     return planes
 
 
-@lru_cache(maxsize=16)
-def _reflected(size: int, octaves: int, device: torch.device) -> Tensor:
+@kept
+def _reflected(size: int, octaves: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Which of `size` places stands at each place of the padded side, again and again if small."""
-    with torch.inference_mode(False):
-        places = torch.arange(padded_size(size, octaves), device=device) - 2**octaves
-        places = places % max(1, 2 * (size - 1))
-        return torch.minimum(places, 2 * (size - 1) - places).clamp_min(0)
+    places = torch.arange(padded_size(size, octaves), device=device) - 2**octaves
+    places = places % max(1, 2 * (size - 1))
+    return torch.minimum(places, 2 * (size - 1) - places).clamp_min(0)
 
 
 def padded_size(size: int, octaves: int) -> int:

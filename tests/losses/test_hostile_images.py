@@ -82,18 +82,23 @@ def random_loss(name, networks):
         pytest.skip(str(error))
 
 
-#: Presets whose networks take seconds an image: slow tests, of the pairs that differ most.
+#: Presets whose networks take seconds an image: slow tests, of the pairs that differ most, and one
+#: preset a network, for `test_every_distance` has their distances.
 LARGE = ("vgg", "dists", "clip", "dino", "convnext")
+OF_LARGE = ("dists", "vgg-cosine", "convnext-cosine", "clip-cosine", "clip-embedding",
+            "dinov1-embedding", "dinov2-cosine", "dinov3-cosine")  # fmt: skip
 FEW = ("identical grey", "black to white", "grey to noise", "one pixel", "denormal")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(p, marks=[pytest.mark.slow] * any(word in p for word in LARGE))
-             for p in PRESETS],
-)  # fmt: skip
+@pytest.mark.parametrize("name", [p for p in PRESETS if not any(word in p for word in LARGE)])
 def test_every_preset(name, networks):
-    large = any(word in name for word in LARGE)
-    check(random_loss(name, networks), chosen=FEW if large else None)
+    check(random_loss(name, networks))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_LARGE)
+def test_every_large_network(name, networks):
+    check(random_loss(name, networks), chosen=FEW)
 
 
 @pytest.mark.parametrize("name", DISTANCES)

@@ -28,7 +28,7 @@ from perceptbench.losses.pyramid import (
 from perceptbench.scoring.engine import score
 from perceptbench.scoring.plan import make_plan
 
-PRESETS = ["pyramid-l2", "pyramid-cosine", "pyramid-gram", "pyramid-unit"]
+PRESETS = ["pyramid-l2", "pyramid-gram", "pyramid-unit"]
 
 
 def random_images(*shape, seed=0, dtype=torch.float32):
@@ -68,9 +68,7 @@ def spectra(planes, octaves):
 
 
 def bands(spectrum, octave, orientations=4):
-    form = windows(
-        *spectrum.shape[-2:], orientations, octave == 1, torch.float64, torch.device("cpu")
-    )
+    form = windows(spectrum.real, *spectrum.shape[-2:], orientations, octave == 1)
     return torch.fft.ifft2(spectrum[:, :, None] * form, norm="forward")
 
 

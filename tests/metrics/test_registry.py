@@ -15,7 +15,7 @@ STANDARD = {
     "mse", "mae", "psnr", "ssim", "ms-ssim", "gmsd", "fsim", "vif", "ciede2000", "watson-ahumada",
     "squeeze-l2", "squeeze-l1", "squeeze-cosine", "squeeze-gram", "lpips-squeeze",
     "alex-l2", "alex-l1", "alex-cosine", "alex-gram", "lpips-alex", "random-alex-l2",
-    "pyramid-l2", "pyramid-cosine", "pyramid-gram", "pyramid-unit", "nlpd",
+    "pyramid-l2", "pyramid-gram", "pyramid-unit", "visible-contrast", "nlpd",
 }  # fmt: skip
 
 

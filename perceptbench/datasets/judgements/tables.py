@@ -16,6 +16,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -152,7 +153,10 @@ def _records(text: str, separator: str, count: int) -> list[list[str]]:
 
 def _separator(text: str, known: Collection[str]) -> str:
     """What separates the columns, by the header."""
-    headers = {s: _records(text, s, 1)[0] for s in SEPARATORS}
+    headers = {}
+    for s in SEPARATORS:
+        with suppress(csv.Error):  # a cell too long to be one
+            headers[s] = _records(text, s, 1)[0]
     fits = {
         s: sum(cell.strip().casefold() in known for cell in cells)
         for s, cells in headers.items()

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from perceptbench import colour
-from perceptbench.losses.classical.halves import Directed, Embedding, centred, constants
+from perceptbench.losses.classical.halves import Directed, Embedding, centred
+from perceptbench.tensors import kept
 
 #: Gain, scale and shape of the contrast sensitivity function; radius of the aperture in
 #: degrees; exponent of the pooling. Watson and Ahumada 2005, doi:10.1167/5.9.6, as given in
@@ -56,7 +57,7 @@ class WatsonAhumada(Directed):
         return _maps(like, *map(int, like.shape[2:]), self.pixels_per_degree)
 
 
-@constants
+@kept
 def _maps(
     height: int, width: int, per_degree: float, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,9 +9,9 @@ are summed from what the images differ in, never as 1 minus a similarity, which 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +22,6 @@ from perceptbench.losses.distances import exact
 from perceptbench.losses.image_loss import ImageLoss
 
 Embedding = Tensor | tuple[Tensor, ...]
-Made = TypeVar("Made")
 
 
 class Halves(ImageLoss):
@@ -80,23 +79,6 @@ class Directed(Halves):
     def judge(self, distorted: Embedding, reference: Embedding) -> Tensor:
         """Distances (N,) of distorted images from their references."""
         raise NotImplementedError
-
-
-def constants(make: Callable[..., Made]) -> Callable[..., Made]:
-    """Keeps what a function of (numbers, type, device) makes, unless a tracer looks on.
-
-    Returns
-    -------
-    A function of (a tensor of that type on that device, numbers).
-    """
-    kept = cache(make)
-
-    def made(like: Tensor, *numbers: float) -> Made:
-        # Not inference tensors: one that trains may need them after one that scores.
-        with torch.inference_mode(False):
-            return (make if tensors.traced(like) else kept)(*numbers, like.dtype, like.device)
-
-    return made
 
 
 def centred(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,6 @@ from perceptbench.losses.classical.halves import (
     Halves,
     apart,
     centred,
-    constants,
     framed,
     gradient,
     magnitude,
@@ -23,6 +22,7 @@ from perceptbench.losses.classical.halves import (
     root,
     shrunk,
 )
+from perceptbench.tensors import kept
 
 YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 #: Constants of the similarities of phase congruency, gradients, I and Q; exponent of the last two.
@@ -72,17 +72,17 @@ class FSIM(Halves):
 
 def phase_congruency(luma: Tensor) -> Tensor:
     """Phase congruency PC_2 of deviations of luma (N, 1, H, W) in [-255, 255], (N, 1, H, W)."""
-    filters, powers, sums = _filters(luma, *map(int, luma.shape[2:]))
+    filters, noises = _filters(luma, *map(int, luma.shape[2:]))
     spectrum = torch.fft.fft2(luma)
     energies, amplitudes = [], []
-    for bank, power, noise in zip(filters, powers, sums, strict=True):  # an orientation each
+    for bank, noise in zip(filters, noises, strict=True):  # an orientation each
         found = torch.fft.ifft2(spectrum * bank)  # even and odd responses, (N, SCALES, H, W)
         amplitude, total = found.abs(), found.sum(1, keepdim=True)
         turned = found * (total / (total.abs() + EPSILON)).conj()
         energy = (turned.real - turned.imag.abs()).sum(1, keepdim=True)
         # What noise would give, from the median response at the finest scale.
         median = amplitude[:, 0].square().flatten(1).median(1).values
-        tau = root(median / math.log(2) / power * noise)
+        tau = root(median / math.log(2) * noise)
         above = math.sqrt(math.pi / 2) + DEVIATIONS * math.sqrt(2 - math.pi / 2)
         threshold = (above * tau / RESCALED)[:, None, None, None]
         energies.append((energy - threshold).clamp_min(0))
@@ -94,15 +94,12 @@ def _total(maps: list[Tensor]) -> Tensor:
     return torch.stack(maps).sum(0)
 
 
-@constants
+@kept
 def _filters(
     height: int, width: int, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, list[float], list[float]]:
-    """Log-Gabor filters, the power of the finest, and half the noise energy a unit of power.
-
-    Returns
-    -------
-    (ORIENTATIONS, SCALES, H, W), and for each orientation a number.
+) -> tuple[Tensor, Tensor]:
+    """Log-Gabor filters (ORIENTATIONS, SCALES, H, W), and of each orientation (ORIENTATIONS,) half
+    the noise energy of all scales a unit of power of the finest.
     """
     fy, fx = frequencies(height), frequencies(width)
     radius = torch.hypot(fy[:, None], fx[None])
@@ -121,7 +118,8 @@ def _filters(
     kernels = torch.fft.ifft2(bank).real * math.sqrt(height * width)
     # The sum over scales of squares and of twice each product is the square of the sum.
     noise = kernels.sum(1).square().sum((1, 2))
-    return bank.to(device, dtype), powers.tolist(), noise.tolist()
+    energy = noise / powers
+    return bank.to(device, dtype), energy.to(device, dtype)
 
 
 def frequencies(side: int) -> Tensor:

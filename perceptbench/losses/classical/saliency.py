@@ -15,7 +15,6 @@ from perceptbench.losses.classical.halves import (
     Halves,
     apart,
     centred,
-    constants,
     framed,
     gradient,
     magnitude,
@@ -23,7 +22,7 @@ from perceptbench.losses.classical.halves import (
     shrinking,
 )
 from perceptbench.losses.classical.phase import frequencies
-from perceptbench.tensors import constant
+from perceptbench.tensors import constant, kept
 
 LMN = ((0.06, 0.63, 0.27), (0.30, 0.04, -0.35), (0.34, -0.60, 0.17))
 #: Constants of the similarities of saliency, gradients, chroma; exponents of the last two.
@@ -80,7 +79,7 @@ def saliency(images: Tensor) -> Tensor:
     return (found - low) / (high - low + epsilon)
 
 
-@constants
+@kept
 def _maps(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """The log-Gabor filter and the pull of the centre, (SIDE, SIDE)."""
     at = frequencies(SIDE)
