@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from perceptbench import tensors
 from perceptbench.colour import luma
 from perceptbench.errors import UsageError
+from perceptbench.losses.classical.halves import blurred as filtered
 from perceptbench.losses.classical.halves import root
 from perceptbench.losses.distances import exact
 from perceptbench.losses.image_loss import ImageLoss, weighted_mean
@@ -112,13 +113,7 @@ def _normalised(level: Tensor, number: int) -> Tensor:
 
 def blurred(level: Tensor, step: int = 1) -> Tensor:
     """Planes (N, C, H, W) blurred, every `step`-th row and column of them, reflected outside."""
-    planes = level.flatten(0, 1)[:, None]
-    blur = tensors.constant(BLUR, level)
-    planes = F.pad(planes, (0, 0, 2, 2), "reflect")
-    planes = F.conv2d(planes, blur.view(1, 1, 5, 1), stride=(step, 1))
-    planes = F.pad(planes, (2, 2, 0, 0), "reflect")
-    planes = F.conv2d(planes, blur.view(1, 1, 1, 5), stride=(1, step))
-    return planes.view(*level.shape[:2], *planes.shape[2:])
+    return filtered(F.pad(level, (2, 2, 2, 2), "reflect"), BLUR, step)
 
 
 def doubled(level: Tensor, size: torch.Size) -> Tensor:

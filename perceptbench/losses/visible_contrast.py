@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from perceptbench.colour import luminance, srgb_decode
-from perceptbench.losses.image_loss import ImageLoss
+from perceptbench.losses.classical.halves import Embedding, Halves
 from perceptbench.losses.nlpd import blurred, doubled
 from perceptbench.tensors import constant
 
@@ -58,11 +58,11 @@ OPPONENT = (1.0, 1.366, 0.962)
 MASK = (5.0, 1.0, 1.0)
 #: Octaves: at 60 pixels per degree they reach from 30 down to half a cycle per degree.
 LEVELS = 6
-#: Energy below which a neighbourhood is empty, in thresholds; smallest side that is halved.
-DARK, MIN_SIZE = 0.1, 4
+#: Energy below which a neighbourhood is empty, in thresholds.
+DARK = 0.1
 
 
-class VisibleContrast(ImageLoss):
+class VisibleContrast(Halves):
     """How visibly two images differ: the mean over octaves of pooled differences of responses.
 
     What is below the coarsest octave, the mean colour among it, is not seen. Twice
@@ -71,7 +71,7 @@ class VisibleContrast(ImageLoss):
     Parameters
     ----------
     pixels_per_degree : viewing resolution; 60 is a desktop display.
-    options : as of `ImageLoss`.
+    options : as of `Halves`.
 
     Examples
     --------
@@ -80,39 +80,32 @@ class VisibleContrast(ImageLoss):
     tensor([0., 0.])
     """
 
-    placeless = "visible contrast, whose octaves differ in size,"
+    min_size = 4
 
     def __init__(self, pixels_per_degree: float = 60.0, **options: Any) -> None:
         super().__init__(**options)
         self.pixels_per_degree = pixels_per_degree
 
-    def distances(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
-        """Distances (N,) of images x and y, (N, 1 or 3, H, W) in [0, 1], sRGB-coded.
-
-        Raises
-        ------
-        ValueError : an image side is below 4.
-        """
-        if min(x.shape[2:]) < MIN_SIZE:
-            raise ValueError(
-                f"visible contrast needs {MIN_SIZE} pixels a side, an image has "
-                f"{x.shape[3]} x {x.shape[2]}"
-            )
-        with torch.autocast(x.device.type, enabled=False):
-            octaves = self.detectors(torch.cat([x, y]))
-            return torch.stack([_distance(octave) for octave in octaves]).mean(0)
-
-    def detectors(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Phase and energy responses (N, 3, H / 2^k, W / 2^k) and half of that, by octave k."""
+    def embed(self, images: Tensor) -> Embedding:
+        """Phase and energy responses, (N, 3, H / 2^k, W / 2^k) and half of that, by octave k."""
         level, found = opponent_responses(images), []
         for number in range(LEVELS):
-            if min(level.shape[2:]) < MIN_SIZE:
+            if min(level.shape[2:]) < self.min_size:
                 break
             below = blurred(level, 2)
             band = level - doubled(below, level.shape[2:])
-            found.append(_masked(band, self.pixels_per_degree / 2**number))
+            found += _masked(band, self.pixels_per_degree / 2**number)
             level = below
-        return found
+        return tuple(found)
+
+    def compare(self, x: Embedding, y: Embedding) -> Tensor:
+        """Differences pooled over places, of both kinds of detector together; mean of octaves."""
+        cubes = [
+            (apart * apart * apart).mean((2, 3)).sum(1)
+            for apart in ((u - v).abs() for u, v in zip(x, y, strict=True))
+        ]
+        octaves = zip(cubes[::2], cubes[1::2], strict=True)
+        return torch.stack([_cube_root(phase + energy) for phase, energy in octaves]).mean(0)
 
 
 def _masked(band: Tensor, pixels_per_degree: float) -> tuple[Tensor, Tensor]:
@@ -124,16 +117,6 @@ def _masked(band: Tensor, pixels_per_degree: float) -> tuple[Tensor, Tensor]:
     response = contrast * torch.rsqrt(1 + strength)
     energy = (2 * blurred(response.square(), 2) + DARK**2).sqrt()
     return response, energy
-
-
-def _distance(octave: tuple[Tensor, Tensor]) -> Tensor:
-    """Pooled difference (N,) of the two halves of a batch, both kinds of detector together."""
-    pooled = []
-    for kind in octave:
-        x, y = kind.chunk(2)
-        apart = (x - y).abs()
-        pooled.append((apart * apart * apart).mean((2, 3)).sum(1))
-    return _cube_root(pooled[0] + pooled[1])
 
 
 def sensitivity(frequency: float) -> list[float]:

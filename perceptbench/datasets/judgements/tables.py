@@ -10,6 +10,7 @@ them, ``/`` between folders, composed Unicode (NFC). Whatever was not plain is s
 where two readings are possible the table is refused, with both.
 """
 
+import codecs
 import csv
 import io
 import re
@@ -98,23 +99,22 @@ def _text(path: Path, known: Collection[str], assumed: list[str]) -> tuple[pd.Da
     if (at := content.find(0)) >= 0:  # pandas 2 would silently cut the name there
         line = content.count(b"\n", 0, at) + 1
         raise ValueError(f"line {line} has a NUL byte: save the file as UTF-8")
-    text = content.decode("utf-8-sig").lstrip("\r\n")
-    del content
-    if stated := re.match(r"sep=(.)\r?\n", text):  # a line that Excel reads, too
-        separator, text = stated[1], text[stated.end() :]
+    content = content.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
+    if stated := re.match(rb"sep=([\x01-\x7f])\r?\n", content):  # a line that Excel reads, too
+        separator, content = stated[1].decode(), content[stated.end() :]
     else:
-        separator = _separator(text, known)
+        separator = _separator(content, known)
     if separator != ",":
         assumed.append(f"columns are separated by {SEPARATORS.get(separator, repr(separator))}")
-    header, *first = _records(text, separator, 2)
+    header, *first = _records(content, separator, 2)
     extra = bool(first) and len(first[0]) == len(header) + 1
     if extra:  # row names of R, or a separator at the end of every row
-        text = separator + text
+        content = separator.encode() + content
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             table = pd.read_csv(
-                io.StringIO(text), sep=separator, header=None, dtype=str, skipinitialspace=True,
+                io.BytesIO(content), sep=separator, header=None, dtype=str, skipinitialspace=True,
                 keep_default_na=False, na_values=[""], low_memory=False,
             )  # fmt: skip
     except pd.errors.ParserError as error:
@@ -133,30 +133,31 @@ def _text(path: Path, known: Collection[str], assumed: list[str]) -> tuple[pd.Da
             f"its rows have {len(header) + 1} fields, its header {len(header)}: a decimal comma in "
             "a file that commas separate, or names of rows?"
         )
-    if "'" in text:
+    if b"'" in content:
         table = restored(table)
     blank = table.isna().all(axis=1)
     if blank.any():
         assumed.append(f"{blank.sum()} blank rows are left out")
         table = table[~blank].reset_index(drop=True)
-    return table, separator if separator != "," or '"' in text else ""
+    return table, separator if separator != "," or b'"' in content else ""
 
 
-def _records(text: str, separator: str, count: int) -> list[list[str]]:
+def _records(content: bytes, separator: str, count: int) -> list[list[str]]:
     """The first records that are not blank; their cells without blanks around them."""
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
+    rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     found = list(islice((row for row in rows if row), count))
     if not found:
         raise ValueError("it is empty")
     return found
 
 
-def _separator(text: str, known: Collection[str]) -> str:
+def _separator(content: bytes, known: Collection[str]) -> str:
     """What separates the columns, by the header."""
     headers = {}
     for s in SEPARATORS:
         with suppress(csv.Error):  # a cell too long to be one
-            headers[s] = _records(text, s, 1)[0]
+            headers[s] = _records(content, s, 1)[0]
     fits = {
         s: sum(cell.strip().casefold() in known for cell in cells)
         for s, cells in headers.items()

@@ -174,21 +174,29 @@ def gaussian(size: int, sigma: float) -> tuple[float, ...]:
     return tuple(w / sum(weights) for w in weights)
 
 
-def blurred(images: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Images filtered along rows and columns with K symmetric weights, (N, C, H-K+1, W-K+1)."""
-    if images.device.type != "cpu" or (torch.is_grad_enabled() and images.requires_grad):
+def blurred(images: Tensor, weights: tuple[float, ...], step: int = 1) -> Tensor:
+    """Every `step`-th row and column of images filtered along both with K symmetric weights.
+
+    Returns
+    -------
+    (N, C, H-K+1, W-K+1), or as much of it.
+    """
+    if images.device.type != "cpu":
         n, c, *size = images.shape
         kernel = tensors.constant(weights, images)
         flat = images.reshape(n * c, 1, *size)
-        rows = F.conv2d(flat, kernel.view(1, 1, -1, 1))
-        return F.conv2d(rows, kernel.view(1, 1, 1, -1)).squeeze(1).unflatten(0, (n, c))
+        rows = F.conv2d(flat, kernel.view(1, 1, -1, 1), stride=(step, 1))
+        both = F.conv2d(rows, kernel.view(1, 1, 1, -1), stride=(1, step))
+        return both.squeeze(1).unflatten(0, (n, c))
     # A convolution of a single channel takes a CPU several times as long as these sums.
-    for dim in (2, 3):
-        last, half = len(weights) - 1, len(weights) // 2
-        side = images.shape[dim] - last
-        total = images.narrow(dim, half, side) * weights[half]
+    last, half = len(weights) - 1, len(weights) // 2
+    for rows in (True, False):
+        side = images.shape[2 if rows else 3] - last
+        taps = [
+            images[:, :, k : k + side : step] if rows else images[..., k : k + side : step]
+            for k in range(last + 1)
+        ]
+        images = taps[half] * weights[half]
         for k in range(half):
-            total.add_(images.narrow(dim, k, side), alpha=weights[k])
-            total.add_(images.narrow(dim, last - k, side), alpha=weights[k])
-        images = total
+            images.add_(taps[k], alpha=weights[k]).add_(taps[last - k], alpha=weights[k])
     return images

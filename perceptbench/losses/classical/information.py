@@ -35,7 +35,7 @@ class VIF(Directed):
         for number, size in enumerate(WINDOWS):
             window = gaussian(size, size / 5)
             if number:
-                level = blurred(level, window)[..., ::2, ::2].contiguous()
+                level = blurred(level, window, 2)
             means = blurred(level, window)
             variances = (blurred(level.square(), window) - means.square()).clamp_min(0)
             found += level, means, variances
