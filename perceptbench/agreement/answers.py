@@ -38,25 +38,40 @@ def distances(
     metrics : which columns.
     """
     table = part.table
-    sides = [pd.MultiIndex.from_arrays([table[x], table[y]]) for x, y in SIDES[part.protocol]]
+    sides = [table[list(side)] for side in SIDES[part.protocol]]
     return np.stack(_found(part, scores, metrics, sides))
 
 
 def _found(
-    part: Judgements, scores: pd.DataFrame, metrics: Sequence[str], wanted: Sequence[pd.MultiIndex]
+    part: Judgements, scores: pd.DataFrame, metrics: Sequence[str], wanted: Sequence[pd.DataFrame]
 ) -> list[NDArray[np.float64]]:
-    """The distances of each list of pairs, (pairs, metrics); NaN where there is no finite one."""
+    """The distances of each table of pairs, (pairs, metrics); NaN where there is no finite one."""
     if "dataset" in scores:
         scores = scores[scores["dataset"] == part.dataset]
-    known = scores.drop_duplicates(KEY)
-    index = pd.MultiIndex.from_frame(known[KEY])
-    values = known[list(metrics)].to_numpy(float)
+    values = scores[list(metrics)].to_numpy(float)
     values = np.where(np.isfinite(values), values, np.nan)
     found = [np.full((len(some), len(metrics)), np.nan) for some in wanted]
-    for some, own in zip(wanted, found, strict=True):
-        place = index.get_indexer(some)
+    for place, own in zip(places(scores[KEY], wanted), found, strict=True):
         own[place >= 0] = values[place[place >= 0]]
     return found
+
+
+def places(known: pd.DataFrame, wanted: Sequence[pd.DataFrame]) -> list[NDArray[np.intp]]:
+    """Of each pair of images in tables of two columns, the first row of `known` that has it or -1.
+
+    By numbers for the names: an index of a million pairs of texts takes a gigabyte.
+    """
+    columns = [column for table in (known, *wanted) for _, column in table.items()]
+    codes = pd.factorize(pd.concat(columns, ignore_index=True))[0].astype(np.int64)
+    ends = np.cumsum([len(column) for column in columns])[:-1]
+    one, other = (np.split(codes, ends)[k::2] for k in (0, 1))
+    keys = [a * (int(codes.max(initial=0)) + 1) + b for a, b in zip(one, other, strict=True)]
+    there, first = np.unique(keys[0], return_index=True)
+    found = [np.searchsorted(there, key) for key in keys[1:]]
+    return [
+        np.where(np.append(there, -1)[at] == key, np.append(first, -1)[at], -1)
+        for at, key in zip(found, keys[1:], strict=True)
+    ]
 
 
 def unanswered(
@@ -76,7 +91,7 @@ def unanswered(
     otherwise : the reason where none is known.
     """
     needed = pairs(part.table)
-    (found,) = _found(part, scores, metrics, [pd.MultiIndex.from_frame(needed)])
+    (found,) = _found(part, scores, metrics, [needed])
     column, row = np.nonzero(np.isnan(found.T))
     why = reasons or {}
     lost = needed.iloc[row].assign(metric=[metrics[int(c)] for c in column])

@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perceptbench.agreement.answers import FAILED, KEY, directions, distances, in_words, unanswered
+from perceptbench.agreement.answers import (
+    FAILED,
+    KEY,
+    directions,
+    distances,
+    in_words,
+    places,
+    unanswered,
+)
 from perceptbench.agreement.evaluate import Evaluation, evaluate
 from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.datasets.judgements.own import read_judgements
@@ -147,8 +155,8 @@ def read(
         *(f"{judgements.name}: {sentence}" for sentence in own.assumed),
         *(f"{scores.name}: {sentence}" for sentence in found.assumed),
     ]
-    judged = pd.MultiIndex.from_frame(pairs(table))
-    unused = int((~pd.MultiIndex.from_frame(found.table[KEY]).isin(judged)).sum())
+    (judged,) = places(pairs(table), [found.table[KEY]])
+    unused = int((judged < 0).sum())
     if unused:
         assumed.append(
             f"{scores.name}: {unused:,} of {len(found.table):,} scored pairs are in no judgement "
@@ -269,7 +277,10 @@ def _numeric(
             continue
         value = as_numbers(table[column])
         if not pd.api.types.is_numeric_dtype(table[column]):
-            said = table[column].dropna().map(str).str.strip().str.casefold()
+            cells = table[column].dropna()
+            said = pd.Series(
+                [str(cell).strip().casefold() for cell in cells], cells.index, "object"
+            )
             said = said[~said.isin(NOTHING)]
             share = value[said.index].notna().mean() if len(said) else 0.0
             if share == 0 or (share < 0.5 and name not in metrics):

@@ -88,7 +88,8 @@ class VisibleContrast(Halves):
 
     def embed(self, images: Tensor) -> Embedding:
         """Phase and energy responses, (N, 3, H / 2^k, W / 2^k) and half of that, by octave k."""
-        level, found = opponent_responses(images), []
+        level = opponent_responses(images)
+        found: list[Tensor] = []
         for number in range(LEVELS):
             if min(level.shape[2:]) < self.min_size:
                 break

@@ -190,10 +190,10 @@ def blurred(images: Tensor, weights: tuple[float, ...], step: int = 1) -> Tensor
         return both.squeeze(1).unflatten(0, (n, c))
     # A convolution of a single channel takes a CPU several times as long as these sums.
     last, half = len(weights) - 1, len(weights) // 2
-    for rows in (True, False):
-        side = images.shape[2 if rows else 3] - last
+    for down in (True, False):
+        side = images.shape[2 if down else 3] - last
         taps = [
-            images[:, :, k : k + side : step] if rows else images[..., k : k + side : step]
+            images[:, :, k : k + side : step] if down else images[..., k : k + side : step]
             for k in range(last + 1)
         ]
         images = taps[half] * weights[half]

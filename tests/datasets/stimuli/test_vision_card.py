@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from perceptbench.agreement import agreement, rating, two_alternative
 from perceptbench.datasets.judgements.protocols import pairs
