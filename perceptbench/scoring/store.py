@@ -75,8 +75,9 @@ class Store:
         held = [table for table in tables if table is not None]
         if not held:
             return pd.DataFrame(np.nan, index=range(len(pairs)), columns=list(ids))
-        # Shards may overlap, with other columns: the first value of each is taken.
-        known = pd.concat(held).groupby(level=[0, 1], sort=False).first()
+        known = pd.concat(held)
+        if not known.index.is_unique:  # shards overlap: the first value of each column is taken
+            known = known.groupby(level=[0, 1], sort=False).first()
         wanted = pd.MultiIndex.from_frame(pairs[["reference", "distorted"]])
         return known.reindex(index=wanted, columns=list(ids)).reset_index(drop=True)
 

@@ -12,7 +12,6 @@ edge; distances are averaged over the four.
 """
 
 from importlib import resources
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -115,10 +114,13 @@ def _replicate(items: list[dict]) -> pd.DataFrame:
 def _triplets(points: pd.DataFrame) -> pd.DataFrame:
     items = []
     for noise, group in points.groupby("noise", sort=False):
-        for (_, one), (_, other) in combinations(group.iterrows(), 2):
-            missed = (one[OBSERVERS] - other[OBSERVERS]).astype(float)
-            p_b = ((missed > 0) + 0.5 * (missed == 0)).mean()
-            items.append({"a": one, "b": other, "p_b": p_b, "votes": 6, "category": noise})
+        rows, seen = [row for _, row in group.iterrows()], group[OBSERVERS].to_numpy(float)
+        i, j = np.triu_indices(len(rows), 1)
+        missed = seen[i] - seen[j]
+        p_b = ((missed > 0) + 0.5 * (missed == 0)).mean(1)
+        for one, other, share in zip(i, j, p_b, strict=True):
+            items.append({"a": rows[one], "b": rows[other], "p_b": share, "votes": 6,
+                          "category": noise})  # fmt: skip
     return _replicate(items)
 
 

@@ -12,7 +12,6 @@ taken to be the closer one.
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import resources
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -154,13 +153,16 @@ def _sensitivities() -> pd.DataFrame:
 def _triplets(pixels_per_degree: int) -> pd.DataFrame:
     """All 861 pairs of stimuli; p_b is the share of observers who see b the less."""
     sensitivity = _sensitivities()
-    rows = []
-    for i, j in combinations(sensitivity.index, 2):
-        difference = sensitivity.loc[i] - sensitivity.loc[j]
-        p_b = ((difference > 0) + 0.5 * (difference == 0)).mean()
-        rows.append((_key(pixels_per_degree, BLANK), _key(pixels_per_degree, i),
-                     _key(pixels_per_degree, j), p_b, len(difference)))  # fmt: skip
-    return pd.DataFrame(rows, columns=["reference", "a", "b", "p_b", "votes"])
+    keys = [_key(pixels_per_degree, number) for number in sensitivity.index]
+    i, j = np.triu_indices(len(keys), 1)
+    apart = sensitivity.to_numpy()[i] - sensitivity.to_numpy()[j]
+    return pd.DataFrame({
+        "reference": _key(pixels_per_degree, BLANK),
+        "a": [keys[k] for k in i],
+        "b": [keys[k] for k in j],
+        "p_b": ((apart > 0) + 0.5 * (apart == 0)).mean(1),
+        "votes": sensitivity.shape[1],
+    })  # fmt: skip
 
 
 def _key(pixels_per_degree: int, number: int) -> str:
