@@ -37,8 +37,8 @@ def end(
         click.echo(f"perceptbench: {where} {why}", err=True)
     if lost := result.failed["metric"].nunique():
         click.echo(
-            f"perceptbench: {lost} metrics have no distance for some judged pairs; failed.csv "
-            "names each, and why",
+            f"perceptbench: {lost} metric{' has' if lost == 1 else 's have'} no distance for some "
+            "judged pairs; failed.csv names each, and why",
             err=True,
         )
     if len(result.failures):
