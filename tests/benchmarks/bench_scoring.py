@@ -9,6 +9,7 @@ first: the engine changes how the C library keeps freed memory, which helps them
 """
 
 import argparse
+import importlib
 import resource
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from perceptbench.losses import Backbone, FeatureLoss, Term
 from perceptbench.losses.backbones import Network
 from perceptbench.losses.config import BackboneTable, Networks
 from perceptbench.losses.weights import lpips_heads
+from perceptbench.metrics import adapters
 from perceptbench.metrics.registry import build, catalogue, select
 from perceptbench.reporting.leaderboard import format_table
 from perceptbench.run import build_metrics
@@ -244,21 +246,37 @@ def stored(args: argparse.Namespace, networks: Networks) -> Iterator[tuple[str, 
 
 def shared_images(args: argparse.Namespace, networks: Networks) -> Iterator[tuple[str, ...]]:
     """LPIPS-alex alone on the 3,000 triplets of material-appearance."""
+    ours = losses(networks)["lpips alex"]
+    theirs = package("alex", ours.backbone.network, args.device)
+    yield from _beside(args, "LPIPS-alex", ours, "lpips", theirs, batch=25, count=4)
+
+
+def vgg_sized(args: argparse.Namespace, networks: Networks) -> Iterator[tuple[str, ...]]:
+    """ST-LPIPS on a VGG16, whose wheel has its weights, on the same triplets."""
+    ours = build(adapters.find("stlpips:vgg"), networks).at(None)
+    theirs = importlib.import_module("stlpips_pytorch.stlpips")
+    inner = theirs.LPIPS(net="vgg", variant="shift_tolerant", verbose=False).to(args.device)
+    yield from _beside(args, "ST-LPIPS on a VGG16", ours, "stlpips", inner, batch=5, count=2)
+
+
+def _beside(
+    args: argparse.Namespace, name: str, loss: torch.nn.Module, package: str,
+    theirs: torch.nn.Module, *, batch: int, count: int,
+) -> Iterator[tuple[str, ...]]:  # fmt: skip
+    """One metric on the 3,000 triplets of material-appearance, and its package on some of them."""
     dataset = material(args.data / "material-2afc")
     table = dataset.judgements[0].table
     images = {key: dataset.load(key).to(args.device) for key in sorted(set(table["reference"]))}
-    ours = {"lpips": losses(networks)["lpips alex"]}
-    theirs = package("alex", ours["lpips"].backbone.network, args.device)
-    batch, count = 25, 4
+    ours = {name: loss}
     triplets = [table.iloc[n * batch : (n + 1) * batch] for n in range(count)]
     rival = _evaluation(theirs, triplets, images, args.device) / (batch * count) * len(table)
     options = Options(args.device, compile=True)
     score(pairs(table).head(6), images.__getitem__, ours, options)
     own = seconds(lambda: score(pairs(table), images.__getitem__, ours, options), args.device)
-    work = f"LPIPS-alex, {len(table):,} triplets over {len(images)} images of 298 x 298"
+    work = f"{name}, {len(table):,} triplets over {len(images)} images of 298 x 298"
     yield work, "ours", f"{own:.2f} s", ""
     ratio = f"ours {rival / own:.0f} times as fast"
-    yield work, f"lpips, batches of {batch} triplets ({count} timed)", f"{rival:.0f} s", ratio
+    yield work, f"{package}, batches of {batch} triplets ({count} timed)", f"{rival:.0f} s", ratio
 
 
 def no_shared_images(args: argparse.Namespace, networks: Networks) -> Iterator[tuple[str, ...]]:
@@ -477,6 +495,7 @@ PARTS = {
     "first-run": first_run,
     "stored": stored,
     "shared-images": shared_images,
+    "vgg-sized": vgg_sized,
     "no-shared-images": no_shared_images,
     "memory": memory,
     "start-up": start_up,

@@ -48,6 +48,8 @@ def test_it_needs_nothing_that_it_does_not_use(monkeypatch):
     compute = metric("stlpips:alex")
     assert compute(x, x).tolist() == [0, 0]
     assert (compute(x, 1 - x) > 0).all()
+    halves = compute.compare(compute.embed(x), compute.embed(1 - x))
+    torch.testing.assert_close(halves, compute(x, 1 - x))
     import perceptbench.metrics.adapters.stlpips as module
 
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
