@@ -89,8 +89,8 @@ def leaderboard(
     table = pd.concat(
         [places.reindex(everyone), pd.DataFrame(cells).reindex(everyone)], axis=1
     ).rename_axis("metric")
-    number = has_place.reindex(everyone).fillna(False).astype(int).cumsum()
-    table.insert(0, "rank", number.where(has_place.reindex(everyone).fillna(False)).astype("Int64"))
+    placed = has_place.reindex(everyone, fill_value=False).astype(bool)
+    table.insert(0, "rank", placed.cumsum().where(placed).astype("Int64"))
     also = {m: " ".join(sorted(k for k, v in known.items() if v == m)) for m in everyone}
     table.insert(1, "also", pd.Series(also).reindex(everyone))
     flags = ["best", *(f"{column.title} best" for column in columns)]
