@@ -89,6 +89,9 @@ def differences(
     sure = ~(e > TIE * np.abs(d)) & (p >= SIGNIFICANT)
     low = np.where(sure, np.minimum(d, 0), d - half)
     high = np.where(sure, np.maximum(d, 0), d + half)
+    tie = np.abs(d) < TIE  # which is none, whatever its error
+    low = np.where(tie, np.minimum(low, 0), low)
+    high = np.where(tie, np.maximum(high, 0), high)
     lost = np.isnan(p)
     return np.where(lost, np.nan, low), np.where(lost, np.nan, high), p
 
