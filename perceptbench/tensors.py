@@ -1,7 +1,7 @@
 """Tensors that are kept from call to call, and when none can be."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import torch
@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 #: A number, or a tuple of such.
 Values = float | Sequence["Values"]
 Made = TypeVar("Made")
-#: How many results of a function are kept, of images of as many sizes.
+#: How many results are kept of a function of the size of images.
 KEPT = 32
 
 
@@ -31,16 +31,17 @@ def traced(tensor: Tensor) -> bool:
     )
 
 
-def kept(make: Callable[..., Made]) -> Callable[..., Made]:
-    """Keeps what a function of (arguments, type, device) makes, unless a tracer looks on.
+def kept(make: Callable[..., Made], most: int | None = KEPT) -> Callable[..., Made]:
+    """Keeps the last `most` results of a function of (arguments, type, device); None: all.
 
-    What a tracer makes is no tensor for other calls, and none of those is one for it.
+    But where a tracer looks on: what it makes is no tensor for other calls, and none of those is
+    one for it.
 
     Returns
     -------
     A function of (a tensor of that type on that device, arguments).
     """
-    remembered = lru_cache(maxsize=KEPT)(make)
+    remembered = lru_cache(maxsize=most)(make)
 
     def made(like: Tensor, *arguments: Values) -> Made:
         # Not inference tensors: one that trains may need them after one that scores.
@@ -50,7 +51,7 @@ def kept(make: Callable[..., Made]) -> Callable[..., Made]:
     return made
 
 
-@kept
+@partial(kept, most=None)  # there are as many as the losses have, and any may be of every step
 def _constant(values: Values, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=dtype, device=device)
 

@@ -14,14 +14,22 @@ from perceptbench.reporting import formats, run_folder
 from perceptbench.scoring.clock import Clock
 
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
-#: Folders that hold a run with its scores; those of natural images are not copied into the project.
 TABLES = ("csv", "md", "latex", "html")
+#: Folders that hold a run with its scores; those of natural images are not copied into the project.
 RUNS = sorted(path.parent for path in REPORTS.glob("**/scores.parquet"))
 
 
 @pytest.mark.parametrize("folder", RUNS, ids=lambda folder: folder.name)
 def test_making_a_report_again_changes_nothing(folder, tmp_path):
-    same_bytes(folder, folder, tmp_path)
+    run, out = run_folder.read(folder), tmp_path
+    written = formats.write(run, out, list(TABLES))
+    if (folder / "figures").exists() and drawn_here(folder / "figures" / "intervals.svg"):
+        written += formats.write(run, out, ["figures"])
+    for path in written:
+        name = path.relative_to(out)
+        if (folder / name).exists():
+            assert path.read_bytes() == (folder / name).read_bytes(), f"{name} has changed"
+    assert (out / "leaderboard.md").exists() and (folder / "leaderboard.md").exists()
 
 
 def small_board(shared, folder):
@@ -59,18 +67,6 @@ def test_the_boards_of_natural_images_are_made_again(name, make, shared, tmp_pat
         elif there.exists():
             assert path.read_bytes() == there.read_bytes(), f"{there.name} has changed"
     assert (tmp_path / "report" / "leaderboard.md").exists()
-
-
-def same_bytes(run_of, folder, out):
-    run = run_folder.read(run_of)
-    written = formats.write(run, out, list(TABLES))
-    if (folder / "figures").exists() and drawn_here(folder / "figures" / "intervals.svg"):
-        written += formats.write(run, out, ["figures"])
-    for path in written:
-        name = path.relative_to(out)
-        if (folder / name).exists():
-            assert path.read_bytes() == (folder / name).read_bytes(), f"{name} has changed"
-    assert (out / "leaderboard.md").exists() and (folder / "leaderboard.md").exists()
 
 
 def drawn_here(figure):

@@ -63,9 +63,10 @@ def places(known: pd.DataFrame, wanted: Sequence[pd.DataFrame]) -> list[NDArray[
     """
     columns = [column for table in (known, *wanted) for _, column in table.items()]
     codes = pd.factorize(pd.concat(columns, ignore_index=True))[0].astype(np.int64)
+    base = int(codes.max(initial=0)) + 1
     ends = np.cumsum([len(column) for column in columns])[:-1]
     one, other = (np.split(codes, ends)[k::2] for k in (0, 1))
-    keys = [a * (int(codes.max(initial=0)) + 1) + b for a, b in zip(one, other, strict=True)]
+    keys = [a * base + b for a, b in zip(one, other, strict=True)]
     there, first = np.unique(keys[0], return_index=True)
     found = [np.searchsorted(there, key) for key in keys[1:]]
     return [

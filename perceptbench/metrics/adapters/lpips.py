@@ -3,6 +3,7 @@
 import importlib
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,31 @@ from perceptbench.losses.weights import find_weights
 BACKBONES = {"alex": "alexnet", "squeeze": "squeezenet1_1", "vgg": "vgg16"}
 
 
-class Lpips(nn.Module):
+class Packaged(nn.Module):
+    """A package's own LPIPS on batches (N, 3, H, W) in [-1, 1], (N,), and in two halves."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner: Any = inner
+
+    def forward(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        return self.inner(reference, distorted).flatten(1).squeeze(1)
+
+    def embed(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Activations at the taps, of unit length over the channels."""
+        unit = importlib.import_module("lpips").normalize_tensor
+        seen = self.inner.scaling_layer(images) if self.inner.version == "0.1" else images
+        return tuple(unit(at) for at in self.inner.net(seen))
+
+    def compare(self, x: tuple[Tensor, ...], y: tuple[Tensor, ...]) -> Tensor:
+        """Distances (N,), as `forward` gives them."""
+        squares = [(a - b).square() for a, b in zip(x, y, strict=True)]
+        if self.inner.lpips:
+            squares = [head(s) for head, s in zip(self.inner.lins, squares, strict=True)]
+        return torch.stack([s.sum(1).mean((1, 2)) for s in squares]).sum(0)
+
+
+class Lpips(Packaged):
     """``lpips.LPIPS`` on batches (N, 3, H, W) in [-1, 1], (N,).
 
     Parameters
@@ -32,30 +57,14 @@ class Lpips(nn.Module):
     def __init__(
         self, net: str, version: str = "0.1", lpips: bool = True, weights_dir: Path | None = None
     ) -> None:
-        super().__init__()
         package = importlib.import_module("lpips")
         with warnings.catch_warnings():  # of torchvision, about how the package calls it
             warnings.simplefilter("ignore")
-            self.inner = package.LPIPS(
+            inner = package.LPIPS(
                 net=net, version=version, lpips=lpips, pnet_rand=True, verbose=False
             )
+        super().__init__(inner)
         _fill(self.inner.net, find_weights(BACKBONES[net], weights_dir))
-
-    def forward(self, reference: Tensor, distorted: Tensor) -> Tensor:
-        return self.inner(reference, distorted).flatten(1).squeeze(1)
-
-    def embed(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Activations at the taps, of unit length over the channels."""
-        unit = importlib.import_module("lpips").normalize_tensor
-        seen = self.inner.scaling_layer(images) if self.inner.version == "0.1" else images
-        return tuple(unit(at) for at in self.inner.net(seen))
-
-    def compare(self, x: tuple[Tensor, ...], y: tuple[Tensor, ...]) -> Tensor:
-        """Distances (N,), as `forward` gives them."""
-        squares = [(a - b).square() for a, b in zip(x, y, strict=True)]
-        if self.inner.lpips:
-            squares = [head(s) for head, s in zip(self.inner.lins, squares, strict=True)]
-        return torch.stack([s.sum(1).mean((1, 2)) for s in squares]).sum(0)
 
 
 def _fill(network: nn.Module, path: Path) -> None:
