@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from perceptbench.agreement.evaluate import too_few
 from perceptbench.agreement.figures import Figure, figures, rated_pairs
@@ -168,7 +167,7 @@ def _disputed(items: Items, a: str, b: str) -> pd.DataFrame:
 
 def _percentiles(values: Array) -> Array:
     """Share of items below each, equal ones by half, along the first axis."""
-    return (rankdata(values, axis=0) - 0.5) / max(len(values), 1)
+    return (pd.DataFrame(values).rank().to_numpy() - 0.5) / max(len(values), 1)
 
 
 def in_words(

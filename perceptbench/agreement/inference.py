@@ -72,7 +72,7 @@ def p_values(
     (0.0458, 0.25)
     """
     d, e = np.abs(np.asarray(difference, dtype=float)), np.asarray(error, dtype=float)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         p = 2 * stdtr(freedom, -d / e)
     p = np.where(e > TIE * d, p, 2.0 ** (1 - np.asarray(units, dtype=float)))
     return np.where(np.isnan(d) | np.isnan(e), np.nan, np.where(d < TIE, 1.0, p))

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 
 def same_order(scores: pd.DataFrame, metrics: Sequence[str]) -> dict[str, str]:
@@ -34,6 +33,5 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     """Dense ranks from 1, 0 where there is no finite value."""
     ranks = np.zeros(len(values), dtype=np.int64)
     there = np.isfinite(values)
-    if there.any():
-        ranks[there] = rankdata(values[there], method="dense")
+    ranks[there] = np.unique(values[there], return_inverse=True)[1] + 1
     return ranks

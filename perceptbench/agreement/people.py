@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import roots_legendre
-from scipy.stats import beta, binom
+from scipy.special import bdtrc, betaincinv, roots_legendre
 
 from perceptbench.agreement import rating, two_alternative
 from perceptbench.agreement.units import FEWEST
@@ -137,8 +136,9 @@ def majority_ceiling(agreement: float, raters: int) -> float:
     # E[p^2 + (1-p)^2] of Beta(s, s) is (s + 1) / (2 s + 1).
     s = brentq(lambda s: (s + 1) / (2 * s + 1) - agreement, 1e-9, 1e9)
     x, weight = roots_legendre(200)
-    p = beta.ppf((x + 1) / 2, s, s)
-    wins = binom.sf(raters / 2, raters, p) + 0.5 * binom.pmf(raters / 2, raters, p)
+    p = betaincinv(s, s, (x + 1) / 2)
+    # More than half of them, and at least half: the mean counts ties by half.
+    wins = (bdtrc(raters // 2, raters, p) + bdtrc((raters - 1) // 2, raters, p)) / 2
     return float((weight / 2 * (p * wins + (1 - p) * (1 - wins))).sum())
 
 

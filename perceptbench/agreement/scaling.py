@@ -22,8 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.special import expit, log_expit, log_ndtr, ndtr
-from scipy.stats import norm
+from scipy.special import expit, log_expit, log_ndtr, ndtr, ndtri
 
 from perceptbench.datasets.judgements.protocols import Judgements
 from perceptbench.errors import DataError
@@ -86,8 +85,8 @@ def scale(part: Judgements, model: Model = "bradley-terry") -> tuple[pd.DataFram
                     "reference": reference,
                     "distorted": names,
                     "quality": quality,
-                    "low": quality - norm.ppf(0.975) * error,
-                    "high": quality + norm.ppf(0.975) * error,
+                    "low": quality - ndtri(0.975) * error,
+                    "high": quality + ndtri(0.975) * error,
                     "std": error * np.sqrt(raters),
                     "raters": raters,
                 }
@@ -163,7 +162,8 @@ def _derivatives(
     if model == "bradley-terry":
         f = expit(d)
         return n * (p - f), n * f * (1 - f)
-    f, density = np.clip(ndtr(d), 1e-12, 1 - 1e-12), norm.pdf(d)
+    f = np.clip(ndtr(d), 1e-12, 1 - 1e-12)
+    density = np.exp(-(d**2) / 2) / np.sqrt(2 * np.pi)
     slope = density / (f * (1 - f))
     return n * (p - f) * slope, n * density * slope
 

@@ -14,7 +14,6 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from perceptbench.agreement.items import collect
 from perceptbench.datasets.judgements.protocols import PROTOCOLS, Judgements
@@ -104,7 +103,7 @@ def ranks(values: Array) -> Array:
     for column in range(values.shape[1]):
         known = np.isfinite(values[:, column])
         if known.sum() > 1:
-            found[known, column] = (rankdata(values[known, column]) - 1) / (known.sum() - 1)
+            found[known, column] = (pd.Series(values[known, column]).rank() - 1) / (known.sum() - 1)
     return found
 
 

@@ -26,9 +26,9 @@ pairs.
 """
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
-from scipy.stats import rankdata
 
 Array = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def area(positive: ArrayLike, negative: ArrayLike) -> float:
     p, q = np.asarray(positive, dtype=float), np.asarray(negative, dtype=float)
     if not len(p) or not len(q):
         return float("nan")
-    ranks = rankdata(np.concatenate([p, q]))
+    ranks = _ranks(np.concatenate([p, q]))
     return float((ranks[: len(p)].sum() - len(p) * (len(p) + 1) / 2) / (len(p) * len(q)))
 
 
@@ -170,10 +170,15 @@ def delong(a: tuple[Array, Array], b: tuple[Array, Array]) -> float:
 def _placements(positive: Array, negative: Array) -> tuple[Array, Array]:
     """Share of negatives below each positive, and of positives above each negative."""
     p, q = len(positive), len(negative)
-    ranks = rankdata(np.concatenate([positive, negative]))
-    below = (ranks[:p] - rankdata(positive)) / q
-    above = 1 - (ranks[p:] - rankdata(negative)) / p
+    ranks = _ranks(np.concatenate([positive, negative]))
+    below = (ranks[:p] - _ranks(positive)) / q
+    above = 1 - (ranks[p:] - _ranks(negative)) / p
     return below, above
+
+
+def _ranks(values: Array) -> Array:
+    """From 1, equal ones at their mid-rank."""
+    return np.asarray(pd.Series(values).rank(), dtype=np.float64)
 
 
 def _two_sided(z: float, equal: bool) -> float:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from perceptbench.datasets.judgements.protocols import (
     PROTOCOLS,
@@ -128,7 +127,7 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     x, y = x[both], y[both]
     if len(x) < 3 or (x == x[0]).all() or (y == y[0]).all():
         return 0.0
-    return float(spearmanr(x, y).statistic)
+    return float(pd.Series(x).rank().corr(pd.Series(y).rank()))
 
 
 def describe(part: Judgements) -> list[str]:
