@@ -15,6 +15,7 @@ from perceptbench.datasets.judgements.expectations import Expectation, violation
 from perceptbench.datasets.judgements.protocols import PROTOCOLS, Judgements, validate
 from perceptbench.datasets.locate import data_home, find_copy, find_layout
 from perceptbench.datasets.manifest import Manifest, find_manifest, manifests
+from perceptbench.datasets.stimuli.computed import Computed
 from perceptbench.errors import (
     DataError,
     PerceptbenchError,
@@ -250,7 +251,8 @@ def _read(manifest: Manifest, files: Files | None, choices: Mapping[str, str]) -
     if files is None:
         read = _function(manifest.reader)
         if manifest.reader.startswith("perceptbench."):
-            return read(**choices)
+            dataset = read(**choices)
+            return replace(dataset, load=Computed(dataset.load, choices))
         return _of_plugin(manifest, read)
     layout = find_layout(manifest, files)
     if layout is None:
