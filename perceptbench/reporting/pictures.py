@@ -53,10 +53,12 @@ def pictures(run: Run, datasets: Sequence[Dataset]) -> pd.DataFrame:
 def picture(pixels: NDArray[np.float32]) -> bytes:
     """An image (H, W, 3) in [0, 1], made to fit SIDE, as the bytes of a PNG or JPEG file."""
     image = Image.fromarray(np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8))
+    if np.ptp(pixels, axis=2).max() == 0:
+        image = image.convert("L")  # grey takes a third
     if max(image.size) > SIDE:
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG")
     if file.tell() > MOST_BYTES:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=QUALITY, optimize=True)
