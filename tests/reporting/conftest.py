@@ -135,7 +135,7 @@ def _loss(layer, distance, seconds, parameters):
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run():
     """Builds such a run: dataset names, name of the worst metric and of a skipped one, seed."""
     return build_run
