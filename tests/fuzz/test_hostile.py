@@ -417,7 +417,7 @@ def test_names_of_ten_thousand_characters_are_ranked_or_refused_in_a_sentence(tm
         one_sentence(raised.value, "nnn...nnn")
 
 
-@pytest.mark.parametrize("name", ["n" * 240, "é" * 100, "=1", "a b%c"])
+@pytest.mark.parametrize("name", ["é" * 120, "=1 b%c"])
 def test_a_run_over_a_file_of_any_name_can_be_reported(cli, images, name):
     (images / f"{name}.csv").write_bytes(CSV.replace(b"r.png", b"ref.png"))
     code, _, errors = cli("run", "--judgements", images / f"{name}.csv", "-m", "mse", "-o", "out")
@@ -522,7 +522,7 @@ def test_a_run_from_folders_whose_names_are_no_utf8_is_kept_and_reported(cli, im
         "--scores", scores, "-o", "out",
     )  # fmt: skip
     assert code == 0 and "bad\\udcff" in output and "\x1b" not in output, errors
-    code, _, errors = cli("report", "out", "-o", "again")
+    code, _, errors = cli("report", "out", "-o", "again", "--format", "html")
     assert code == 0, errors
     assert "bad\\udcff" in Path("again", "leaderboard.html").read_text()
 
