@@ -37,14 +37,14 @@ class Images:
 @pytest.fixture(scope="module")
 def losses():
     """Four losses over one network, with its forward passes counted image by image."""
-    network = load_network("alexnet")
+    network = load_network("squeezenet1_1")
     network.images = 0
 
     def count(module, inputs):
         network.images += len(inputs[0])
 
     network.module.features[0].register_forward_pre_hook(count)
-    heads = [torch.rand(64), torch.rand(192)]
+    heads = [torch.rand(64), torch.rand(128)]
     kinds = {"l2": [None] * 2, "l1": [None] * 2, "gram": [None] * 2, "unit_normalised": heads}
     made = {
         kind: FeatureLoss(
