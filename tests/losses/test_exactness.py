@@ -4,6 +4,7 @@ The libraries build their VGG16 with ImageNet weights, which are not at hand: th
 is given the network of ours instead.
 """
 
+import contextlib
 import copy
 import functools
 
@@ -31,10 +32,21 @@ def images():
     return x, (x + 0.2 * torch.randn(x.shape, generator=generator)).clamp(0, 1)
 
 
+@contextlib.contextmanager
+def undrawn():
+    """Networks are built without drawing numbers of which nothing is used: VGG's classifier, or all
+    of a library's AlexNet and SqueezeNet, which are given those of ours."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("kaiming_uniform_", "normal_"):
+            patch.setattr(nn.init, name, lambda tensor, *args, **options: tensor)
+        yield
+
+
 @functools.cache
 def vgg16(pooling="max"):
     """VGG16 without its classifier: nine tenths of its numbers, and no part of a loss."""
-    network = load_network("vgg16", seed=3, pooling=pooling)
+    with undrawn():
+        network = load_network("vgg16", seed=3, pooling=pooling)
     network.module.classifier = nn.Identity()
     return network
 
@@ -70,7 +82,8 @@ def our_lpips(net, network, **options):
 
 
 def their_lpips(net, network, **options):
-    theirs = lpips.LPIPS(net=net, pnet_rand=True, verbose=False, **options)
+    with undrawn():
+        theirs = lpips.LPIPS(net=net, pnet_rand=True, verbose=False, **options)
     features = network.module.features
     for name, parameter in theirs.net.named_parameters():
         parameter.data.copy_(features.get_parameter(name.partition(".")[2]).data)
@@ -121,7 +134,8 @@ def test_lpips_v0_0_is_the_lpips_packages(images):
 def test_lpips_is_torchmetrics(net, images):
     functional = pytest.importorskip("torchmetrics.functional.image.lpips")
     network = small(LPIPS_TAPS[net][0])
-    theirs = functional._LPIPS(net=net, pretrained=True, pnet_rand=True)
+    with undrawn():
+        theirs = functional._LPIPS(net=net, pretrained=True, pnet_rand=True)
     both = zip(theirs.net.parameters(), network.module.features.parameters(), strict=True)
     for theirs_weight, weight in both:
         theirs_weight.data.copy_(weight.data)
