@@ -54,6 +54,15 @@ def weights(shared: Path) -> Path:
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Networks are built without drawing numbers, where these come from a file or are of no use."""
+    from torch.nn import init
+
+    for name in ("kaiming_uniform_", "normal_"):
+        monkeypatch.setattr(init, name, lambda tensor, *args, **options: tensor)
+
+
+@pytest.fixture
 def images(tmp_path: Path) -> Path:
     """Three noisy 8-bit PNGs of 48 x 40 pixels: ref.png, a.png (near), b.png (far)."""
     rng = np.random.default_rng(0)

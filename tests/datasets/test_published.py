@@ -318,6 +318,7 @@ def test_fsim_of_photographs_is_the_published_one(photographs):
     np.testing.assert_allclose(2 * rows["fsim"], ours, atol=1e-5)  # theirs was computed in float32
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_published_lpips_was_fed_0_to_1_where_it_takes_minus_1_to_1(photographs, weights):
     """As the manifest says: the known mistake gives the published values, LPIPS does not."""
     from perceptbench.losses import load_loss

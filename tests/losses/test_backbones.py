@@ -45,6 +45,7 @@ SMALL = ("alexnet", "squeezenet1_1", "resnet18", "densenet121", "mobilenet_v3_sm
          "small-cnn", "small-discriminator")  # fmt: skip
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in SMALL)) for n in TAPS]
 )
@@ -142,6 +143,7 @@ def test_a_file_with_only_the_leading_part_is_enough_for_taps_there(tmp_path):
         Backbone(network, ["layer2"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_file_that_is_no_weights_file_is_named(tmp_path):
     garbage = tmp_path / "alexnet.pth"
     garbage.write_bytes(b"not a state dict")
@@ -155,6 +157,7 @@ def test_a_file_that_is_no_weights_file_is_named(tmp_path):
         load_network("alexnet", garbage)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_code_hidden_in_a_weights_file_is_not_run(tmp_path):
     class Evil:
         def __reduce__(self):

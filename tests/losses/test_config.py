@@ -175,6 +175,7 @@ def test_the_hash_changes_exactly_when_the_numbers_would():
     assert len({base, *(hash_of(table) for table in other)}) == len(other) + 1
 
 
+@pytest.mark.usefixtures("undrawn")  # VGG draws its convolutions otherwise
 def test_names_of_the_literature_and_nodes_are_one_tap():
     vgg = {"name": "vgg11", "weights": "random"}
     rows = [{"layer": name, "distance": "l2"} for name in ("relu2_1", "features.4")]

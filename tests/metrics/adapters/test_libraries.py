@@ -176,6 +176,7 @@ def test_unknown_names_get_the_nearest_and_absent_libraries_the_command(monkeypa
         adapters.offered("pyiqa")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_lpips_is_the_package_with_weights_from_the_weights_folder(example, weights):
     # The values of its authors' example, see the data's README.
     found = {}
