@@ -182,6 +182,7 @@ def test_a_batch_filled_up_gives_the_bits_of_a_full_one(losses):
     pd.testing.assert_frame_equal(together.iloc[::5].reset_index(drop=True), apart, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_compiled_distances_are_those_in_pieces(losses):
     _, metrics = losses
     images = Images({k: (40, 48) for k in "abcd"})
