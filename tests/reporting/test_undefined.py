@@ -58,10 +58,8 @@ def no_warning():
         yield
 
 
-@functools.cache
-@no_warning()
-def hostile_run(n, only=()):
-    """Every table of n items met by every column of distances; made once, and left as it is."""
+def hostile(n, only=()):
+    """Every table of n items, and for each every column of distances."""
     parts, scores = [], []
     statistics = {"2afc": ("2afc",), "same_different": ("jnd_ap",)}
     for name, columns in tables(n).items():
@@ -80,7 +78,14 @@ def hostile_run(n, only=()):
             scores.append(other.assign(dataset=name))
         one = pd.DataFrame({"reference": table[x], "distorted": table[y], **distances(n)})
         scores.append(one.assign(dataset=name))
-    found = pd.concat(scores, ignore_index=True)
+    return parts, pd.concat(scores, ignore_index=True)
+
+
+@functools.cache
+@no_warning()
+def hostile_run(n, only=()):
+    """A run of these; made once, and left as it is."""
+    parts, found = hostile(n, only)
     names = list(distances(n))
     result = evaluate(parts, found, metrics=names)
     run = Run(
@@ -160,10 +165,10 @@ def test_whatever_is_undefined_has_its_reason_in_every_report_for_people(n):
 
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_two_metrics_in_words(n):
-    run = hostile_run(n)
+    parts, scores = hostile(n)
     warnings.simplefilter("error", RuntimeWarning)
     for a, b in (("plain", "constant"), ("plain", "holed"), ("lost", "huge"), ("widest", "plain")):
-        table = compare(run.judgements, run.scores, a, b).table
+        table = compare(parts, scores, a, b).table
         undefined = table["difference"].isna()
         assert (table.loc[undefined, "note"] != "").all()
         text = " ".join(in_words(table, a, b))
