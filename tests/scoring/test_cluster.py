@@ -34,7 +34,7 @@ class Noise:
 
 
 def made():
-    network = load_network("squeezenet1_1")
+    network = load_network("alexnet")
     l2 = FeatureLoss(Backbone(network, ["features.1"]), [Term("features.1", "l2")])
     return {"l2": l2, "mse": mse}, {}, {}
 
