@@ -1,5 +1,6 @@
 """No spoiled file gives a traceback, a crash, a hang or a full memory."""
 
+import faulthandler
 import os
 import runpy
 import signal
@@ -24,6 +25,7 @@ def started(program: Path, *words: object, log: Path) -> int:
         os.dup2(out, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        faulthandler.enable()  # where it crashes, to the log
         os.environ["PATH"] = ""  # no tool that unpacks
         sys.argv = [str(program), *map(str, words)]
         runpy.run_path(str(program), run_name="__main__")
