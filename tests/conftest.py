@@ -15,11 +15,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
-# The same examples in every run.
-settings.register_profile("deterministic", derandomize=True)
+# The same examples in every run, however long a busy machine takes for them.
+settings.register_profile(
+    "deterministic", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("deterministic")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -51,6 +53,15 @@ def shared() -> Path:
 def weights(shared: Path) -> Path:
     """Folder with real AlexNet and SqueezeNet weights."""
     return shared / "weights"
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Networks are built without drawing numbers, where these come from a file or are of no use."""
+    from torch.nn import init
+
+    for name in ("kaiming_uniform_", "normal_"):
+        monkeypatch.setattr(init, name, lambda tensor, *args, **options: tensor)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from perceptbench.scoring.options import Options
 
 FORM = [
     "--backbone",
-    "alexnet",
+    "squeezenet1_1",
     "--weights",
     "random",
     "--tap",
@@ -81,7 +81,7 @@ def test_a_fitted_file_ranks_and_trains_with_the_same_numbers(cli, judged, name,
     np.testing.assert_allclose(module(x, y), scores["fitted"], rtol=1e-5)
     # ... which are those that were fitted.
     form = fitting.Form(
-        {"name": "alexnet", "weights": "random"}, ("features.1", "features.4"),
+        {"name": "squeezenet1_1", "weights": "random"}, ("features.1", "features.4"),
         "unit_normalised" if heads else "cosine", heads,
     )  # fmt: skip
     found = fitting.fit(dataset, form, options=Options(device="cpu", workers=0))
@@ -198,6 +198,6 @@ def test_wrong_requests_are_one_sentence(cli, judged):
 def test_same_or_different_is_nothing_to_fit_to(judged):
     table = pd.DataFrame({"a": ["r0_0.png"], "b": ["r0_1.png"], "p_same": [0.5]})
     table.to_csv(judged / "same.csv", index=False)
-    form = fitting.Form({"name": "alexnet", "weights": "random"}, ("features.1",))
+    form = fitting.Form({"name": "squeezenet1_1", "weights": "random"}, ("features.1",))
     with pytest.raises(UsageError, match="neither 2AFC"):
         fitting.fit(judgement_file(judged / "same.csv"), form)

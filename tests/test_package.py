@@ -70,16 +70,13 @@ def test_the_wheel_runs_from_another_folder_in_a_clean_environment(wheel, tmp_pa
     assert "| ciede2000 |" in done.stdout and (tmp_path / "out" / "scores.parquet").is_file()
 
 
-#: A metric of pixels and one of colours; all others are computed in the slow tests.
-QUICK = ["mse", "ciede2000"]
-
-
-def embedded_suite(weights, cache, names):
-    """The embedded suite run afresh."""
+def embedded_suite(weights, cache, names, only=()):
+    """The embedded suite, or some of its datasets, run afresh."""
     from perceptbench.datasets.load import load_dataset
     from perceptbench.metrics.registry import catalogue, select
 
-    suite = [load_dataset(m, None, cache) for m in manifests().values() if m.embedded]
+    chosen = [m for m in manifests().values() if m.embedded and (not only or m.name in only)]
+    suite = [load_dataset(m, None, cache) for m in chosen]
     infos = select(names, catalogue())
     return run(suite, infos, weights_dir=weights, options=CPU)
 
@@ -103,7 +100,10 @@ def assert_committed(found, folder, tolerance):
 
 
 def test_the_committed_report_is_what_the_program_computes(weights, tmp_path):
-    assert_committed(embedded_suite(weights, tmp_path, QUICK), EMBEDDED, 5e-3)
+    """A metric of pixels, and one of colours on colours; all others among the slow tests."""
+    assert_committed(embedded_suite(weights, tmp_path, ["mse"]), EMBEDDED, 5e-3)
+    colours = embedded_suite(weights, tmp_path, ["ciede2000"], only=["macadam-osa"])
+    assert_committed(colours, EMBEDDED, 5e-3)
 
 
 @pytest.mark.slow

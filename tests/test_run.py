@@ -54,12 +54,12 @@ def go(datasets, infos, **options):
 
 
 def test_a_run_ranks_and_states_where_its_numbers_come_from(tmp_path):
-    result = go([toy()], metrics("mse", "psnr", "random-alex-l2"), command="perceptbench run x")
+    result = go([toy()], metrics("mse", "psnr", "pyramid-unit"), command="perceptbench run x")
     run_folder.write(result, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*FILES, "judgements"])
     board = pd.read_csv(tmp_path / "leaderboard.csv")
     # PSNR orders as MSE does: one row, both names.
-    assert set(board.metric) == {"mse", "random-alex-l2"}
+    assert set(board.metric) == {"mse", "pyramid-unit"}
     assert board.set_index("metric").loc["mse", "also"] == "psnr"
     assert {
         "rank", "attained", "new low", "first", "last", "stood", "of", "toy srcc", "toy srcc low",
@@ -70,7 +70,7 @@ def test_a_run_ranks_and_states_where_its_numbers_come_from(tmp_path):
     assert row.mse == pytest.approx(0.16, abs=1e-6) and row.dataset == "toy"
     assert row.psnr == pytest.approx(100 + 10 * np.log10(0.16), abs=1e-3)
     record = json.loads((tmp_path / "run.json").read_text())
-    assert len(record["metrics"]["random-alex-l2"]["hash"]) == 16
+    assert len(record["metrics"]["pyramid-unit"]["hash"]) == 16
     for key in (
         "created",
         "versions",
@@ -97,7 +97,7 @@ def test_a_run_made_again_gives_the_same_bytes(tmp_path):
 
 
 def test_the_order_of_metrics_and_datasets_changes_no_byte(tmp_path):
-    names = ["mse", "mae", "random-alex-l2"]
+    names = ["mse", "mae", "pyramid-unit"]
     one = go([toy("x"), toy("y")], metrics(*names))
     two = go([toy("y"), toy("x")], metrics(*reversed(names)))
     for name, result in (("one", one), ("two", two)):

@@ -351,9 +351,9 @@ def test_a_study_of_which_nothing_could_be_run_says_so():
 def test_the_command_writes_a_verdict(cli, tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(
-        'title = "Mine"\n[metric.other]\nlike = "random-alex-l2"\nbackbone = { seed = 1 }\n'
+        'title = "Mine"\n[metric.other]\nlike = "pyramid-l2"\nbackbone = { orientations = 2 }\n'
         '[[claim]]\ntext = "colour counts"\nbetter = "ciede2000"\nworse = "mae"\n'
-        '[[claim]]\ntext = "seeds differ"\nbetter = "other"\nworse = "random-alex-l2"\n'
+        '[[claim]]\ntext = "angles differ"\nbetter = "other"\nworse = "pyramid-l2"\n'
     )
     options = ["--dataset", "macadam-osa", "--workers", 0, "-o", "out"]
     code, out, err = cli("study", file, *options)

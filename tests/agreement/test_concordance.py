@@ -17,7 +17,7 @@ samples = st.integers(0, 30).flatmap(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(samples)
 def test_every_count_is_that_of_the_definition(sample):
     x, y, groups = sample

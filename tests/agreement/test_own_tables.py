@@ -1,7 +1,4 @@
-"""`perceptbench agree`: published figures from published tables, without image and torch."""
-
-import subprocess
-import sys
+"""`perceptbench agree`: published figures from published tables."""
 
 import numpy as np
 import pandas as pd
@@ -60,19 +57,6 @@ def test_the_published_figures_to_four_decimals(cli, shared, tmp_path, name):
     assert board["metric"].iloc[0] == "DSSIM" and board[f"{name} srcc"].iloc[0] > 0.86
     pairs = pd.read_csv(out / "comparisons.csv")
     assert (pairs.p_holm >= pairs.p).all() and len(pairs) == 9
-
-
-def test_no_torch_no_image_library(shared, tmp_path):
-    judgements, scores = published(shared, "LIVE2", tmp_path)
-    args = ["agree", "--judgements", str(judgements), "--scores", str(scores)]
-    code = (
-        f"import sys; sys.argv = ['perceptbench', *{args!r}]\n"
-        "from perceptbench.cli import main\n"
-        "try: main()\nexcept SystemExit as e: assert not e.code\n"
-        "loaded = {'torch', 'PIL'} & set(sys.modules)\n"
-        "assert not loaded, loaded"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=120)
 
 
 def tables(folder, scores=None, **columns):

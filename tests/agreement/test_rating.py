@@ -1,8 +1,6 @@
 """Ratings: logistic fits, outliers, figures within a reference, distortions and levels."""
 
-import os
-import subprocess
-import sys
+import ctypes
 
 import numpy as np
 import pandas as pd
@@ -100,20 +98,21 @@ def test_many_items_are_fitted_as_few_are():
     assert condensed < few * 1.001 and condensed == pytest.approx(0.2, abs=0.01)
 
 
-def test_fits_do_not_depend_on_what_memory_held_before():
-    """glibc fills what it hands out with a byte of our choice; elsewhere the variable is void."""
-    code = (
-        "import numpy as np; from perceptbench.agreement import logistic;"
-        "rng = np.random.default_rng(0); x, e = rng.normal(size=(2, 20, 84));"
-        "print([logistic.fit(a, b, p)(a).tobytes() for a, b in zip(x, x + e) for p in (4, 5)])"
-    )
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", code], check=True, capture_output=True,
-            env={**os.environ, "MALLOC_PERTURB_": fill},
-        ).stdout
-        for fill in ("0", "77")
-    }  # fmt: skip
+@pytest.fixture
+def filled():
+    """Has glibc fill what it hands out with a byte (M_PERTURB); elsewhere nothing is filled."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)
+    yield lambda byte: mallopt(-6, byte)
+    mallopt(-6, 0)
+
+
+def test_fits_do_not_depend_on_what_memory_held_before(filled):
+    x, e = np.random.default_rng(0).normal(size=(2, 20, 84))
+    found = set()
+    for byte in (0, 77):
+        filled(byte)
+        fits = (logistic.fit(a, b, p)(a) for a, b in zip(x, x + e, strict=True) for p in (4, 5))
+        found.add(b"".join(fit.tobytes() for fit in fits))
     assert len(found) == 1
 
 
@@ -142,10 +141,17 @@ def rated(seed=0):
     return table, scores
 
 
-def test_slices_and_within_reference_are_scipys_on_the_groups():
+@pytest.fixture(scope="module")
+def frame():
+    """How well three metrics agree with `rated`; the third is the first, ten times as large."""
     table, scores = rated()
     part = Judgements("toy", table, statistics=("srcc",))
-    frame = agreement(part, scores, metrics=["good", "poor"])
+    scores["tenfold"] = 10 * scores.good
+    return agreement(part, scores, metrics=["good", "poor", "tenfold"])
+
+
+def test_slices_and_within_reference_are_scipys_on_the_groups(frame):
+    table, scores = rated()
     found = frame[frame.metric == "good"].set_index(["slice", "statistic"])
     both = table.assign(good=scores.good)
     groups = [("distortion", d) for d in ("blur", "jpeg", "noise", "shift")]
@@ -172,12 +178,7 @@ def test_many_levels_become_three_bands():
     assert frame[frame.slice == "level=low"].n.iloc[0] == 32
 
 
-def test_known_spreads_give_outliers_and_krasulas_figures_with_intervals():
-    table, scores = rated()
-    frame = agreement(
-        Judgements("toy", table), scores, metrics=["good", "poor"],
-
-    )  # fmt: skip
+def test_known_spreads_give_outliers_and_krasulas_figures_with_intervals(frame):
     found = frame.set_index(["metric", "statistic"]).loc[lambda t: t.slice == "all"]
     for name in ("auc_ds", "auc_bw", "cc_0", "thr"):
         row = found.loc[("good", name)]
@@ -191,9 +192,6 @@ def test_known_spreads_give_outliers_and_krasulas_figures_with_intervals():
     assert np.isnan(lost.value) == ("the mean confidence never crosses 95 %" in lost.note)
 
 
-def test_the_resolving_power_is_in_the_metrics_own_unit():
-    table, scores = rated()
-    scores["tenfold"] = 10 * scores.good
-    frame = agreement(Judgements("toy", table), scores, metrics=["good", "tenfold"])
+def test_the_resolving_power_is_in_the_metrics_own_unit(frame):
     power = frame[frame.statistic == "resolving_power"].set_index("metric")["value"]
     assert power["tenfold"] == pytest.approx(10 * power["good"])

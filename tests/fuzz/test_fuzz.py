@@ -1,9 +1,12 @@
 """No spoiled file gives a traceback, a crash, a hang or a full memory."""
 
+import faulthandler
 import os
-import subprocess
+import runpy
+import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -11,21 +14,44 @@ import pytest
 FUZZ = Path(__file__).with_name("fuzz.py")
 
 
+def started(program: Path, *words: object, log: Path) -> int:
+    """The process id of a child that runs a program: this process has imported what it needs."""
+    if pid := os.fork():
+        return pid
+    code: object = 1
+    try:
+        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        faulthandler.enable()  # where it crashes, to the log
+        os.environ["PATH"] = ""  # no tool that unpacks
+        sys.argv = [str(program), *map(str, words)]
+        runpy.run_path(str(program), run_name="__main__")
+    except SystemExit as stop:
+        code = stop.code
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(int(code or 0))
+
+
+def ended(pid: int) -> int:
+    """The exit code of a child; -9 where signal 9 killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def fuzz(count: int, folder: Path, workers: int = 1, start: int = 0) -> None:
     """Tries inputs in processes of their own, which a crash may end."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": ""}  # no tool that unpacks
     running = []
     for worker in range(workers):
-        at = folder / f"at-{worker}"
-        command = [sys.executable, FUZZ, "--count", count, "--worker", worker, "--at", at]
-        command += ["--workers", workers, "--start", start]
-        with (folder / f"log-{worker}").open("w") as log:
-            running.append(
-                (subprocess.Popen(list(map(str, command)), stdout=log, stderr=log,
-                                  env=environment), at, folder / f"log-{worker}")
-            )  # fmt: skip
-    for process, at, log in running:
-        code = process.wait()
+        at, log = folder / f"at-{worker}", folder / f"log-{worker}"
+        words = ("--count", count, "--worker", worker, "--workers", workers, "--start", start)
+        running.append((started(FUZZ, *words, "--at", at, log=log), at, log))
+    for pid, at, log in running:
+        code = ended(pid)
         text = log.read_text(errors="replace")
         input_ = at.read_text().strip() if at.exists() else "none"
         *name, number = input_.split()
@@ -61,9 +87,9 @@ def test_the_fuzzer_finds_what_is_wrong(tmp_path, monkeypatch):
         "sys.exit(fuzz.main())\n"
     )
     for name, code in {"fails": 1, "hangs": -14, "dies": -6}.items():
-        command = [sys.executable, wrong, name, "--count", "3", "--at", tmp_path / "at"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == code
+        log = tmp_path / "log"
+        assert ended(started(wrong, name, "--count", 3, "--at", tmp_path / "at", log=log)) == code
         assert (tmp_path / "at").read_text().split() == [f"{name}/t", "2" if code == 1 else "0"]
         if name == "fails":
-            assert "FAILED KeyError" in done.stdout and "'fails/t' --only 0" in done.stdout
+            said = log.read_text()
+            assert "FAILED KeyError" in said and "'fails/t' --only 0" in said

@@ -4,7 +4,9 @@ The libraries build their VGG16 with ImageNet weights, which are not at hand: th
 is given the network of ours instead.
 """
 
+import contextlib
 import copy
+import functools
 
 import lpips
 import piq
@@ -30,9 +32,34 @@ def images():
     return x, (x + 0.2 * torch.randn(x.shape, generator=generator)).clamp(0, 1)
 
 
+@contextlib.contextmanager
+def undrawn():
+    """Networks are built without drawing numbers of which nothing is used: VGG's classifier, or all
+    of a library's AlexNet and SqueezeNet, which are given those of ours."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("kaiming_uniform_", "normal_"):
+            patch.setattr(nn.init, name, lambda tensor, *args, **options: tensor)
+        yield
+
+
+@functools.cache
+def vgg16(pooling="max"):
+    """VGG16 without its classifier: nine tenths of its numbers, and no part of a loss."""
+    with undrawn():
+        network = load_network("vgg16", seed=3, pooling=pooling)
+    network.module.classifier = nn.Identity()
+    return network
+
+
 @pytest.fixture(scope="module")
 def vgg():
-    return load_network("vgg16", seed=3)
+    return vgg16()
+
+
+@functools.cache
+def small(name):
+    """AlexNet or SqueezeNet with random weights, made once and left as it is."""
+    return load_network(name, seed=5)
 
 
 @pytest.fixture
@@ -55,7 +82,8 @@ def our_lpips(net, network, **options):
 
 
 def their_lpips(net, network, **options):
-    theirs = lpips.LPIPS(net=net, pnet_rand=True, verbose=False, **options)
+    with undrawn():
+        theirs = lpips.LPIPS(net=net, pnet_rand=True, verbose=False, **options)
     features = network.module.features
     for name, parameter in theirs.net.named_parameters():
         parameter.data.copy_(features.get_parameter(name.partition(".")[2]).data)
@@ -67,7 +95,7 @@ def their_lpips(net, network, **options):
     ("net", "spatial"), [("alex", False), ("alex", True), ("squeeze", False), ("vgg", True)]
 )
 def test_lpips_is_the_lpips_packages(net, spatial, images, vgg):
-    network = vgg if net == "vgg" else load_network(LPIPS_TAPS[net][0], seed=5)
+    network = vgg if net == "vgg" else small(LPIPS_TAPS[net][0])
     expected = their_lpips(net, network, spatial=spatial)(*images, normalize=True)
     got = our_lpips(net, network, spatial=spatial)(*images)
     assert got.shape == ((2, 1, 64, 48) if spatial else (2,))
@@ -86,7 +114,7 @@ def test_lpips_with_real_weights_is_the_lpips_packages(net, images, weights):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_lpips_v0_0_is_the_lpips_packages(images):
     """It takes [-1, 1] as it is: the package normalises from v0.1 on."""
-    network = load_network("alexnet", seed=5)
+    network = small("alexnet")
     expected = their_lpips("alex", network, version="0.0")(*images, normalize=True).flatten()
     _, taps = LPIPS_TAPS["alex"]
     table = {
@@ -105,8 +133,9 @@ def test_lpips_v0_0_is_the_lpips_packages(images):
 @pytest.mark.parametrize("net", ["alex", "squeeze"])
 def test_lpips_is_torchmetrics(net, images):
     functional = pytest.importorskip("torchmetrics.functional.image.lpips")
-    network = load_network(LPIPS_TAPS[net][0], seed=5)
-    theirs = functional._LPIPS(net=net, pretrained=True, pnet_rand=True)
+    network = small(LPIPS_TAPS[net][0])
+    with undrawn():
+        theirs = functional._LPIPS(net=net, pretrained=True, pnet_rand=True)
     both = zip(theirs.net.parameters(), network.module.features.parameters(), strict=True)
     for theirs_weight, weight in both:
         theirs_weight.data.copy_(weight.data)
@@ -117,13 +146,13 @@ def test_lpips_is_torchmetrics(net, images):
 @pytest.mark.parametrize(
     ("distance", "name", "pooling"), [("l2", "mse", "max"), ("l1", "mae", "average")]
 )
-def test_the_content_loss_is_piqs(distance, name, pooling, images, vgg, others_take_our_vgg):
+def test_the_content_loss_is_piqs(distance, name, pooling, images, others_take_our_vgg):
     taps, weights = ["relu1_2", "relu3_3"], [0.7, 0.3]
     theirs = piq.ContentLoss(
         layers=taps, weights=weights, distance=name, replace_pooling=pooling == "average",
         reduction="none",
     )  # fmt: skip
-    network = vgg if pooling == "max" else load_network("vgg16", seed=3, pooling="average")
+    network = vgg16(pooling)
     terms = [Term(t, distance, w, reduction="spatial_mean_channel_sum")
              for t, w in zip(taps, weights, strict=True)]  # fmt: skip
     got = FeatureLoss(Backbone(network, taps), terms)(*images)
@@ -153,7 +182,7 @@ def test_dists_is_the_dists_packages(images, others_take_our_vgg):
     package = pytest.importorskip("DISTS_pytorch.DISTS_pt")
     torch.manual_seed(1)
     theirs = package.DISTS(load_weights=False)
-    network = load_network("vgg16", seed=3, pooling="l2")
+    network = vgg16("l2")
     got = dists(network, theirs.alpha.data, theirs.beta.data)(*images)
     torch.testing.assert_close(got, theirs(*images), rtol=1e-5, atol=1e-6)
 
@@ -165,13 +194,13 @@ def test_dists_is_piqs(images, others_take_our_vgg, monkeypatch):
     state = {"alpha": alpha.view(1, -1, 1, 1), "beta": beta.view(1, -1, 1, 1)}
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *a, **k: state)
     theirs = piq.DISTS(reduction="none")
-    network = load_network("vgg16", seed=3, pooling="l2")
+    network = vgg16("l2")
     expected = theirs(*images)
     torch.testing.assert_close(dists(network, alpha, beta)(*images), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_max_pooling_taps_are_kept_apart_from_swapped_ones(vgg):
-    swapped = load_network("vgg16", seed=3, pooling="average")
+    swapped = vgg16("average")
     assert any(isinstance(m, nn.MaxPool2d) for m in vgg.module.modules())
     first, second = (n.module.features[0].weight for n in (vgg, swapped))
     assert torch.equal(first, second)

@@ -4,6 +4,7 @@ What a training run meets sooner or later: uniform images, an output equal to it
 against white, a single pixel, values of the smallest and largest size.
 """
 
+import math
 import warnings
 from importlib import resources
 
@@ -52,18 +53,20 @@ def pairs(side=SIDE):
 def check(loss, side=SIDE, size=None, chosen=None, bfloat=None):
     """That a loss and its gradient are finite for every pair, or those chosen; in bfloat16, too,
     or of those in `bfloat` only: most CPUs take it seventy times as long as float32."""
-    size, every = size or (side, side), pairs(side)
-    for name in chosen or every:
-        x, y = every[name]
-        x, y = (t[..., : size[0], : size[1]].clone() for t in (x, y))
-        for bf16 in (False, True)[: 1 + (bfloat is None or name in bfloat)]:
-            image = x.clone().requires_grad_(True)
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                value = loss(image, y)
-            assert torch.isfinite(value).all(), f"{name}, bf16 {bf16}: {value.tolist()}"
-            assert value.dtype in (torch.float32, torch.float64)
-            value.sum().backward()
-            assert torch.isfinite(image.grad).all(), f"{name}, bf16 {bf16}: gradient"
+    every = pairs(side)
+    height, width = size or (side, side)
+    chosen = list(chosen or every)
+    for names, bf16 in ((chosen, False), (chosen if bfloat is None else list(bfloat), True)):
+        sides = zip(*(every[name] for name in names), strict=True)
+        x, y = (torch.cat(images)[..., :height, :width].clone() for images in sides)
+        x.requires_grad_(True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            value = loss(x, y)
+        assert value.dtype in (torch.float32, torch.float64) and value.shape == (len(names),)
+        value.sum().backward()
+        for name, said, gradient in zip(names, value.tolist(), x.grad, strict=True):
+            assert math.isfinite(said), f"{name}, bf16 {bf16}: {said}"
+            assert torch.isfinite(gradient).all(), f"{name}, bf16 {bf16}: gradient"
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,17 @@ OF_LARGE = ("dists", "vgg-cosine", "convnext-cosine", "clip-cosine", "clip-embed
 FEW = ("identical grey", "black to white", "grey to noise", "one pixel", "denormal")
 
 
+#: One preset a small network and one without; the others, whose distances are those of
+#: `test_every_distance`, are slow tests, as are the pairs in bfloat16 that differ little.
+QUICK = ("lpips-alex", "lpips-squeeze", "nlpd", "pyramid-unit", "visible-contrast")
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_preset_of_every_small_network(name, networks):
+    check(random_loss(name, networks), bfloat=FEW)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [p for p in PRESETS if not any(word in p for word in LARGE)])
 def test_every_preset(name, networks):
     check(random_loss(name, networks))
@@ -102,13 +116,24 @@ def test_every_large_network(name, networks):
     check(random_loss(name, networks), chosen=FEW, bfloat=["grey to noise"])
 
 
-@pytest.mark.parametrize("name", DISTANCES)
-@pytest.mark.parametrize("network", ["squeezenet1_1", "steerable-pyramid"])
-def test_every_distance(name, network):
+def loss_of(name, network):
     backbone = Backbone(load_network(network), TAPS[network])
     taps = [Term(tap, name, p=2.5 if name == "lp" else None, head=HEAD.get(name))
             for tap in TAPS[network]]  # fmt: skip
-    check(FeatureLoss(backbone, taps))
+    return FeatureLoss(backbone, taps)
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+@pytest.mark.parametrize("network", ["squeezenet1_1", "steerable-pyramid"])
+def test_every_distance(name, network):
+    check(loss_of(name, network), bfloat=FEW)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DISTANCES)
+@pytest.mark.parametrize("network", ["squeezenet1_1", "steerable-pyramid"])
+def test_every_distance_of_every_pair_in_bfloat16(name, network):
+    check(loss_of(name, network))
 
 
 TAPS = {"squeezenet1_1": ["features.1", "features.12"], "steerable-pyramid": ["octave1", "octave4"]}

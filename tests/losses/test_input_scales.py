@@ -43,7 +43,8 @@ def halved(images, scale, kernel="bilinear"):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "vit_b_16")) for n in TAPS]
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n in ("vit_b_16", "swin_t"))) for n in TAPS],
 )
 def test_the_loss_is_the_weighted_sum_of_itself_on_scaled_images(name):
     networks = Networks()

@@ -288,8 +288,8 @@ def test_sizes_are_fixed_or_asked_for():
     free = Input(**{**network.default.model_dump(), "resize": "none"})
     with pytest.raises(ValueError, match=r'positions = "interpolated" or resize = \[160, 160\]'):
         Backbone(network, ["blocks.0"], free)(images(48, 48))
-    with pytest.raises(UsageError, match="vit_b_16 cannot interpolate its position embeddings"):
-        Backbone(load_network("vit_b_16"), ["image"], Input(positions="interpolated"))
+    with pytest.raises(UsageError, match="small-cnn cannot interpolate its position embeddings"):
+        Backbone(load_network("small-cnn"), ["image"], Input(positions="interpolated"))
     table = {"backbone": {"name": "timm:test_vit", "weights": "random"},
              "input": {"positions": "interpolated"},
              "tap": [{"layer": "blocks.3", "distance": "cosine"}]}  # fmt: skip

@@ -44,9 +44,14 @@ CLASSICAL = ["mse", "mae", "psnr", "ciede2000", "watson-ahumada", "gmsd", "ssim"
              "ms-ssim", "fsim", "vif", "haarpsi", "mdsi", "vsi", "nlpd"]  # fmt: skip
 
 
+def sized(pair, name):
+    """A quarter of the images, but for MS-SSIM, which needs 161 pixels a side."""
+    return pair if name == "ms-ssim" else [image[..., :96, :88] for image in pair]
+
+
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_distances_vanish_for_identical_images_and_grow_with_noise(pair, name):
-    reference, distorted = pair
+    reference, distorted = sized(pair, name)
     half = (reference + distorted) / 2
     zero, near, far = (metric(name)(reference, d) for d in (reference, half, distorted))
     torch.testing.assert_close(zero, torch.zeros_like(zero), atol=2e-5, rtol=0)
@@ -55,7 +60,7 @@ def test_distances_vanish_for_identical_images_and_grow_with_noise(pair, name):
 
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_a_pairs_distance_does_not_depend_on_its_batch(pair, name):
-    reference, distorted = pair
+    reference, distorted = sized(pair, name)
     both = metric(name)(reference, distorted)
     alone = torch.cat([metric(name)(reference[i : i + 1], distorted[i : i + 1]) for i in (0, 1)])
     torch.testing.assert_close(both, alone, rtol=1e-5, atol=1e-6)

@@ -162,7 +162,7 @@ def test_a_plugin_that_hands_in_a_loss_joins_ours(plugins):
 
 def test_a_plugin_that_hangs_at_import_or_declares_nonsense_is_unavailable(plugins, monkeypatch):
     monkeypatch.setattr(registry, "PATIENCE", 0.3)
-    plugins("import time; time.sleep(5)", ("slow", "plug:Metric"))
+    plugins("import time; time.sleep(1)", ("slow", "plug:Metric"))
     with pytest.raises(Unavailable, match=r"gave no answer within 0\.3 s"):
         build(catalogue().metrics["slow"], None)
     monkeypatch.setattr(registry, "PATIENCE", 60)

@@ -36,50 +36,24 @@ def build_run(datasets=("ratings", "choices"), worst="bad", skipped="absent", se
 
 @functools.cache
 def _built(datasets, worst, skipped, seed, command) -> Run:
-    rng = np.random.default_rng(seed)
     first, second = datasets
-    truth = np.linspace(0.1, 2, 24)
-    rated = pd.DataFrame(
-        {
-            "reference": [f"r{i % 12}" for i in range(24)],
-            "distorted": [f"d{i}" for i in range(24)],
-            "impairment": truth,
-            "distortion": ["blur", "noise"] * 12,
-        }
-    )
-    p_b = np.tile([0.1, 0.9, 0.3, 0.8], 6)
-    chosen = pd.DataFrame(
-        {"reference": [f"r{i % 12}" for i in range(24)], "a": [f"a{i}" for i in range(24)],
-         "b": [f"b{i}" for i in range(24)], "p_b": p_b}
-    )  # fmt: skip
+    rated, chosen, scores, found = _evaluated(seed)
+    names = {"ratings": first, "choices": second, "bad": worst}
+
+    def named(table):
+        columns = [c for c in ("dataset", "metric", "a", "b") if c in table]
+        table = table.assign(**{c: table[c].map(lambda n: names.get(n, n)) for c in columns})
+        return table.rename(columns={"bad": worst})
+
     parts = [
         Judgements(first, rated, resample=("reference",), statistics=("srcc", "stress")),
         Judgements(second, chosen, resample=("reference",), statistics=("2afc",)),
     ]
-    noise = rng.normal(0, 1, (2, 24))
-    scores = pd.concat(
-        [
-            rated[["reference", "distorted"]].assign(
-                dataset=first, good=truth, fair=truth + 0.5 * np.abs(noise[0]), **{worst: np.nan}
-            ),
-            pd.DataFrame(
-                {
-                    "reference": np.repeat(chosen["reference"], 2),
-                    "distorted": chosen[["a", "b"]].to_numpy().ravel(),
-                    "dataset": second,
-                    "good": np.stack([p_b, 1 - p_b], 1).ravel(),
-                    "fair": np.stack([p_b + 0.4 * noise[1], 1 - p_b], 1).ravel() + 2,
-                    worst: np.stack([1 - p_b, p_b], 1).ravel(),
-                }
-            ),
-        ]
-    )
-    scores = scores[["dataset", "reference", "distorted", "good", "fair", worst]]
-    names = ["good", "fair", worst]
-    found = evaluate(parts, scores, metrics=names, in_domain={second: ["fair"]})
     failures = pd.DataFrame([(first, "r0", worst, "no such image")], columns=list(FAILURE))
-    run = Run(scores, found.table, pd.DataFrame(), parts, {skipped: "no weights"}, failures)
-    run.comparisons = found.comparisons
+    run = Run(
+        named(scores), named(found.table), pd.DataFrame(), parts, {skipped: "no weights"}, failures
+    )
+    run.comparisons = named(found.comparisons)
     run.board = board(run)
     run.curves = curves.curves(run)
     run.assumed = ["good takes ratings to be seen from afar"]
@@ -103,6 +77,55 @@ def _built(datasets, worst, skipped, seed, command) -> Run:
     return run
 
 
+@functools.cache
+def _evaluated(seed):
+    """Ratings, choices, scores of three metrics, and how well these agree with people.
+
+    Under plain names: whatever a table is called, it says the same.
+    """
+    rng = np.random.default_rng(seed)
+    truth = np.linspace(0.1, 2, 24)
+    rated = pd.DataFrame(
+        {
+            "reference": [f"r{i % 12}" for i in range(24)],
+            "distorted": [f"d{i}" for i in range(24)],
+            "impairment": truth,
+            "distortion": ["blur", "noise"] * 12,
+        }
+    )
+    p_b = np.tile([0.1, 0.9, 0.3, 0.8], 6)
+    chosen = pd.DataFrame(
+        {"reference": [f"r{i % 12}" for i in range(24)], "a": [f"a{i}" for i in range(24)],
+         "b": [f"b{i}" for i in range(24)], "p_b": p_b}
+    )  # fmt: skip
+    parts = [
+        Judgements("ratings", rated, resample=("reference",), statistics=("srcc", "stress")),
+        Judgements("choices", chosen, resample=("reference",), statistics=("2afc",)),
+    ]
+    noise = rng.normal(0, 1, (2, 24))
+    scores = pd.concat(
+        [
+            rated[["reference", "distorted"]].assign(
+                dataset="ratings", good=truth, fair=truth + 0.5 * np.abs(noise[0]), bad=np.nan
+            ),
+            pd.DataFrame(
+                {
+                    "reference": np.repeat(chosen["reference"], 2),
+                    "distorted": chosen[["a", "b"]].to_numpy().ravel(),
+                    "dataset": "choices",
+                    "good": np.stack([p_b, 1 - p_b], 1).ravel(),
+                    "fair": np.stack([p_b + 0.4 * noise[1], 1 - p_b], 1).ravel() + 2,
+                    "bad": np.stack([1 - p_b, p_b], 1).ravel(),
+                }
+            ),
+        ]
+    )
+    metrics = ["good", "fair", "bad"]
+    scores = scores[["dataset", "reference", "distorted", *metrics]]
+    found = evaluate(parts, scores, metrics=metrics, in_domain={"choices": ["fair"]})
+    return rated, chosen, scores, found
+
+
 def _loss(layer, distance, seconds, parameters):
     return {
         "title": f"one layer of a net, {distance}",
@@ -112,7 +135,7 @@ def _loss(layer, distance, seconds, parameters):
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run():
     """Builds such a run: dataset names, name of the worst metric and of a skipped one, seed."""
     return build_run

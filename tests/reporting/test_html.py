@@ -35,9 +35,14 @@ def data_of(text):
     return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
 
 
-def test_the_table_stands_in_the_page_without_script(run):
-    text = page_of(run)
-    words = " ".join(" ".join(Page(text).words).split())
+@pytest.fixture(scope="module")
+def page(make_run):
+    """The page of the small run."""
+    return page_of(make_run())
+
+
+def test_the_table_stands_in_the_page_without_script(page):
+    words = " ".join(" ".join(Page(page).words).split())
     for said in (
         "good stands first of 3 metrics on 2 datasets",
         "0.825", "[0.7", "1.000", "attained", "new dataset", "places", "2-3",
@@ -49,12 +54,12 @@ def test_the_table_stands_in_the_page_without_script(run):
         "net.pth eeeeeeeeeeee", "perceptbench run `x` <y>",
     ):  # fmt: skip
         assert said in words, said
-    rows = [a["data-name"] for tag, a in Page(text).tags if tag == "tr" and "data-name" in a]
+    rows = [a["data-name"] for tag, a in Page(page).tags if tag == "tr" and "data-name" in a]
     assert rows == ["good", "fair", "bad"]
 
 
-def test_the_numbers_of_the_script_are_those_of_the_tables(run):
-    data = data_of(page_of(run))
+def test_the_numbers_of_the_script_are_those_of_the_tables(run, page):
+    data = data_of(page)
     assert [m["name"] for m in data["metrics"]] == ["good", "fair", "bad"]
     assert data["metrics"][0]["seconds"] == 0.002 and data["metrics"][2]["seconds"] is None
     figure = next(f for f in data["figures"] if f["title"] == "choices 2afc")
@@ -118,13 +123,13 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def visit(browser, tmp_path):
-    """Opens a run's page from disk; afterwards, nothing was logged and nothing was fetched."""
+    """Opens a page from disk; afterwards, nothing was logged and nothing was fetched."""
 
     browser.get("about:blank")
     browser.get_log("performance")  # that of the browser's own first page
 
-    def open_page(run):
-        (tmp_path / "page.html").write_text(page_of(run), encoding="utf-8")
+    def open_page(text):
+        (tmp_path / "page.html").write_text(text, encoding="utf-8")
         browser.get((tmp_path / "page.html").as_uri())
         return browser
 
@@ -151,8 +156,8 @@ def find(driver, selector):
     return driver.find_element("css selector", selector)
 
 
-def test_headings_sort_and_undefined_figures_stay_last(visit, run):
-    driver = visit(run)
+def test_headings_sort_and_undefined_figures_stay_last(visit, page):
+    driver = visit(page)
     by_name = find(driver, "[data-key=name]")
     by_name.click()
     assert names(driver) == ["bad", "fair", "good"]
@@ -166,8 +171,8 @@ def test_headings_sort_and_undefined_figures_stay_last(visit, run):
     assert find(driver, "tfoot th").text == "human"
 
 
-def test_the_filter_keeps_what_has_the_words_and_datasets_can_be_hidden(visit, run):
-    driver = visit(run)
+def test_the_filter_keeps_what_has_the_words_and_datasets_can_be_hidden(visit, page):
+    driver = visit(page)
     box = find(driver, "#filter")
     box.send_keys("NET layer")
     assert names(driver) == ["good", "fair"]
@@ -182,10 +187,10 @@ def test_the_filter_keeps_what_has_the_words_and_datasets_can_be_hidden(visit, r
     assert [head.is_displayed() for head in heads] == [True, True, False]
 
 
-def test_two_metrics_are_compared_and_followed_through_the_page(visit, run):
+def test_two_metrics_are_compared_and_followed_through_the_page(visit, page):
     from selenium.webdriver.support.ui import Select
 
-    driver = visit(run)
+    driver = visit(page)
     Select(find(driver, "#pick-b")).select_by_visible_text("bad")
     verdict = find(driver, "#verdict").text
     assert verdict == "good agrees better with people on choices 2afc."
@@ -204,10 +209,10 @@ def test_two_metrics_are_compared_and_followed_through_the_page(visit, run):
     assert "image not stored" in find(driver, "#disagree .strip").text
 
 
-def test_plots_are_read_by_keyboard_and_the_theme_turns(visit, run):
+def test_plots_are_read_by_keyboard_and_the_theme_turns(visit, page):
     from selenium.webdriver.support.ui import Select
 
-    driver = visit(run)
+    driver = visit(page)
     plot = find(driver, "#scatters svg")
     assert "24 items" in plot.get_attribute("aria-label")
     plot.send_keys("\ue014")  # right arrow
@@ -224,7 +229,7 @@ def test_plots_are_read_by_keyboard_and_the_theme_turns(visit, run):
 
 
 def test_names_of_any_kind_do_nothing_in_a_browser(visit, nasty_run, nasty):
-    driver = visit(nasty_run)
+    driver = visit(page_of(nasty_run))
     assert nasty in names(driver)
     assert not driver.find_elements("css selector", "img[src='x']")
     wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"

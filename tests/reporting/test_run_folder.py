@@ -1,6 +1,8 @@
 """The run folder: what is read back is what was written, to the byte."""
 
+import functools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,27 +21,45 @@ words = st.text(
 )
 
 
-def small_run(dataset="toy", slice_="all", metric="m", seed=0, **columns):
-    rng = np.random.default_rng(seed)
+@functools.cache
+def judged(votes=None):
+    """Twelve ratings with two observers and a triplet; scores of a metric m, and its agreement."""
+    rng = np.random.default_rng(0)
     table = pd.DataFrame(
         {
             "reference": [f"r{i % 3}" for i in range(12)],
             "distorted": [f"d{i}" for i in range(12)],
             "impairment": rng.uniform(0, 5, 12),
-            **columns,
         }
     )
+    if votes:
+        table["votes"] = votes
     seen = pd.DataFrame({o: table["impairment"] + rng.normal(0, 1, 12) for o in (1, 2)})
     parts = [
-        Judgements(dataset, table, slice_, ("reference",), ("srcc",), "on paper", 30.0, seen),
-        Judgements(dataset, pd.DataFrame({"reference": ["r0"], "a": ["d0"], "b": ["d3"],
-                                          "p_b": [0.3]}), statistics=("2afc",)),
+        Judgements("toy", table, "all", ("reference",), ("srcc",), "on paper", 30.0, seen),
+        Judgements("toy", pd.DataFrame({"reference": ["r0"], "a": ["d0"], "b": ["d3"],
+                                        "p_b": [0.3]}), statistics=("2afc",)),
     ]  # fmt: skip
-    scores = table[["reference", "distorted"]].assign(**{metric: rng.uniform(0, 1, 12) / 3})
+    scores = table[["reference", "distorted"]].assign(m=rng.uniform(0, 1, 12) / 3)
+    return parts, scores, [agreement(part, scores, metrics=["m"]) for part in parts]
+
+
+def small_run(dataset="toy", slice_="all", metric="m", votes=None):
+    """It under names of one's own, which change no figure."""
+    parts, scores, found = judged(votes)
+    parts = [
+        replace(part, dataset=dataset, slice=slice)
+        for part, slice in zip(parts, (slice_, "all"), strict=True)
+    ]
     found = pd.concat(
-        [agreement(part, scores, metrics=[metric]) for part in parts],
+        [
+            rows.assign(dataset=dataset, slice=part.slice,
+                        metric=rows["metric"].map(lambda name: metric if name == "m" else name))
+            for part, rows in zip(parts, found, strict=True)
+        ],
         ignore_index=True,
-    )
+    )  # fmt: skip
+    scores = scores.rename(columns={"m": metric})
     scores.insert(0, "dataset", dataset)
     failures = pd.DataFrame(
         [(dataset, "r", "d", "no, \"such\"\nimage")], columns=list(FAILURE)
@@ -84,7 +104,7 @@ def test_names_that_look_like_something_else_stay_names(tmp_path, name):
 
 
 def test_judgements_come_back_with_everything_that_explains_them(tmp_path):
-    run = small_run(votes=[1, "two", None] * 4)
+    run = small_run(votes=(1, "two", None) * 4)
     run_folder.write(run, tmp_path)
     back = run_folder.read(tmp_path)
     for ours, theirs in zip(run.judgements, back.judgements, strict=True):

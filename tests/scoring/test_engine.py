@@ -37,14 +37,14 @@ class Images:
 @pytest.fixture(scope="module")
 def losses():
     """Four losses over one network, with its forward passes counted image by image."""
-    network = load_network("alexnet")
+    network = load_network("squeezenet1_1")
     network.images = 0
 
     def count(module, inputs):
         network.images += len(inputs[0])
 
     network.module.features[0].register_forward_pre_hook(count)
-    heads = [torch.rand(64), torch.rand(192)]
+    heads = [torch.rand(64), torch.rand(128)]
     kinds = {"l2": [None] * 2, "l1": [None] * 2, "gram": [None] * 2, "unit_normalised": heads}
     made = {
         kind: FeatureLoss(
@@ -182,6 +182,7 @@ def test_a_batch_filled_up_gives_the_bits_of_a_full_one(losses):
     pd.testing.assert_frame_equal(together.iloc[::5].reset_index(drop=True), apart, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_compiled_distances_are_those_in_pieces(losses):
     _, metrics = losses
     images = Images({k: (40, 48) for k in "abcd"})

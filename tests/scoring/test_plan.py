@@ -16,7 +16,7 @@ TAPS = ["features.1", "features.4"]
 
 @pytest.fixture(scope="module")
 def network():
-    return load_network("alexnet")
+    return load_network("squeezenet1_1")
 
 
 def loss(network, *terms, **options):
@@ -79,7 +79,7 @@ def test_an_id_changes_when_the_numbers_would(network):
     head = torch.rand(64)
     term = Term(TAPS[0], "l2")
     assert address(term) == address(Term(TAPS[0], "l2", 5.0))  # a weight is no part of it
-    assert address(term) == address(term, model=load_network("alexnet"))
+    assert address(term) == address(term, model=load_network("squeezenet1_1"))
     different = {
         address(term),
         address(Term(TAPS[1], "l2")),
@@ -87,8 +87,8 @@ def test_an_id_changes_when_the_numbers_would(network):
         address(Term(TAPS[0], "l2", reduction="sum")),
         address(Term(TAPS[0], "unit_normalised", 1.0, head)),
         address(Term(TAPS[0], "unit_normalised", 1.0, head + 1e-6)),
-        address(term, model=load_network("alexnet", seed=1)),
-        address(term, model=load_network("alexnet", pooling="average")),
+        address(term, model=load_network("squeezenet1_1", seed=1)),
+        address(term, model=load_network("squeezenet1_1", pooling="average")),
         address(term, precision="bf16"),
         address(term, input=Input(resize=64)),
     }
