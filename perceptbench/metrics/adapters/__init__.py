@@ -14,7 +14,7 @@ import ast
 import importlib.util
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
@@ -147,9 +147,15 @@ def _table(library: str) -> dict[str, Any]:
 def package_version(package: str) -> str:
     """Version of the distribution that a module comes from; empty where that is not known."""
     try:
-        return version(packages_distributions().get(package, [package])[0])
+        return version(_distributions().get(package, [package])[0])
     except PackageNotFoundError:
         return ""
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Module -> distributions, from what every installed package says that it consists of."""
+    return packages_distributions()
 
 
 @cache
