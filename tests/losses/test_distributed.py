@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import distributed as dist
 from torch import nn
-from torch.distributed.fsdp import fully_shard
 
 from perceptbench.losses import Backbone, FeatureLoss, Term, load_network
 
@@ -64,7 +63,7 @@ def work(rank, folder):
     x, y = images()[:, rank::PROCESSES]
     # DDP gives the weights of the first to all; FSDP takes them to be the same.
     ddp = nn.parallel.DistributedDataParallel(seeded(rank))
-    fsdp = fully_shard(seeded(0), mesh=dist.init_device_mesh("cpu", (PROCESSES,)))
+    fsdp = dist.fsdp.fully_shard(seeded(0), mesh=dist.init_device_mesh("cpu", (PROCESSES,)))
     torch.save({"ddp": learned(ddp, x, y), "fsdp": learned(fsdp, x, y)}, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
