@@ -50,8 +50,7 @@ def descend(
     perceptbench descend --images photos
     perceptbench report runs/first -o reports/first --descend runs/descend/descend.csv
     """
-    from perceptbench.descent import engine, page, starts
-    from perceptbench.descent import mistakes as training
+    from perceptbench.descent import engine, page, starts, verdicts
     from perceptbench.errors import UsageError
     from perceptbench.metrics.registry import catalogue, select
     from perceptbench.reporting import run_folder
@@ -72,7 +71,7 @@ def descend(
     }
     command, failed = options.command_line(), False
     if mistakes:
-        text, files = training.files(judges, titles, references, command=command, **work)
+        text, files = verdicts.files(judges, titles, references, command=command, **work)
     else:
         result = engine.run(
             losses, judges, titles, references, tuple(starts.STARTS),

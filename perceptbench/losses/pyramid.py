@@ -19,6 +19,7 @@ the mean square of the (padded) image.
 import inspect
 import math
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +119,8 @@ class SteerablePyramid(nn.Module):
 
     def _analyse(self, planes: Tensor, wanted: Sequence[int]) -> list[Tensor]:
         """Responses at the wanted octaves of planes (N, C, H, W)."""
-        spectrum = torch.fft.fft2(padded(planes, self.octaves), norm="forward")
+        # The place for the orientations is made here: ONNX can make none in a spectrum.
+        spectrum = torch.fft.fft2(padded(planes, self.octaves)[:, :, None], norm="forward")
         found = {}
         for octave in range(1, max(wanted) + 1):
             if octave > 2:
@@ -128,10 +130,10 @@ class SteerablePyramid(nn.Module):
         return [found[octave] for octave in wanted]
 
     def _octave(self, spectrum: Tensor, octave: int, size: torch.Size) -> Tensor:
-        """One octave, of a spectrum (N, C, h, w) that ends where the octave does."""
+        """One octave, of a spectrum (N, C, 1, h, w) that ends where the octave does."""
         sides = map(int, spectrum.shape[-2:])
         form = windows(spectrum.real, *sides, self.orientations, octave == 1)
-        bands = spectrum[:, :, None] * form
+        bands = spectrum * form
         step = 2 ** max(0, octave - 2)
         if self.response == "magnitude" and octave > 1:
             # The magnitude at every second place is that of the response at every second place.
@@ -170,14 +172,16 @@ def radial_window(frequency: Tensor, octave: int) -> Tensor:
     return torch.where(away.abs() < 1, torch.cos(math.pi / 2 * away.clamp(-1, 1)), 0.0)
 
 
-def orientation_window(angle: Tensor, orientation: int, orientations: int) -> Tensor:
-    """Amplitude of an orientation at an angle: cos^(K-1) over one half of the plane, 0 elsewhere.
+def orientation_window(u: Tensor, v: Tensor, orientation: int, orientations: int) -> Tensor:
+    """Amplitude of an orientation in direction (u, v), of length 1: cos^(K-1) of the angle between
+    them over one half of the plane, 0 elsewhere.
 
-    The squares of all orientations, at an angle and at the opposite one together, sum to 1: a
+    The squares of all orientations, in a direction and in the opposite one together, sum to 1: a
     real image has the same energy at both.
     """
     order = orientations - 1
-    cosine = torch.cos(angle - math.pi * orientation / orientations)
+    centre = math.pi * orientation / orientations
+    cosine = u * math.cos(centre) + v * math.sin(centre)
     # Sum over K orientations of cos^(2 order).
     total = orientations * math.comb(2 * order, order) / 4**order
     return cosine.clamp_min(0) ** order / math.sqrt(total)
@@ -201,14 +205,18 @@ def windows(
 
     The amplitude is sqrt(2) times the windows': half the plane holds the whole energy.
     """
-    like = {"dtype": torch.float64, "device": torch.device("cpu")}
-    v, u = (2 * torch.fft.fftfreq(n, **like) for n in (height, width))
+    # Without fftfreq, hypot and atan2, which ONNX or its runtime does not have.
+    like: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
+    v, u = (torch.roll(torch.arange(-(n // 2), n // 2, **like), n // 2) * (2 / n)
+            for n in (height, width))  # fmt: skip
     v = v[:, None].expand(height, width)
-    radial = radial_window(torch.hypot(u, v), 1 if finest else 2).square()
-    angle = torch.atan2(v, u)
-    squares = torch.stack(
-        [orientation_window(angle, j, orientations).square() for j in range(orientations)]
-    )
+    frequency = (u * u + v * v).sqrt()
+    radial = radial_window(frequency, 1 if finest else 2).square()
+    length = frequency.clamp_min(1e-30)  # which float32 holds, too: ONNX makes that of numbers
+    squares = torch.stack([
+        orientation_window(u / length, v / length, j, orientations).square()
+        for j in range(orientations)
+    ])  # fmt: skip
     if finest:
         # At the Nyquist frequency the samples show no orientation: u is -u. A window cut off
         # in half there would ring all over the image, so all take the same share of it.
@@ -256,7 +264,7 @@ def _has_small_factors(number: int) -> bool:
 
 
 def lower_half(spectrum: Tensor) -> Tensor:
-    """The lower half of the frequencies of each side: (N, C, h, w) -> (N, C, h / 2, w / 2)."""
+    """The lower half of the frequencies of each side: (..., h, w) -> (..., h / 2, w / 2)."""
     for dim in (-2, -1):
         quarter = spectrum.shape[dim] // 4
         ends = spectrum.narrow(dim, 0, quarter), spectrum.narrow(dim, -quarter, quarter)

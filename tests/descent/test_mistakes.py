@@ -12,7 +12,9 @@ from scipy.stats import ttest_rel
 from perceptbench.cli import cli
 from perceptbench.descent import mistakes
 from perceptbench.descent.dead_leaves import dead_leaves
+from perceptbench.descent.generators import Generator
 from perceptbench.descent.starts import tensor
+from perceptbench.descent.verdicts import verdicts
 
 WEIGHTS = Path(__file__).parents[3] / "shared" / "data" / "weights"
 
@@ -45,19 +47,19 @@ def test_verdicts_are_those_of_the_paired_t_test_after_holm():
     rng = np.random.default_rng(0)
     right = rng.random((3, 8))
     wrong = right + np.array([[1.0], [-1.0], [0.0]]) + 0.3 * rng.standard_normal((3, 8))
-    table = mistakes.verdicts([finding(a, b) for a, b in zip(right, wrong, strict=True)])
+    table = verdicts([finding(a, b) for a, b in zip(right, wrong, strict=True)])
     assert table["verdict"].tolist() == ["supported", "refuted", "undecided"]
     p = np.array([ttest_rel(b, a).pvalue for a, b in zip(right, wrong, strict=True)])
     ours = ttest_rel(wrong[0], right[0]).confidence_interval(0.95)
     assert table.loc[0, ["low", "high"]].tolist() == pytest.approx([ours.low, ours.high])
     order = np.argsort(p)
     assert table["p_holm"][order[0]] == pytest.approx(min(1, 3 * p[order[0]]))
-    same = mistakes.verdicts([finding([0.5, 0.5], [0.5, 0.5])])
+    same = verdicts([finding([0.5, 0.5], [0.5, 0.5])])
     assert same["verdict"].tolist() == ["undecided"]
 
 
 def test_the_generator_begins_small_and_stays_in_range():
-    generator = mistakes.Generator()
+    generator = Generator()
     assert sum(p.numel() for p in generator.parameters()) == 3203
     assert generator(leaves()).shape == (1, 3, 32, 32) and generator(leaves()).max() <= 1
 

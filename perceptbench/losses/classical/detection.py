@@ -7,6 +7,7 @@ from torch import Tensor
 
 from perceptbench import colour
 from perceptbench.losses.classical.halves import Directed, Embedding, centred
+from perceptbench.losses.classical.phase import frequencies, radii
 from perceptbench.tensors import kept
 
 #: Gain, scale and shape of the contrast sensitivity function; radius of the aperture in
@@ -66,9 +67,9 @@ def _maps(
     The aperture is a Gaussian fall-off of sensitivity around pixel (H // 2, W // 2).
     """
     like: dict[str, Any] = {"dtype": torch.float64, "device": torch.device("cpu")}
-    fy = torch.fft.fftfreq(2 * height, **like) * per_degree
-    fx = torch.fft.rfftfreq(2 * width, **like) * per_degree
-    f = torch.hypot(fy[:, None], fx[None, :])
+    fy = frequencies(2 * height) * per_degree
+    fx = frequencies(2 * width)[: width + 1] * per_degree
+    f = radii(fy, fx)
     gain = GAIN * (_sech((f / F0) ** POWER) - LOSS * _sech(f / F1))
     y = (torch.arange(height, **like) - height // 2) / per_degree
     x = (torch.arange(width, **like) - width // 2) / per_degree

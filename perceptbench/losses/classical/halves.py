@@ -181,14 +181,15 @@ def blurred(images: Tensor, weights: tuple[float, ...], step: int = 1) -> Tensor
     -------
     (N, C, H-K+1, W-K+1), or as much of it.
     """
-    if images.device.type != "cpu":
+    if images.device.type != "cpu" or torch.onnx.is_in_onnx_export():
         n, c, *size = images.shape
         kernel = tensors.constant(weights, images)
         flat = images.reshape(n * c, 1, *size)
         rows = F.conv2d(flat, kernel.view(1, 1, -1, 1), stride=(step, 1))
         both = F.conv2d(rows, kernel.view(1, 1, 1, -1), stride=(1, step))
         return both.squeeze(1).unflatten(0, (n, c))
-    # A convolution of a single channel takes a CPU several times as long as these sums.
+    # A convolution of a single channel takes a CPU several times as long as these sums, but ONNX's
+    # exporter minutes for their many operations.
     last, half = len(weights) - 1, len(weights) // 2
     for down in (True, False):
         side = images.shape[2 if down else 3] - last

@@ -81,7 +81,10 @@ def phase_congruency(luma: Tensor) -> Tensor:
         turned = found * (total / (total.abs() + EPSILON)).conj()
         energy = (turned.real - turned.imag.abs()).sum(1, keepdim=True)
         # What noise would give, from the median response at the finest scale.
-        median = amplitude[:, 0].square().flatten(1).median(1).values
+        power = amplitude[:, 0].square().flatten(1)
+        # The median, which ONNX does not have: the largest of the lower half.
+        lower = power.topk((power.shape[1] + 1) // 2, largest=False, sorted=False).values
+        median = lower.amax(1)
         tau = root(median / math.log(2) * noise)
         above = math.sqrt(math.pi / 2) + DEVIATIONS * math.sqrt(2 - math.pi / 2)
         threshold = (above * tau / RESCALED)[:, None, None, None]
@@ -102,17 +105,19 @@ def _filters(
     the noise energy of all scales a unit of power of the finest.
     """
     fy, fx = frequencies(height), frequencies(width)
-    radius = torch.hypot(fy[:, None], fx[None])
-    theta = torch.atan2(-fx[None], fy[:, None])
-    low_pass = 1 / (1 + (radius / 0.45) ** 30)
+    radius = radii(fy, fx)
     radius[0, 0] = 1
+    # ONNX Runtime has no arctangent beyond float32: a step of Newton's method gives the rest.
+    theta = torch.atan2(-fx.float(), fy.float()[:, None]).double()
+    theta = theta - (fx * theta.cos() + fy[:, None] * theta.sin()) / radius
+    low_pass = 1 / (1 + (radius / 0.45) ** 30)
     waves = radius.new_tensor([1 / (SHORTEST * 2**s) for s in range(SCALES)])
     radial = (radius / waves[:, None, None]).log().square() / (2 * math.log(SPREAD) ** 2)
     radial = (-radial).exp() * low_pass
     radial[:, 0, 0] = 0
     angles = math.pi / ORIENTATIONS * torch.arange(ORIENTATIONS, dtype=torch.float64, device="cpu")
     turned = theta - angles[:, None, None]
-    turned = torch.atan2(turned.sin(), turned.cos())
+    turned = torch.remainder(turned + math.pi, 2 * math.pi) - math.pi
     bank = radial * (-turned.square() / (2 * ANGLE**2)).exp()[:, None]
     powers = bank[:, 0].square().sum((1, 2))
     kernels = torch.fft.ifft2(bank).real * math.sqrt(height * width)
@@ -123,7 +128,15 @@ def _filters(
 
 
 def frequencies(side: int) -> Tensor:
-    """Cycles per pixel in the order of a Fourier transform, as the authors number them."""
+    """Cycles per pixel in the order of a Fourier transform, as the authors number them.
+
+    Those of `torch.fft.fftfreq`, which ONNX does not have, where the side is even.
+    """
     odd = side % 2
     numbers = torch.arange(side, dtype=torch.float64, device="cpu") - side // 2
     return torch.roll(numbers / max(1, side - odd), -(side // 2))
+
+
+def radii(fy: Tensor, fx: Tensor) -> Tensor:
+    """Radial frequencies (H, W) for vertical (H,) and horizontal (W,) ones."""
+    return (fy.square()[:, None] + fx.square()).sqrt()  # no hypot, which ONNX does not have

@@ -21,7 +21,7 @@ from perceptbench.losses.classical.halves import (
     mixed,
     shrinking,
 )
-from perceptbench.losses.classical.phase import frequencies
+from perceptbench.losses.classical.phase import frequencies, radii
 from perceptbench.tensors import constant, kept
 
 LMN = ((0.06, 0.63, 0.27), (0.30, 0.04, -0.35), (0.34, -0.60, 0.17))
@@ -83,7 +83,7 @@ def saliency(images: Tensor) -> Tensor:
 def _maps(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """The log-Gabor filter and the pull of the centre, (SIDE, SIDE)."""
     at = frequencies(SIDE)
-    radius = torch.hypot(at[:, None], at[None])
+    radius = radii(at, at)
     radius = torch.where(radius <= 0.5, radius, 0.0)
     log = (radius.clamp_min(1e-300) / PEAK).log().square() / (2 * SPREAD**2)
     gabor = torch.where(radius > 0, (-log).exp(), 0.0)
