@@ -252,7 +252,7 @@ _SCORES = "reference,distorted,ssim,mse,note\n" + "".join(
 
 
 def _tables() -> dict[str, Target]:
-    from perceptbench.agreement.own_tables import agree, read_scores
+    from perceptbench.agreement.own_tables import read, read_scores
     from perceptbench.datasets.readers.table import judgement_file
     from perceptbench.spreadsheet import to_csv
 
@@ -271,7 +271,7 @@ def _tables() -> dict[str, Target]:
         if name != "scores":
             found[f"agree-{name}"] = Target(
                 0.4, {"x.csv": text.encode(), "scores.csv": _SCORES.encode()},
-                lambda f: to_csv(agree(f / "x.csv", f / "scores.csv")[1].table), {},
+                lambda f: to_csv(read(f / "x.csv", f / "scores.csv").evaluate().table), {},
             )  # fmt: skip
     return found
 
