@@ -64,7 +64,7 @@ def fit(
     folds: int,
     ridge: float,
     out: Path,
-    data_dir: Path | str | None,
+    data_dir: Path | None,
     weights_dir: Path | None,
     cache_dir: Path | None,
     allow_missing: bool,
@@ -155,9 +155,8 @@ def _default_taps(backbone: str) -> tuple[str, ...]:
     return max(layers, key=len)
 
 
-def _load(text: str, data_dir: Path | str | None, cache: Path, allow_missing: bool) -> "Dataset":
+def _load(text: str, data_dir: Path | None, cache: Path, allow_missing: bool) -> "Dataset":
     """``DATASET[:SPLIT]``, where DATASET is a name or a judgement file."""
-    from perceptbench.datasets.fetch.remote import local_copy
     from perceptbench.datasets.judgements.tables import TABLES
     from perceptbench.datasets.load import load_dataset
     from perceptbench.datasets.manifest import find_manifest
@@ -169,8 +168,6 @@ def _load(text: str, data_dir: Path | str | None, cache: Path, allow_missing: bo
         dataset = judgement_file(Path(name))
     else:
         manifest = find_manifest(name)
-        if isinstance(data_dir, str):
-            data_dir = local_copy(data_dir, [name], cache)
         dataset = load_dataset(manifest, data_dir, cache, allow_missing=allow_missing)
     for sentence in dataset.left_out:
         click.echo(f"perceptbench: dataset {dataset.name}: left out: {sentence}", err=True)

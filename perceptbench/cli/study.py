@@ -33,7 +33,7 @@ def study(
     name: str,
     datasets: tuple[str, ...],
     out: Path | None,
-    data_dir: Path | str | None,
+    data_dir: Path | None,
     weights_dir: Path | None,
     cache_dir: Path | None,
     scoring: "Options",

@@ -53,7 +53,7 @@ def sweep(
     files: tuple[Path, ...],
     images: Path | None,
     out: Path | None,
-    data_dir: Path | str | None,
+    data_dir: Path | None,
     weights_dir: Path | None,
     cache_dir: Path | None,
     scoring: "Options",
