@@ -66,7 +66,7 @@ def fit(
     out: Path,
     data_dir: Path | None,
     weights_dir: Path | None,
-    cache_dir: Path | None,
+    cache: Path,
     allow_missing: bool,
     scoring: "Options",
     seed: int,
@@ -91,7 +91,6 @@ def fit(
     table = _backbone(backbone, weights)
     form = fitting.Form(table, taps or _default_taps(backbone), distance, heads)
     infos = select(beside, catalogue()) if beside else []
-    cache = cache_dir or options.user_cache()
     training = _load(train, data_dir, cache, allow_missing)
     testing = _load(test, data_dir, cache, allow_missing) if test else None
     if out.is_dir():

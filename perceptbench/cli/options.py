@@ -17,6 +17,13 @@ FILE = click.Path(path_type=Path)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+def user_cache() -> Path:
+    """Where downloads are kept unless --cache-dir says otherwise."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("perceptbench"))
+
+
 data_dir: Decorator = click.option(
     "--data-dir", type=FOLDER, envvar="PERCEPTBENCH_DATA", help="Where datasets lie."
 )
@@ -24,7 +31,8 @@ weights_dir: Decorator = click.option(
     "--weights-dir", type=FOLDER, envvar="PERCEPTBENCH_WEIGHTS", help="Where network weights lie."
 )
 cache_dir: Decorator = click.option(
-    "--cache-dir", type=FILE, metavar="DIR", envvar="PERCEPTBENCH_CACHE",
+    "--cache-dir", "cache", type=FILE, metavar="DIR", envvar="PERCEPTBENCH_CACHE",
+    default=user_cache,
     help="Where downloads and finished distances are kept. [default: the user's cache folder]",
 )  # fmt: skip
 out: Decorator = click.option(
@@ -115,7 +123,7 @@ def scoring(command: Callable[..., Any]) -> Callable[..., Any]:
 
         names = ("device", "precision", "memory", "workers", "engine", "ray_address")
         chosen = {name: given.pop(name) for name in names}
-        store = given.pop("store") or str((given["cache_dir"] or user_cache()) / "store")
+        store = given.pop("store") or str(given["cache"] / "store")
         chosen |= {"store": None if store == "none" else store, "compile": given.pop("compiled")}
         return command(scoring=Options(**chosen), **given)
 
@@ -157,8 +165,8 @@ def store(command: Callable[..., Any]) -> Callable[..., Any]:
     """--store and --cache-dir as the one argument `url`."""
 
     @wraps(command)
-    def with_store(store: str | None, cache_dir: Path | None, **given: Any) -> Any:
-        return command(url=store or str((cache_dir or user_cache()) / "store"), **given)
+    def with_store(store: str | None, cache: Path, **given: Any) -> Any:
+        return command(url=store or str(cache / "store"), **given)
 
     option = click.option(
         "--store", metavar="DIR|URL", envvar="PERCEPTBENCH_STORE",
@@ -170,10 +178,3 @@ def store(command: Callable[..., Any]) -> Callable[..., Any]:
 def command_line() -> str:
     """What the user typed, for the record."""
     return visible(shlex.join(["perceptbench", *sys.argv[1:]]))
-
-
-def user_cache() -> Path:
-    """Where downloads are kept unless --cache-dir says otherwise."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("perceptbench"))

@@ -86,7 +86,7 @@ def run(
     out: Path | None,
     data_dir: Path | None,
     weights_dir: Path | None,
-    cache_dir: Path | None,
+    cache: Path,
     allow_missing: bool,
     dataset_options: tuple[str, ...],
     scoring: "Options",
@@ -132,7 +132,6 @@ def run(
         chosen = [find_manifest(name) for name in dict.fromkeys(datasets)]
     else:
         chosen = [manifest for manifest in manifests().values() if manifest.embedded]
-    cache = cache_dir or options.user_cache()
     given = parse_options(dataset_options, chosen)
     loaded, found = [], []
     for manifest in chosen:

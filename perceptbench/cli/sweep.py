@@ -55,7 +55,7 @@ def sweep(
     out: Path | None,
     data_dir: Path | None,
     weights_dir: Path | None,
-    cache_dir: Path | None,
+    cache: Path,
     scoring: "Options",
 ) -> None:
     """Rank every layer of BACKBONE with every distance: alone, the first ones, all together.
@@ -77,7 +77,6 @@ def sweep(
     layers = [] if taps == "all" else _names(taps)
     base = str(Path(weights).resolve()) if weights not in ("imagenet", "random") else weights
     infos = losses(backbones, _names(distances), layers, base)
-    cache = cache_dir or options.user_cache()
     names = datasets if datasets or files else None
     loaded = load_named(names, data_dir, cache)
     loaded += judgement_files(files, images)
