@@ -401,8 +401,7 @@ def export_dataset(
     from perceptbench.datasets.manifest import find_manifest
 
     dataset = load_dataset(find_manifest(name), data_dir, cache, allow_missing=allow_missing)
-    for sentence in dataset.left_out:
-        click.echo(f"perceptbench: dataset {name}: left out: {sentence}", err=True)
+    options.tell([dataset])
     for path in export(dataset, out, images=not no_images):
         click.echo(f"{path} is written")
     if no_images:

@@ -168,10 +168,7 @@ def _load(text: str, data_dir: Path | None, cache: Path, allow_missing: bool) ->
     else:
         manifest = find_manifest(name)
         dataset = load_dataset(manifest, data_dir, cache, allow_missing=allow_missing)
-    for sentence in dataset.left_out:
-        click.echo(f"perceptbench: dataset {dataset.name}: left out: {sentence}", err=True)
-    for sentence in dataset.assumed:
-        click.echo(f"perceptbench: {sentence}", err=True)
+    options.tell([dataset])
     return of_split(dataset, split or None)
 
 

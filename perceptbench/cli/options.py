@@ -2,14 +2,17 @@
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from perceptbench.errors import visible
+
+if TYPE_CHECKING:
+    from perceptbench.datasets.dataset import Dataset
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(path_type=Path)
@@ -173,6 +176,15 @@ def store(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Where it lies. [default: store in the cache folder]",
     )  # fmt: skip
     return cache_dir(option(with_store))
+
+
+def tell(datasets: "Iterable[Dataset]") -> None:
+    """Says what of some datasets is left out, and what was assumed to read them."""
+    for dataset in datasets:
+        for sentence in dataset.left_out:
+            click.echo(f"perceptbench: dataset {dataset.name}: left out: {sentence}", err=True)
+        for sentence in dataset.assumed:
+            click.echo(f"perceptbench: {sentence}", err=True)
 
 
 def command_line() -> str:

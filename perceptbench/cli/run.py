@@ -145,16 +145,12 @@ def run(
         else:
             dataset = load_dataset(manifest, data_dir, cache, **reading)
         loaded.append(dataset)
-    for dataset in loaded:
-        for sentence in dataset.left_out:
-            click.echo(f"perceptbench: dataset {dataset.name}: left out: {sentence}", err=True)
     loaded += judgement_files(files, images, mos)
+    options.tell(loaded)
     brought += pipeline.join(found, loaded, [info.name for info in infos], theirs)
     if dry_run:
         from perceptbench.scoring.outlook import duration
 
-        for sentence in (s for dataset in loaded for s in dataset.assumed):
-            click.echo(f"perceptbench: {sentence}", err=True)
         total = 0.0
         for name, told in pipeline.outlooks(
             loaded, infos, weights_dir=weights_dir, options=scoring
@@ -180,8 +176,6 @@ def run(
         clock=clock,
     )
     written = "leaderboard.html, .md, .csv, agreement, scores, run.json"
-    for sentence in (s for dataset in loaded for s in dataset.assumed):
-        click.echo(f"perceptbench: {sentence}", err=True)
     try:
         with clock.time("report"):
             result.curves = curves.curves(result)

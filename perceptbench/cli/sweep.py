@@ -80,6 +80,7 @@ def sweep(
     names = datasets if datasets or files else None
     loaded = load_named(names, data_dir, cache)
     loaded += judgement_files(files, images)
+    options.tell(loaded)
     click.echo(f"perceptbench: {len(infos)} losses", err=True)
     folder = run_folder.create(out)
     result = pipeline.run(
