@@ -38,7 +38,7 @@ def test_a_logistic_world_is_fitted_whatever_the_unit_of_the_metric():
         assert left(fitted, truth) < 0.05
         assert rating.plcc(fitted, y) > rating.plcc(x, y) + 0.01
     table = pd.DataFrame({"reference": [f"r{i}" for i in range(300)], "distorted": "d",
-                          "impairment": y})  # fmt: skip
+                          "impairment": y, "std": 0.3, "raters": 25})  # fmt: skip
     scores = table[["reference", "distorted"]].assign(m=x)
     frame = agreement(Judgements("toy", table), scores, metrics=["m"])
     found = frame[frame.metric == "m"].set_index("statistic")["value"]
@@ -47,6 +47,9 @@ def test_a_logistic_world_is_fitted_whatever_the_unit_of_the_metric():
     # ITU-T P.1401, 7.5.2: over n - 1, as nothing was fitted to the items themselves.
     error = logistic.cross_fitted(x, y, np.arange(300))[0] - y
     assert found["rmse"] == pytest.approx(np.sqrt(np.sum(error**2) / 299))
+    beyond = np.maximum(np.abs(error) - 2.0638985616280205 * 0.3 / 5, 0)
+    assert found["rmse_star"] == pytest.approx(np.sqrt(np.sum(beyond**2) / 299))
+    assert found["outlier_ratio"] == (beyond > 0).mean()
 
 
 def test_the_five_parameters_follow_a_line_that_four_cannot():
