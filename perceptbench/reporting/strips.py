@@ -159,7 +159,9 @@ def _strip(items: Items, item: int, images: Images) -> dict[str, Any]:
 def _about(items: Items, item: int) -> str:
     """``blur, level 3``: what the table says of an item whose images are only files."""
     row = items.about.iloc[item].dropna()
-    return ", ".join(f"{c} {v:g}" if c == "level" else str(v) for c, v in row.items())
+    return ", ".join(
+        f"level {v}".removesuffix(".0") if c == "level" else str(v) for c, v in row.items()
+    )
 
 
 def _people_say(items: Items, item: int) -> str:
