@@ -223,10 +223,11 @@ def test_a_loss_is_shown_with_every_default_and_its_hash(cli, tmp_path):
     rejected(cli("metrics", "show", "msee"), 2, "did you mean mse")
 
 
-def test_a_loss_file_is_checked_for_known_mistakes(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr("perceptbench.metrics.memory.SECONDS", 0.0)  # few calls to find leaks
+def test_a_loss_file_is_checked_for_known_mistakes(cli, tmp_path):
     loss = LOSS.replace("small-cnn", "small-discriminator")  # whose strides make it quick
-    (tmp_path / "mine.toml").write_text(loss + 'distance = "l2"\nreduction = "sum"\n'
+    (tmp_path / "mine.toml").write_text(loss + 'distance = "l2"
+reduction = "sum"
+'
                                         '[[tap]]\nlayer = "relu3"\ndistance = "l2"\n')  # fmt: skip
     code, output, _ = cli("metrics", "check", tmp_path / "mine.toml")
     assert code == 0 and "reductions mean and sum are mixed" in output

@@ -104,10 +104,13 @@ def unanswered(
 
 
 def in_words(
-    part: Judgements, scores: pd.DataFrame, metrics: Sequence[str], failed: pd.DataFrame
+    part: Judgements, found: NDArray[np.float64], metrics: Sequence[str], failed: pd.DataFrame
 ) -> list[str]:
-    """A sentence for all metrics that left the same judgements unanswered: how many, the first."""
-    answered: NDArray[np.bool_] = np.all(np.isfinite(distances(part, scores, metrics)), axis=0)
+    """A sentence for all metrics that left the same judgements unanswered: how many, the first.
+
+    `found` are their `distances`, `failed` what is `unanswered`.
+    """
+    answered: NDArray[np.bool_] = np.all(np.isfinite(found), axis=0)
     alike: dict[bytes, list[int]] = {}
     for place in np.flatnonzero(~answered.all(axis=0)):
         alike.setdefault(answered[:, place].tobytes(), []).append(int(place))

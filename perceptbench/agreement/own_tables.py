@@ -27,15 +27,8 @@ from perceptbench.agreement.answers import (
     unanswered,
 )
 from perceptbench.agreement.evaluate import Evaluation, evaluate
-from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.datasets.judgements.own import read_judgements
-from perceptbench.datasets.judgements.protocols import (
-    PROTOCOLS,
-    Judgements,
-    as_text,
-    pairs,
-    protocol_of,
-)
+from perceptbench.datasets.judgements.protocols import Judgements, as_text, pairs, protocol_of
 from perceptbench.datasets.judgements.tables import IMAGES, NUMBERS, as_numbers, lacks, read_table
 from perceptbench.datasets.judgements.votes import Mos
 from perceptbench.datasets.score_sets import Here
@@ -47,8 +40,6 @@ RANKED = {"2afc": ("2afc",), "rating": ("srcc", "krcc", "plcc"), "same_different
 NOTHING = {"nan", "na", "n/a", "none", "null", "inf", "+inf", "-inf", "-"}
 #: Metrics of one file: every two of them are compared.
 MOST = 2000
-#: Statistics that have a sign to keep.
-SIGNED = ("srcc", "krcc", "plcc")
 
 
 @dataclass
@@ -109,18 +100,24 @@ class Scores:
 
 @dataclass
 class Tables:
-    """Judgements and scores that belong together; ``assumed`` and ``asked`` are sentences."""
+    """Judgements and scores that belong together.
+
+    Attributes
+    ----------
+    judgements, scores : the two.
+    failed : what of the judgements has no score, as in ``failed.csv``.
+    said : what was assumed to read them, what seems to point the wrong way and what was not
+        answered, in sentences.
+    """
 
     judgements: Judgements
     scores: Scores
     failed: pd.DataFrame
-    assumed: list[str]
-    asked: list[str]
+    said: list[str]
 
-    def unanswered(self) -> list[str]:
-        """What each metric did not answer, in words."""
-        scores = self.scores
-        return in_words(self.judgements, scores.table, scores.metrics, self.failed)
+    def evaluate(self) -> Evaluation:
+        """How well the metrics agree with the people."""
+        return evaluate([self.judgements], self.scores.table, metrics=self.scores.metrics)
 
 
 def read(
@@ -129,53 +126,10 @@ def read(
     *,
     metrics: Sequence[str] = (),
     higher_is_better: Collection[str] = (),
-    resample: Sequence[str] | None = None,
+    resample: Sequence[str] = (),
     mos: Mos = "mean",
 ) -> Tables:
-    """Both tables, checked against each other; arguments and errors as of `agree`."""
-    own = read_judgements(judgements, mos)
-    table = own.table
-    found = read_scores(scores, metrics)
-    for metric in higher_is_better:
-        if metric not in found.metrics:
-            raise absent(scores, "metric", metric, found.metrics)
-    found.turn(higher_is_better)
-    for column in resample or ():
-        if column not in table:
-            raise absent(judgements, "column", column, [str(c) for c in table.columns])
-    part = Judgements(
-        printable(judgements.stem),
-        table,
-        resample=tuple(resample or ()),
-        statistics=RANKED[protocol_of(table, str(judgements))],
-        votes=own.votes,
-    )
-    _check_overlap(part, found, judgements)
-    assumed = [
-        *(f"{judgements.name}: {sentence}" for sentence in own.assumed),
-        *(f"{scores.name}: {sentence}" for sentence in found.assumed),
-    ]
-    (judged,) = places(pairs(table), [found.table[KEY]])
-    unused = int((judged < 0).sum())
-    if unused:
-        assumed.append(
-            f"{scores.name}: {unused:,} of {len(found.table):,} scored pairs are in no judgement "
-            f"of {judgements.name}"
-        )
-    asked = directions(part, found.table, found.metrics, higher_is_better)
-    return Tables(part, found, found.failed(part), assumed, asked)
-
-
-def agree(
-    judgements: Path,
-    scores: Path,
-    *,
-    metrics: Sequence[str] = (),
-    higher_is_better: Collection[str] = (),
-    resample: Sequence[str] | None = None,
-    mos: Mos = "mean",
-) -> tuple[Judgements, Evaluation]:
-    """How well the metrics of a score file agree with the people of a judgement file.
+    """Both tables, checked against each other.
 
     Parameters
     ----------
@@ -186,26 +140,51 @@ def agree(
         share (`perceptbench.agreement.units`).
     mos : how the ratings of single people (a column `rater`) become one.
 
-    Returns
-    -------
-    The judgements as they were read, and what was found.
-
     Raises
     ------
     UsageError : there is no such metric or column; the nearest are named.
     DataError : a file cannot be read, a pair is scored twice with different numbers, or no pair
         of the judgements is among the scores.
     """
-    own = read(
-        judgements,
-        scores,
-        metrics=metrics,
-        higher_is_better=higher_is_better,
-        resample=resample,
-        mos=mos,
+    own = read_judgements(judgements, mos)
+    table = own.table
+    found = read_scores(scores, metrics)
+    for metric in higher_is_better:
+        if metric not in found.metrics:
+            raise absent(scores, "metric", metric, found.metrics)
+    found.turn(higher_is_better)
+    for column in resample:
+        if column not in table:
+            raise absent(judgements, "column", column, [str(c) for c in table.columns])
+    part = Judgements(
+        printable(judgements.stem),
+        table,
+        resample=tuple(resample),
+        statistics=RANKED[protocol_of(table, str(judgements))],
+        votes=own.votes,
     )
-    part, found = own.judgements, own.scores
-    return part, evaluate([part], found.table, metrics=found.metrics)
+    said = [
+        *(f"{judgements.name}: {sentence}" for sentence in own.assumed),
+        *(f"{scores.name}: {sentence}" for sentence in found.assumed),
+    ]
+    known = distances(part, found.table, found.metrics)
+    if not np.isfinite(known).all(axis=0).any():
+        x, y = pairs(table).iloc[0]
+        first = ", ".join(map(str, found.table[KEY].iloc[0]))
+        raise DataError(
+            f"{scores}: has no score for any judgement of {judgements}; the first needs the "
+            f"pair ({x}, {y}), the first scored is ({first})"
+        )
+    (judged,) = places(pairs(table), [found.table[KEY]])
+    if unused := int((judged < 0).sum()):
+        said.append(
+            f"{scores.name}: {unused:,} of {len(judged):,} scored pairs are in no judgement "
+            f"of {judgements.name}"
+        )
+    said += directions(part, found.table, found.metrics, higher_is_better)
+    failed = found.failed(part)
+    said += in_words(part, known, found.metrics, failed)
+    return Tables(part, found, failed, said)
 
 
 def read_scores(path: Path, metrics: Sequence[str] = ()) -> Scores:
@@ -213,7 +192,7 @@ def read_scores(path: Path, metrics: Sequence[str] = ()) -> Scores:
 
     Raises
     ------
-    UsageError, DataError : as `agree`.
+    UsageError, DataError : as `read`.
     """
     table, assumed = read_table(path, IMAGES)
     if not set(KEY) <= set(table.columns) and {"a", "b"} <= set(table.columns):
@@ -311,33 +290,3 @@ def _bad(column: pd.Series, values: pd.Series) -> list[tuple[int, object]]:
 def _reason(cell: object, row: int) -> str:
     said = "is blank" if pd.isna(cell) else f"is {str(cell)!r:.60}, no finite number"  # type: ignore[call-overload]
     return f"row {row + 1} {said}"
-
-
-def _check_overlap(part: Judgements, scores: Scores, judged: Path) -> None:
-    reached = distances(part, scores.table.assign(_there=0.0), ["_there"])
-    if np.isnan(reached).any(axis=0).all():
-        x, y = part.table.loc[0, list(PROTOCOLS[part.protocol][1][:2])]
-        first = ", ".join(map(str, scores.table[KEY].iloc[0]))
-        raise DataError(
-            f"{scores.source}: has no score for any judgement of {judged}; the first needs the "
-            f"pair ({x}, {y}), the first scored is ({first})"
-        )
-
-
-def signed(
-    table: pd.DataFrame, judgements: Judgements, higher_is_better: Collection[str]
-) -> pd.DataFrame:
-    """An agreement table whose correlations have the sign of the columns as they stand.
-
-    A distance against a quality is then negative, and so is a similarity against an impairment.
-    Only for reading: everything else takes larger to be better.
-    """
-    distance = ~table["metric"].isin([*higher_is_better, *PEOPLE])
-    turned = distance == ("quality" in judgements.table)
-    turned &= table["statistic"].str.startswith(SIGNED) & ~table["metric"].isin(PEOPLE)
-    low, high = table["low"].copy(), table["high"].copy()
-    return table.assign(
-        value=table["value"].where(~turned, -table["value"]),
-        low=low.where(~turned, -high),
-        high=high.where(~turned, -low),
-    )

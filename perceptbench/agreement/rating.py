@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from perceptbench.agreement import influence, logistic
+from perceptbench.agreement import influence
 from perceptbench.agreement.concordance import concordance
 
 Array = NDArray[np.float64]
@@ -45,13 +45,6 @@ Array = NDArray[np.float64]
 MIN_WITHIN = 3
 #: Columns of a table of matches; the rows with `pattern` ``standard`` are what was matched to.
 MATCHING = {"impairment", "contrast", "pattern"}
-
-
-def validate(distance: ArrayLike, badness: ArrayLike) -> None:
-    """Raises ValueError where the two are not equally long vectors."""
-    x, y = np.asarray(distance), np.asarray(badness)
-    if x.shape != y.shape or x.ndim != 1:
-        raise ValueError(f"expected two equally long vectors, got {x.shape} and {y.shape}")
 
 
 def srcc(distance: ArrayLike, badness: ArrayLike) -> float:
@@ -89,37 +82,6 @@ def stress(distance: ArrayLike, badness: ArrayLike) -> float:
     """
     x, y = _prepare(distance, badness)
     return float("nan") if negative(x) or negative(y) else influence.stress(x, y)[0]
-
-
-def plcc_logistic(
-    distance: ArrayLike, badness: ArrayLike, groups: ArrayLike, parameters: int = 4
-) -> float:
-    """PLCC with what a curve predicts that was fitted without the item's fold; 0 where flat."""
-    x, y = _prepare(distance, badness)
-    predicted, fold = logistic.cross_fitted(x, y, groups, parameters)
-    if np.isnan(predicted).any() or not np.ptp(y) > 0:
-        return float("nan")
-    value = influence.plcc(predicted, y, fold)[0]
-    return 0.0 if np.isnan(value) else value
-
-
-def rmse(predicted: ArrayLike, badness: ArrayLike, parameters: int = 1) -> float:
-    """Root mean square error of a prediction, over n - `parameters` (ITU-T P.1401, 7.5.2).
-
-    `parameters` is 1 without a fit to these items, else the number of what was fitted.
-
-    >>> rmse([1.0, 1.0], [2.0, 1.0])
-    1.0
-    """
-    return _root(np.asarray(predicted, dtype=float) - np.asarray(badness, dtype=float), parameters)
-
-
-def rmse_star(
-    predicted: ArrayLike, badness: ArrayLike, std: ArrayLike, raters: ArrayLike, parameters: int = 1
-) -> float:
-    """The same of what is missed by beyond the interval of the raters (ITU-T P.1401, 7.8)."""
-    error = np.asarray(predicted, dtype=float) - np.asarray(badness, dtype=float)
-    return _root(beyond(error, std, raters), parameters)
 
 
 def beyond(error: ArrayLike, std: ArrayLike, raters: ArrayLike) -> Array:
@@ -275,42 +237,13 @@ def within(distance: Array, badness: Array, groups: ArrayLike) -> dict[str, Arra
     return {name: np.where(sizes >= MIN_WITHIN, each, np.nan) for name, each in found.items()}
 
 
-def evaluate(
-    distance: ArrayLike, badness: ArrayLike, groups: ArrayLike | None = None,
-    std: ArrayLike | None = None, raters: ArrayLike | None = None,
-) -> dict[str, float]:  # fmt: skip
-    """Every statistic of one metric on one set of items, by name.
-
-    `groups` (n,), integers from 0: items that are not predicted from each other; each its own.
-    """
-    x, y = _prepare(distance, badness)
-    own = np.arange(len(x)) if groups is None else groups
-    found = {name: float(f(x, y)) for name, f in STATISTICS.items()}
-    for parameters in (4, 5):
-        found[f"plcc_logistic{parameters}"] = plcc_logistic(x, y, own, parameters)
-    predicted, _ = logistic.cross_fitted(x, y, own)
-    found["rmse"] = rmse(predicted, y)
-    if std is not None:
-        found["outlier_ratio"] = float(outliers(predicted, y, std, raters).mean())
-        if raters is not None:
-            found["rmse_star"] = rmse_star(predicted, y, std, raters)
-    return found
-
-
 def negative(values: Array) -> bool:
     """Whether any value is below zero by more than rounding (1 - SSIM of like images is)."""
     return bool((values < -1e-9 * np.abs(values).max(initial=0)).any())
 
 
-def _root(error: Array, parameters: int) -> float:
-    free = len(error) - parameters
-    return float(np.sqrt(np.sum(error**2) / free)) if free > 0 else float("nan")
-
-
 def _prepare(distance: ArrayLike, badness: ArrayLike) -> tuple[Array, Array]:
     x, y = np.asarray(distance, dtype=float), np.asarray(badness, dtype=float)
-    validate(x, y)
+    if x.shape != y.shape or x.ndim != 1:
+        raise ValueError(f"expected two equally long vectors, got {x.shape} and {y.shape}")
     return (x, y) if len(x) else (np.full(1, 0.0), np.full(1, 0.0))
-
-
-STATISTICS = {"srcc": srcc, "krcc": krcc, "plcc": plcc, "stress": stress}

@@ -24,15 +24,6 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 
 
-def validate(distance: ArrayLike, p_same: ArrayLike) -> None:
-    """Raises ValueError where shapes do not fit or a share is not in [0, 1]."""
-    x, p = np.asarray(distance), np.asarray(p_same, dtype=float)
-    if x.shape[:1] != p.shape or x.ndim not in (1, 2):
-        raise ValueError(f"expected equally many rows, got {x.shape} and {p.shape}")
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("p_same must be shares in [0, 1]")
-
-
 def jnd_ap(distance: ArrayLike, p_same: ArrayLike) -> Array:
     """Average precision, in [0, 1], () or (metrics,); NaN where nobody took any pair for the same.
 
@@ -41,7 +32,6 @@ def jnd_ap(distance: ArrayLike, p_same: ArrayLike) -> Array:
     >>> float(jnd_ap([1, 2], [0, 1]))
     0.5
     """
-    validate(distance, p_same)
     x, p = np.asarray(distance, dtype=float), np.asarray(p_same, dtype=float)
     if x.ndim == 2:
         return np.array([float(jnd_ap(column, p)) for column in x.T])
@@ -52,8 +42,3 @@ def jnd_ap(distance: ArrayLike, p_same: ArrayLike) -> Array:
     precision = np.cumsum(hits) / np.cumsum(taken)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return np.array(envelope @ hits / p.sum())
-
-
-def evaluate(distance: ArrayLike, p_same: ArrayLike) -> dict[str, float]:
-    """Every statistic of one metric by name."""
-    return {"jnd_ap": float(jnd_ap(distance, p_same))}

@@ -22,8 +22,6 @@ that a psychometric function of the distances predicts, fitted on other referenc
 -0.693; people's own shares (``oracle``) are the largest possible.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
@@ -37,15 +35,6 @@ Array = NDArray[np.float64]
 FOLDS = 5
 #: The psychometric function has two parameters: more items than this do not move them.
 FIT_ITEMS = 5000
-
-
-def validate(distance_a: ArrayLike, distance_b: ArrayLike, p_b: ArrayLike) -> None:
-    """Raises ValueError where shapes do not fit or a share is not in [0, 1]."""
-    a, b, p = np.asarray(distance_a), np.asarray(distance_b), np.asarray(p_b, dtype=float)
-    if a.shape != b.shape or a.shape[:1] != p.shape:
-        raise ValueError(f"expected equally many rows, got {a.shape}, {b.shape} and {p.shape}")
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("p_b must be shares in [0, 1]")
 
 
 def score(distance_a: ArrayLike, distance_b: ArrayLike, p_b: ArrayLike) -> Array:
@@ -188,21 +177,3 @@ def cross_validated(
         predicted = lapse / 2 + (1 - lapse) * expit(slope * difference[here])
         found[here] = likelihood(p[here], predicted)
     return found
-
-
-def evaluate(
-    distance_a: ArrayLike, distance_b: ArrayLike, p_b: ArrayLike, votes: ArrayLike | None = None
-) -> dict[str, Any]:
-    """Every statistic of one metric that needs no subsets, by name."""
-    validate(distance_a, distance_b, p_b)
-    p = np.asarray(p_b, dtype=float)
-    value = two_afc(distance_a, distance_b, p)
-    picks = majority(distance_a, distance_b, p)
-    best = float(oracle(p).mean()) if votes is None else ceiling(two_people(p, votes).mean())
-    folds = np.arange(len(p))
-    return {
-        "2afc": value,
-        "2afc_majority": float(np.nanmean(picks)) if (p != 0.5).any() else float("nan"),
-        "2afc_of_ceiling": float(of_ceiling(value, best)),
-        "log_likelihood": float(cross_validated(distance_a, distance_b, p, folds).mean()),
-    }

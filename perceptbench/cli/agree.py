@@ -41,10 +41,6 @@ SHOWN = (
     help="A metric that is larger for more alike images, as SSIM is. May repeat.",
 )  # fmt: skip
 @click.option(
-    "--signed", is_flag=True,
-    help="Correlations keep the sign they have between the columns as they stand.",
-)  # fmt: skip
-@click.option(
     "--resample", multiple=True, metavar="COLUMN",
     help="A column of the judgements that says what else items have in common, beside the images "
     "they share. May repeat.",
@@ -59,7 +55,6 @@ def agree(
     scores: Path,
     metrics: tuple[str, ...],
     higher_is_better: tuple[str, ...],
-    signed: bool,
     resample: tuple[str, ...],
     mos: "Mos",
     out: Path | None,
@@ -70,7 +65,7 @@ def agree(
     perceptbench agree --judgements mos.csv --scores scores.csv --higher-is-better ssim
     perceptbench agree --judgements mos.csv --scores scores.parquet -m lpips -o agreement/
     """
-    from perceptbench.agreement import evaluate, own_tables
+    from perceptbench.agreement import own_tables
     from perceptbench.reporting import run_folder
     from perceptbench.reporting.leaderboard import Column, leaderboard
     from perceptbench.spreadsheet import to_csv
@@ -82,24 +77,22 @@ def agree(
         scores,
         metrics=metrics,
         higher_is_better=higher_is_better,
-        resample=resample or None,
+        resample=resample,
         mos=mos,
     )
-    part = own.judgements
-    found = evaluate([part], own.scores.table, metrics=own.scores.metrics)
-    table = own_tables.signed(found.table, part, higher_is_better) if signed else found.table
-    click.echo(_printed(table))
+    part, found = own.judgements, own.evaluate()
+    click.echo(_printed(found.table))
     if folder is not None:
         columns = [Column(part.dataset, part.slice, name) for name in part.statistics]
         board = leaderboard(found.table, found.comparisons, columns)
         with together(folder) as draft:
             for name, frame in {
-                "agreement": table, "comparisons": found.comparisons, "leaderboard": board,
+                "agreement": found.table, "comparisons": found.comparisons, "leaderboard": board,
                 "failed": own.failed,
             }.items():  # fmt: skip
                 run_folder.save(draft / f"{name}.csv", to_csv(frame).encode())
         click.echo(f"Written to {folder}: agreement, comparisons, leaderboard, failed")
-    for sentence in [*own.assumed, *own.asked, *own.unanswered()]:
+    for sentence in own.said:
         click.echo(f"perceptbench: {sentence}", err=True)
     if own.scores.reasons:
         raise SystemExit(1)

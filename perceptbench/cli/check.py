@@ -29,7 +29,7 @@ def check(tables: tuple[Path, ...], higher_is_better: tuple[str, ...]) -> None:
     perceptbench check mos.csv
     perceptbench check mos.csv scores.csv --higher-is-better ssim
     """
-    from perceptbench.agreement.answers import directions, in_words
+    from perceptbench.agreement.answers import directions, distances, in_words
     from perceptbench.errors import PerceptbenchError, absent
 
     judged: list[Judgements] = []
@@ -55,7 +55,8 @@ def check(tables: tuple[Path, ...], higher_is_better: tuple[str, ...]) -> None:
             failed = own.failed(part)
             click.echo(f"{own.source} beside {part.dataset}:")
             asked = directions(part, own.table, own.metrics, higher_is_better)
-            lost = in_words(part, own.table, own.metrics, failed)
+            found = distances(part, own.table, own.metrics)
+            lost = in_words(part, found, own.metrics, failed)
             for sentence in [*lost, *(s for s in asked if s.startswith((*own.metrics, "all ")))]:
                 click.echo(f"- {sentence}")
             if not lost:

@@ -132,7 +132,7 @@ def _one_line(value: object) -> str:
 def download(
     names: tuple[str, ...],
     data_dir: Path | None,
-    cache_dir: Path | None,
+    cache: Path,
     accept_terms: bool,
     mirror: str,
     password: str,
@@ -161,7 +161,6 @@ def download(
         return str(click.prompt(f"Password of {archive}", hide_input=True, err=True))
 
     how = How(accept=accept, password=ask, mirror=mirror, source=source, keep=keep_archives)
-    cache = cache_dir or options.user_cache()
     if data_dir is not None:
         _make(data_dir)
 
@@ -193,7 +192,7 @@ def download(
 @options.cache_dir
 @options.allow_missing
 def verify_datasets(
-    names: tuple[str, ...], data_dir: Path | None, cache_dir: Path | None, allow_missing: bool
+    names: tuple[str, ...], data_dir: Path | None, cache: Path, allow_missing: bool
 ) -> None:
     """Check the copies here, file by file and table by table; names what is missing or wrong.
 
@@ -205,8 +204,6 @@ def verify_datasets(
     from perceptbench.datasets.locate import data_home
     from perceptbench.datasets.manifest import Manifest
     from perceptbench.datasets.published import check_scores
-
-    cache = cache_dir or options.user_cache()
 
     def examine(manifest: Manifest | ScoreSet) -> None:
         folder = None
@@ -254,7 +251,7 @@ def conform(
     measure: bool,
     data_dir: Path | None,
     weights_dir: Path | None,
-    cache_dir: Path | None,
+    cache: Path,
     allow_missing: bool,
     scoring: Options,
 ) -> None:
@@ -275,7 +272,7 @@ def conform(
 
     manifest = find_manifest(name)
     if measure:
-        run = _measured(manifest, run, data_dir, weights_dir, cache_dir, allow_missing, scoring)
+        run = _measured(manifest, run, data_dir, weights_dir, cache, allow_missing, scoring)
     path = run or _newest_run()
     path = path / "agreement.csv" if path.is_dir() else path
     table, _ = read_table(path)
@@ -310,7 +307,7 @@ def _measured(
     out: Path | None,
     data_dir: Path | None,
     weights_dir: Path | None,
-    cache_dir: Path | None,
+    cache: Path,
     allow_missing: bool,
     scoring: Options,
 ) -> Path:
@@ -326,7 +323,6 @@ def _measured(
             infos += select([metric], known)
         except UsageError:
             click.echo(f"perceptbench: there is no metric {metric} here", err=True)
-    cache = cache_dir or options.user_cache()
     dataset = load_dataset(manifest, data_dir, cache, allow_missing=allow_missing)
     folder = run_folder.create(out)
     result = pipeline.run(
@@ -349,7 +345,7 @@ def _newest_run() -> Path:
 @click.argument("name")
 @data_dir
 @options.cache_dir
-def where(name: str, data_dir: Path | None, cache_dir: Path | None) -> None:
+def where(name: str, data_dir: Path | None, cache: Path) -> None:
     """Print the folder of a dataset's copy.
 
     \b
@@ -357,7 +353,7 @@ def where(name: str, data_dir: Path | None, cache_dir: Path | None) -> None:
     """
     from perceptbench.datasets.score_sets import find_source
 
-    click.echo(_here(find_source(name), data_dir, cache_dir or options.user_cache()))
+    click.echo(_here(find_source(name), data_dir, cache))
 
 
 @datasets.command("link")
@@ -365,7 +361,7 @@ def where(name: str, data_dir: Path | None, cache_dir: Path | None) -> None:
 @click.argument("folder", type=FILE, metavar="PATH")
 @data_dir
 @options.cache_dir
-def link_dataset(name: str, folder: Path, data_dir: Path | None, cache_dir: Path | None) -> None:
+def link_dataset(name: str, folder: Path, data_dir: Path | None, cache: Path) -> None:
     """Use the copy of dataset NAME that lies in PATH, in whatever known layout.
 
     \b
@@ -374,7 +370,7 @@ def link_dataset(name: str, folder: Path, data_dir: Path | None, cache_dir: Path
     from perceptbench.datasets.locate import data_home, link
     from perceptbench.datasets.score_sets import find_source
 
-    home = data_home(data_dir, cache_dir or options.user_cache())
+    home = data_home(data_dir, cache)
     found = link(find_source(name), folder, home)
     click.echo(f"{name}: {found}")
 
@@ -391,7 +387,7 @@ def export_dataset(
     out: Path,
     no_images: bool,
     data_dir: Path | None,
-    cache_dir: Path | None,
+    cache: Path,
     allow_missing: bool,
 ) -> None:
     """Write a dataset as CSV files and images, as one brings one's own.
@@ -404,10 +400,8 @@ def export_dataset(
     from perceptbench.datasets.load import load_dataset
     from perceptbench.datasets.manifest import find_manifest
 
-    cache = cache_dir or options.user_cache()
     dataset = load_dataset(find_manifest(name), data_dir, cache, allow_missing=allow_missing)
-    for sentence in dataset.left_out:
-        click.echo(f"perceptbench: dataset {name}: left out: {sentence}", err=True)
+    options.tell([dataset])
     for path in export(dataset, out, images=not no_images):
         click.echo(f"{path} is written")
     if no_images:

@@ -64,9 +64,9 @@ def fit(
     folds: int,
     ridge: float,
     out: Path,
-    data_dir: Path | str | None,
+    data_dir: Path | None,
     weights_dir: Path | None,
-    cache_dir: Path | None,
+    cache: Path,
     allow_missing: bool,
     scoring: "Options",
     seed: int,
@@ -91,7 +91,6 @@ def fit(
     table = _backbone(backbone, weights)
     form = fitting.Form(table, taps or _default_taps(backbone), distance, heads)
     infos = select(beside, catalogue()) if beside else []
-    cache = cache_dir or options.user_cache()
     training = _load(train, data_dir, cache, allow_missing)
     testing = _load(test, data_dir, cache, allow_missing) if test else None
     if out.is_dir():
@@ -155,9 +154,8 @@ def _default_taps(backbone: str) -> tuple[str, ...]:
     return max(layers, key=len)
 
 
-def _load(text: str, data_dir: Path | str | None, cache: Path, allow_missing: bool) -> "Dataset":
+def _load(text: str, data_dir: Path | None, cache: Path, allow_missing: bool) -> "Dataset":
     """``DATASET[:SPLIT]``, where DATASET is a name or a judgement file."""
-    from perceptbench.datasets.fetch.remote import local_copy
     from perceptbench.datasets.judgements.tables import TABLES
     from perceptbench.datasets.load import load_dataset
     from perceptbench.datasets.manifest import find_manifest
@@ -169,13 +167,8 @@ def _load(text: str, data_dir: Path | str | None, cache: Path, allow_missing: bo
         dataset = judgement_file(Path(name))
     else:
         manifest = find_manifest(name)
-        if isinstance(data_dir, str):
-            data_dir = local_copy(data_dir, [name], cache)
         dataset = load_dataset(manifest, data_dir, cache, allow_missing=allow_missing)
-    for sentence in dataset.left_out:
-        click.echo(f"perceptbench: dataset {dataset.name}: left out: {sentence}", err=True)
-    for sentence in dataset.assumed:
-        click.echo(f"perceptbench: {sentence}", err=True)
+    options.tell([dataset])
     return of_split(dataset, split or None)
 
 

@@ -2,14 +2,17 @@
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from perceptbench.errors import visible
+
+if TYPE_CHECKING:
+    from perceptbench.datasets.dataset import Dataset
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(path_type=Path)
@@ -17,25 +20,22 @@ FILE = click.Path(path_type=Path)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class _FolderOrUrl(click.Path):
-    """A folder that exists, as a Path, or any URL, as it is."""
+def user_cache() -> Path:
+    """Where downloads are kept unless --cache-dir says otherwise."""
+    import platformdirs
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, context: click.Context | None
-    ) -> Any:
-        return value if "://" in str(value) else super().convert(value, param, context)
+    return Path(platformdirs.user_cache_dir("perceptbench"))
 
 
 data_dir: Decorator = click.option(
-    "--data-dir", type=_FolderOrUrl(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR|URL", envvar="PERCEPTBENCH_DATA",
-    help="Where datasets lie; what is needed of a URL (s3://..., any fsspec knows) is copied once.",
-)  # fmt: skip
+    "--data-dir", type=FOLDER, envvar="PERCEPTBENCH_DATA", help="Where datasets lie."
+)
 weights_dir: Decorator = click.option(
     "--weights-dir", type=FOLDER, envvar="PERCEPTBENCH_WEIGHTS", help="Where network weights lie."
 )
 cache_dir: Decorator = click.option(
-    "--cache-dir", type=FILE, metavar="DIR", envvar="PERCEPTBENCH_CACHE",
+    "--cache-dir", "cache", type=FILE, metavar="DIR", envvar="PERCEPTBENCH_CACHE",
+    default=user_cache,
     help="Where downloads and finished distances are kept. [default: the user's cache folder]",
 )  # fmt: skip
 out: Decorator = click.option(
@@ -126,7 +126,7 @@ def scoring(command: Callable[..., Any]) -> Callable[..., Any]:
 
         names = ("device", "precision", "memory", "workers", "engine", "ray_address")
         chosen = {name: given.pop(name) for name in names}
-        store = given.pop("store") or str((given["cache_dir"] or user_cache()) / "store")
+        store = given.pop("store") or str(given["cache"] / "store")
         chosen |= {"store": None if store == "none" else store, "compile": given.pop("compiled")}
         return command(scoring=Options(**chosen), **given)
 
@@ -168,8 +168,8 @@ def store(command: Callable[..., Any]) -> Callable[..., Any]:
     """--store and --cache-dir as the one argument `url`."""
 
     @wraps(command)
-    def with_store(store: str | None, cache_dir: Path | None, **given: Any) -> Any:
-        return command(url=store or str((cache_dir or user_cache()) / "store"), **given)
+    def with_store(store: str | None, cache: Path, **given: Any) -> Any:
+        return command(url=store or str(cache / "store"), **given)
 
     option = click.option(
         "--store", metavar="DIR|URL", envvar="PERCEPTBENCH_STORE",
@@ -178,13 +178,15 @@ def store(command: Callable[..., Any]) -> Callable[..., Any]:
     return cache_dir(option(with_store))
 
 
+def tell(datasets: "Iterable[Dataset]") -> None:
+    """Says what of some datasets is left out, and what was assumed to read them."""
+    for dataset in datasets:
+        for sentence in dataset.left_out:
+            click.echo(f"perceptbench: dataset {dataset.name}: left out: {sentence}", err=True)
+        for sentence in dataset.assumed:
+            click.echo(f"perceptbench: {sentence}", err=True)
+
+
 def command_line() -> str:
     """What the user typed, for the record."""
     return visible(shlex.join(["perceptbench", *sys.argv[1:]]))
-
-
-def user_cache() -> Path:
-    """Where downloads are kept unless --cache-dir says otherwise."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("perceptbench"))

@@ -84,9 +84,9 @@ def run(
     variants: bool,
     perturb: tuple[str, ...],
     out: Path | None,
-    data_dir: Path | str | None,
+    data_dir: Path | None,
     weights_dir: Path | None,
-    cache_dir: Path | None,
+    cache: Path,
     allow_missing: bool,
     dataset_options: tuple[str, ...],
     scoring: "Options",
@@ -108,7 +108,6 @@ def run(
     from perceptbench import run as pipeline
     from perceptbench.agreement.own_tables import read_scores
     from perceptbench.cli import natural
-    from perceptbench.datasets.fetch.remote import local_copy
     from perceptbench.datasets.load import load_dataset, parse_options
     from perceptbench.datasets.manifest import find_manifest, manifests
     from perceptbench.datasets.perturbed import check_change
@@ -133,9 +132,6 @@ def run(
         chosen = [find_manifest(name) for name in dict.fromkeys(datasets)]
     else:
         chosen = [manifest for manifest in manifests().values() if manifest.embedded]
-    cache = cache_dir or options.user_cache()
-    if isinstance(data_dir, str):
-        data_dir = local_copy(data_dir, [manifest.name for manifest in chosen], cache)
     given = parse_options(dataset_options, chosen)
     loaded, found = [], []
     for manifest in chosen:
@@ -149,16 +145,12 @@ def run(
         else:
             dataset = load_dataset(manifest, data_dir, cache, **reading)
         loaded.append(dataset)
-    for dataset in loaded:
-        for sentence in dataset.left_out:
-            click.echo(f"perceptbench: dataset {dataset.name}: left out: {sentence}", err=True)
     loaded += judgement_files(files, images, mos)
+    options.tell(loaded)
     brought += pipeline.join(found, loaded, [info.name for info in infos], theirs)
     if dry_run:
         from perceptbench.scoring.outlook import duration
 
-        for sentence in (s for dataset in loaded for s in dataset.assumed):
-            click.echo(f"perceptbench: {sentence}", err=True)
         total = 0.0
         for name, told in pipeline.outlooks(
             loaded, infos, weights_dir=weights_dir, options=scoring
@@ -184,8 +176,6 @@ def run(
         clock=clock,
     )
     written = "leaderboard.html, .md, .csv, agreement, scores, run.json"
-    for sentence in (s for dataset in loaded for s in dataset.assumed):
-        click.echo(f"perceptbench: {sentence}", err=True)
     try:
         with clock.time("report"):
             result.curves = curves.curves(result)

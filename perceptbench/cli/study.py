@@ -33,9 +33,9 @@ def study(
     name: str,
     datasets: tuple[str, ...],
     out: Path | None,
-    data_dir: Path | str | None,
+    data_dir: Path | None,
     weights_dir: Path | None,
-    cache_dir: Path | None,
+    cache: Path,
     scoring: "Options",
 ) -> None:
     """Test the claims of a study over the datasets at hand: supported, refuted, equivalent,
@@ -60,7 +60,6 @@ def study(
     from perceptbench.study import page, read_study, verdicts
 
     asked = read_study(name, catalogue())
-    cache = cache_dir or options.user_cache()
     alone = not asked.metrics  # of published scores
     theirs = [n for n in datasets or asked.published if alone or n in asked.published]
     ours = [name for name in datasets if name not in theirs]

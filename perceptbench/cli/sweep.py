@@ -53,9 +53,9 @@ def sweep(
     files: tuple[Path, ...],
     images: Path | None,
     out: Path | None,
-    data_dir: Path | str | None,
+    data_dir: Path | None,
     weights_dir: Path | None,
-    cache_dir: Path | None,
+    cache: Path,
     scoring: "Options",
 ) -> None:
     """Rank every layer of BACKBONE with every distance: alone, the first ones, all together.
@@ -77,10 +77,10 @@ def sweep(
     layers = [] if taps == "all" else _names(taps)
     base = str(Path(weights).resolve()) if weights not in ("imagenet", "random") else weights
     infos = losses(backbones, _names(distances), layers, base)
-    cache = cache_dir or options.user_cache()
     names = datasets if datasets or files else None
     loaded = load_named(names, data_dir, cache)
     loaded += judgement_files(files, images)
+    options.tell(loaded)
     click.echo(f"perceptbench: {len(infos)} losses", err=True)
     folder = run_folder.create(out)
     result = pipeline.run(

@@ -1,12 +1,13 @@
 """The catalogue: reads and checks ``datasets_manifest/*.toml``, one file a dataset."""
 
 import importlib.util
+import re
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from perceptbench import toml
 from perceptbench.datasets.fetch.download import Archive
@@ -118,6 +119,8 @@ class Manifest(Source):
         agreement is told for: ``category=cnn``, ``test category=imagenet``.
     in_domain : metrics that were trained or tuned on it.
     distortions : what labels or names call a distortion -> its name.
+    caption : regular expressions and what takes their place, one after the other, in the key of an
+        image, for reports that show it in words.
     published : figures a run must come near. Written by source: ``source``, ``tolerance`` and
         ``figures``, a table statistic -> metric -> value, or -> slice -> value.
     """
@@ -132,6 +135,7 @@ class Manifest(Source):
     expect: dict[str, Expectation] = {}
     in_domain: tuple[str, ...] = ()
     distortions: dict[str, str] = {}
+    caption: Annotated[tuple[tuple[re.Pattern[str], str], ...], Field(exclude=True)] = ()
     published: tuple[Published, ...] = ()
 
     def group_of(self, slice: str) -> str:
@@ -142,6 +146,17 @@ class Manifest(Source):
         """
         named = self.group.get(slice, "") if isinstance(self.group, dict) else self.group
         return named or self.name
+
+    def in_words(self, key: str) -> str:
+        """The image of a key in words; empty where the manifest has none for it.
+
+        >>> find_manifest("edge-in-noise").in_words("pink1/0/edge0.048@0.015")
+        '1/f noise, with an edge of RMS contrast 0.015, ramps of 0.048 deg'
+        """
+        said = key
+        for pattern, words in self.caption:
+            said = pattern.sub(words, said)
+        return "" if said == key else said
 
     @field_validator("published", mode="before")
     @classmethod

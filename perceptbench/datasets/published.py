@@ -28,6 +28,7 @@ from perceptbench.datasets.files import Files
 from perceptbench.datasets.judgements.expectations import violations
 from perceptbench.datasets.judgements.protocols import (
     PROTOCOLS,
+    STATISTICS,
     Judgements,
     protocol_of,
     validate,
@@ -52,8 +53,6 @@ JUDGED = (
 )  # fmt: skip
 #: Columns of a table that are no numbers, whatever they look like.
 NAMES = ("reference", "distorted", "a", "b", "folder")
-#: What goes on the leaderboard, by protocol.
-STATISTICS = {"2afc": ("2afc",), "rating": ("srcc",), "same_different": ("jnd_ap",)}
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from perceptbench.reporting.result import Run
 Array = NDArray[np.float64]
 #: No image stands in more than this many of the items shown, for the sake of variety.
 SAME_IMAGE = 2
+#: Columns that say in words what was done to an image.
+ABOUT = ("distortion", "category", "level")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Items:
     metrics : names, in leaderboard order.
     images : one row an item, one column an image: ``reference, distorted`` or ``a, reference, b``.
     people, signal : as in the module's conventions.
+    about : one row an item: its ``distortion``, ``category`` and ``level``, where known.
     """
 
     part: Judgements
@@ -41,6 +44,7 @@ class Items:
     images: pd.DataFrame
     people: Array
     signal: Array
+    about: pd.DataFrame
 
     @cached_property
     def ranks(self) -> Array:
@@ -68,7 +72,9 @@ def _judged(part: Judgements, scores: pd.DataFrame, metrics: list[str]) -> Items
         signal = found.distances[0] - found.distances[1] if afc else found.distances[0]
     order = ["a", "reference", "b"] if afc else list(PROTOCOLS[part.protocol][1])
     images = found.table[order].reset_index(drop=True)
-    return Items(part, metrics, images, found.table[answer(part)].to_numpy(float), signal)
+    about = found.table[[c for c in ABOUT if c in found.table]].reset_index(drop=True)
+    people = found.table[answer(part)].to_numpy(float)
+    return Items(part, metrics, images, people, signal, about)
 
 
 def answer(part: Judgements) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from perceptbench.datasets.manifest import Manifest, find_manifest
+from perceptbench.errors import PerceptbenchError
 from perceptbench.reporting.disputed import Items, answer, disputed
 from perceptbench.reporting.leaderboard import estimate
 from perceptbench.reporting.result import Run
@@ -27,13 +29,15 @@ class Images:
 
     Attributes
     ----------
-    known : ``{key, picture}`` of each, picture a data URI or None; a page counts them by place.
+    known : ``{key, picture, words}`` of each, picture a data URI or None, words those of its
+        dataset's manifest; a page counts them by place.
     """
 
     def __init__(self, run: Run) -> None:
         table = run.pictures
         keys = zip(table["dataset"], table["image"], strict=True)
         self._pictures = dict(zip(keys, table["picture"], strict=True))
+        self._manifests = {name: _manifest(name) for name in {p.dataset for p in run.judgements}}
         self._places: dict[tuple[str, str], int] = {}
         self.known: list[dict[str, str | None]] = []
 
@@ -42,8 +46,20 @@ class Images:
         if (dataset, key) not in self._places:
             self._places[dataset, key] = len(self.known)
             picture = self._pictures.get((dataset, key))
-            self.known.append({"key": key, "picture": picture and data_uri(picture)})
+            manifest = self._manifests[dataset]
+            words = manifest.in_words(key) if manifest else ""
+            self.known.append(
+                {"key": key, "picture": picture and data_uri(picture), "words": words}
+            )
         return self._places[dataset, key]
+
+
+def _manifest(dataset: str) -> Manifest | None:
+    """None of a dataset of the user's own."""
+    try:
+        return find_manifest(dataset)
+    except PerceptbenchError:
+        return None
 
 
 def data_uri(picture: bytes) -> str:
@@ -127,15 +143,25 @@ def disputed_strips(items: Items, images: Images) -> dict[str, Any] | None:
 
 
 def _strip(items: Items, item: int, images: Images) -> dict[str, Any]:
-    keys = items.images.iloc[item]
+    shown = []
+    for role, key in items.images.iloc[item].items():
+        place = images.place(items.part.dataset, key)
+        words = images.known[place]["words"]
+        shown.append({"role": role, "name": key, "words": words, "place": place})
     return {
-        "images": [
-            {"role": role, "name": key, "place": images.place(items.part.dataset, key)}
-            for role, key in keys.items()
-        ],
+        "images": shown,
+        "about": "" if any(image["words"] for image in shown) else _about(items, item),
         "people": _people_say(items, item),
         "sides": _sides_2afc(items, item) if items.part.protocol == "2afc" else _sides(items, item),
     }
+
+
+def _about(items: Items, item: int) -> str:
+    """``blur, level 3``: what the table says of an item whose images are only files."""
+    row = items.about.iloc[item].dropna()
+    return ", ".join(
+        f"level {v}".removesuffix(".0") if c == "level" else str(v) for c, v in row.items()
+    )
 
 
 def _people_say(items: Items, item: int) -> str:

@@ -9,7 +9,7 @@ import scipy.optimize
 import scipy.stats
 from scipy.special import expit
 
-from perceptbench.agreement import agreement, logistic, rating
+from perceptbench.agreement import agreement, influence, logistic, rating
 from perceptbench.datasets.judgements.protocols import Judgements
 
 
@@ -35,9 +35,19 @@ def test_a_logistic_world_is_fitted_whatever_the_unit_of_the_metric():
         fitted = logistic.fit(own, y, 4)(own)
         assert left(fitted, truth) < 0.05
         assert rating.plcc(fitted, y) > rating.plcc(x, y) + 0.01
-    found = rating.evaluate(x, y)
+    table = pd.DataFrame({"reference": [f"r{i}" for i in range(300)], "distorted": "d",
+                          "impairment": y, "std": 0.3, "raters": 25})  # fmt: skip
+    scores = table[["reference", "distorted"]].assign(m=x)
+    frame = agreement(Judgements("toy", table), scores, metrics=["m"])
+    found = frame[frame.metric == "m"].set_index("statistic")["value"]
     assert found["plcc_logistic5"] >= found["plcc_logistic4"] - 1e-3 > found["plcc"]
     assert found["rmse"] == pytest.approx(0.1, abs=0.02)
+    # ITU-T P.1401, 7.5.2: over n - 1, as nothing was fitted to the items themselves.
+    error = logistic.cross_fitted(x, y, np.arange(300))[0] - y
+    assert found["rmse"] == pytest.approx(np.sqrt(np.sum(error**2) / 299))
+    beyond = np.maximum(np.abs(error) - 2.0638985616280205 * 0.3 / 5, 0)
+    assert found["rmse_star"] == pytest.approx(np.sqrt(np.sum(beyond**2) / 299))
+    assert found["outlier_ratio"] == (beyond > 0).mean()
 
 
 def test_the_five_parameters_follow_a_line_that_four_cannot():
@@ -72,6 +82,12 @@ def test_no_fit_leaves_much_more_than_that_of_scipy(parameters):
                 assert mine <= left(values, y) * 1.01
 
 
+def cross_fitted(x, y, parameters):
+    """PLCC with what a curve predicts that was fitted without the item's fold; 0 where flat."""
+    predicted, fold = logistic.cross_fitted(x, y, np.arange(len(x)), parameters)
+    return np.nan_to_num(influence.plcc(predicted, y, fold)[0])
+
+
 def test_a_fit_rises_and_predicts_nothing_of_noise():
     """The known answers: -y + noise has SRCC -.98 and a falling logistic +.98; in-sample fits to
     noise of 30 items have +.36 (4 parameters) and +.44 (5)."""
@@ -81,9 +97,9 @@ def test_a_fit_rises_and_predicts_nothing_of_noise():
     assert rating.srcc(wrong, y) < -0.97
     for parameters in (4, 5):
         curve = logistic.fit(wrong, y, parameters)
-        assert curve.flat and rating.plcc_logistic(wrong, y, np.arange(100), parameters) == 0
+        assert curve.flat and cross_fitted(wrong, y, parameters) == 0
         noise = rng.normal(size=(40, 2, 30))
-        found = [rating.plcc_logistic(a, b, np.arange(30), parameters) for a, b in noise]
+        found = [cross_fitted(a, b, parameters) for a, b in noise]
         inside = [rating.plcc(logistic.fit(a, b, parameters)(a), b) for a, b in noise]
         assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(40) < 0.15
         assert np.nanmean(inside) > 0.25
@@ -119,11 +135,9 @@ def test_fits_do_not_depend_on_what_memory_held_before(filled):
 def test_errors_are_those_of_p1401():
     """Worked by hand: the interval of 25 ratings with deviation 1 is +- t(.975, 24) / 5 = .4128."""
     error, std, raters = np.array([0.5, -0.3, 0.0]), np.ones(3), np.full(3, 25)
-    y = np.zeros(3)
-    assert rating.rmse(error, y) == pytest.approx(np.sqrt(0.34 / 2))
-    assert rating.outliers(error, y, std, raters).tolist() == [1, 0, 0]
-    beyond = 0.5 - 2.0638985616280205 / 5
-    assert rating.rmse_star(error, y, std, raters) == pytest.approx(np.sqrt(beyond**2 / 2))
+    assert rating.outliers(error, np.zeros(3), std, raters).tolist() == [1, 0, 0]
+    beyond = [0.5 - 2.0638985616280205 / 5, 0, 0]
+    np.testing.assert_allclose(rating.beyond(error, std, raters), beyond)
 
 
 def rated(seed=0):

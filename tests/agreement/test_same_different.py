@@ -52,7 +52,5 @@ def test_pairs_of_equal_distance_are_passed_together(sample, copies, random):
         assert found == pytest.approx(by_hand(distance, p_same, copies))
 
 
-def test_nobody_who_says_the_same_is_undefined_and_labels_are_shares():
+def test_nobody_who_says_the_same_is_undefined():
     assert np.isnan(same_different.jnd_ap([1, 2], [0, 0]))
-    with pytest.raises(ValueError, match="shares"):
-        same_different.evaluate([1.0], [2.0])

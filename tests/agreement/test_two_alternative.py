@@ -110,14 +110,3 @@ def test_votes_that_are_not_known_leave_the_ceiling_uncorrected_and_it_is_said()
         frame = agreement(part, scores, metrics=["m"])
         row = frame[(frame.statistic == "2afc_of_ceiling") & (frame.metric == "m")].iloc[0]
         assert ("upper bound" in row.note) == said and row.low < row.value < row.high
-
-
-def test_evaluate_has_every_statistic_and_refuses_what_does_not_fit():
-    a, b, p, _ = simulated(500)
-    found = two_alternative.evaluate(a, b, p, np.full(500, 5))
-    assert set(found) == {"2afc", "2afc_majority", "2afc_of_ceiling", "log_likelihood"}
-    assert found["2afc"] == two_alternative.two_afc(a, b, p)
-    with pytest.raises(ValueError, match="equally many rows"):
-        two_alternative.validate(a, b[:-1], p)
-    with pytest.raises(ValueError, match="shares"):
-        two_alternative.validate(a, b, p + 1)

@@ -111,9 +111,9 @@ def write_run(judgements: Path, scores: Path, folder: Path) -> Path:
     from perceptbench.reporting import run_folder
     from perceptbench.reporting.result import FAILURE, Run, board
 
-    part, found = own_tables.agree(judgements, scores)
-    own = own_tables.read_scores(scores)
-    table, names = own.table, own.metrics
+    own = own_tables.read(judgements, scores)
+    part, found = own.judgements, own.evaluate()
+    table, names = own.scores.table, own.scores.metrics
     table.insert(0, "dataset", part.dataset)
     lost = pd.DataFrame(columns=list(FAILURE))
     result = Run(table, found.table, pd.DataFrame(), [part], {}, lost, found.comparisons)

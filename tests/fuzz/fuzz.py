@@ -252,7 +252,7 @@ _SCORES = "reference,distorted,ssim,mse,note\n" + "".join(
 
 
 def _tables() -> dict[str, Target]:
-    from perceptbench.agreement.own_tables import agree, read_scores
+    from perceptbench.agreement.own_tables import read, read_scores
     from perceptbench.datasets.readers.table import judgement_file
     from perceptbench.spreadsheet import to_csv
 
@@ -271,7 +271,7 @@ def _tables() -> dict[str, Target]:
         if name != "scores":
             found[f"agree-{name}"] = Target(
                 0.4, {"x.csv": text.encode(), "scores.csv": _SCORES.encode()},
-                lambda f: to_csv(agree(f / "x.csv", f / "scores.csv")[1].table), {},
+                lambda f: to_csv(read(f / "x.csv", f / "scores.csv").evaluate().table), {},
             )  # fmt: skip
     return found
 
@@ -328,13 +328,6 @@ def _archives() -> dict[str, Target]:
         "zip": mutations.zipped(["a/b.txt", "c.txt"]), "tar": tar, "gz": gzip.compress(tar),
         "bz2": bz2.compress(tar), "xz": lzma.compress(tar),
     }  # fmt: skip
-    if importlib.util.find_spec("backports.zstd"):
-        contents["zst"] = importlib.import_module("backports.zstd").compress(tar)
-    if importlib.util.find_spec("py7zr"):
-        out = io.BytesIO()
-        with importlib.import_module("py7zr").SevenZipFile(out, "w") as seven:
-            seven.writestr(b"abc" * 50, "a/b.txt")
-        contents["7z"] = out.getvalue()
     if importlib.util.find_spec("rarfile"):
         contents["rar"] = beside("test_unpack", Path(__file__).parents[1] / "datasets").rar_bytes(
             {"a/b.txt": b"abc", "c.txt": b"c"}

@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from perceptbench.agreement.own_tables import agree, read_scores
+from perceptbench.agreement import own_tables
 from perceptbench.datasets.fetch.unpack import Limits, unpack
 from perceptbench.datasets.files import Files
 from perceptbench.datasets.images import read_image
@@ -203,7 +203,7 @@ def test_pickles_are_refused_wherever_they_are_and_nothing_is_executed(tmp_path)
         ],
         "pt": [lambda p: load_head(f"{p.name}:h", p.parent)],
         "mat": [lambda p: variable(p, "h")],
-        "csv": [read_table, judgement_file], "parquet": [read_table, read_scores],
+        "csv": [read_table, judgement_file], "parquet": [read_table, own_tables.read_scores],
         "png": [read_image],
     }  # fmt: skip
     for suffix, contents in payloads(ran).items():
@@ -382,7 +382,7 @@ def test_fifty_thousand_columns_are_read_in_seconds(tmp_path):
     dataset = judgement_file(path)
     assert dataset.judgements[0].table.shape == (3, count + 3)
     with pytest.raises(DataError, match="has 50,000 columns of numbers; at most 2,000 metrics"):
-        read_scores(path)
+        own_tables.read_scores(path)
     assert time.process_time() - began < 30
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # in KiB
 
@@ -394,14 +394,13 @@ def test_names_of_ten_thousand_characters_are_ranked_or_refused_in_a_sentence(tm
     (tmp_path / "mine.csv").write_bytes(CSV)
     scores = TABLE[["reference", "distorted"]].assign(**{LONG: [1.0, 2.0], "m": [2.0, 1.0]})
     scores.to_csv(tmp_path / "scores.csv", index=False)
-    part, found = agree(tmp_path / "mine.csv", tmp_path / "scores.csv")
-    assert LONG in set(found.table["metric"]) and part.dataset == "mine"
+    own = own_tables.read(mine := tmp_path / "mine.csv", scores := tmp_path / "scores.csv")
+    assert LONG in set(own.evaluate().table["metric"]) and own.judgements.dataset == "mine"
     for call, error in (
         (lambda: judgement_file(tmp_path / f"{LONG}.csv"), UsageError),
-        (lambda: agree(tmp_path / LONG, tmp_path / "scores.csv"), DataError),
+        (lambda: own_tables.read(tmp_path / LONG, scores), DataError),
         (lambda: read_image(tmp_path / f"{LONG}.png"), DataError),
-        (lambda: agree(tmp_path / "mine.csv", tmp_path / "scores.csv", metrics=[LONG + "m"]),
-         UsageError),
+        (lambda: own_tables.read(mine, scores, metrics=[LONG + "m"]), UsageError),
         (lambda: load_head(f"{LONG}.pth:h", tmp_path), DataError),
     ):  # fmt: skip
         with pytest.raises(error) as raised:
@@ -549,5 +548,5 @@ def test_a_plain_tar_called_gz_is_unpacked(tmp_path):
     subprocess.run(command, check=True)
     assert list(unpack(tmp_path / "x.tar.gz", tmp_path / "out")) == ["fuzz.py"]
     (tmp_path / "x.zip").write_bytes(LOGIN)
-    with pytest.raises(DataError, match=r"x\.zip: is no zip, tar, rar or 7z archive"):
+    with pytest.raises(DataError, match=r"x\.zip: is no zip, tar or rar archive"):
         unpack(tmp_path / "x.zip", tmp_path / "none")

@@ -1,11 +1,7 @@
 """Other people's code: a time limit, copies, global state put back, the culprit named."""
 
-import io
-import locale
-import os
 import pickle
 import random
-import sys
 import threading
 import time
 import warnings
@@ -14,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from perceptbench.metrics.guard import Guard, Hung, Leaked, within
+from perceptbench.metrics.guard import Guard, Hung, within
 
 X, Y = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
 
@@ -73,34 +69,20 @@ CULPRITS = {
     "its input images": lambda x: x.mul_(2),
     "torch's default dtype": lambda x: torch.set_default_dtype(torch.float64),
     "torch's number of threads": lambda x: torch.set_num_threads(torch.get_num_threads() + 1),
-    "torch's gradient mode": lambda x: torch.set_grad_enabled(False),
-    "torch's deterministic mode": lambda x: torch.use_deterministic_algorithms(True),
-    "torch's anomaly mode": lambda x: torch.autograd.set_detect_anomaly(True),
-    "torch's cuDNN flags": lambda x: setattr(torch.backends.cudnn, "benchmark", True),
     "torch's matmul precision": lambda x: torch.set_float32_matmul_precision("medium"),
     "torch's random state": lambda x: torch.rand(1),
     "numpy's random state": lambda x: np.random.rand(1),
     "Python's random state": lambda x: random.random(),
-    "numpy's error handling": lambda x: np.seterr(all="ignore"),
-    "the working folder": lambda x: os.chdir("/"),
-    "the locale": lambda x: locale.setlocale(locale.LC_ALL, other_locale()),
-    "standard output": lambda x: setattr(sys, "stdout", io.StringIO()),
 }
-
-
-def other_locale():
-    return "C" if locale.setlocale(locale.LC_ALL) != "C" else "C.UTF-8"
 
 
 @pytest.mark.parametrize("what", CULPRITS)
 def test_what_is_changed_is_put_back_and_named_once(what):
     def state():
         return (
-            torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(),
-            torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision(),
-            torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate(),
-            torch.is_anomaly_enabled(), torch.backends.cudnn.benchmark, np.geterr(), os.getcwd(),
-            locale.setlocale(locale.LC_ALL), sys.stdout,
+            torch.get_default_dtype(), torch.get_num_threads(),
+            torch.get_float32_matmul_precision(), torch.get_rng_state().tolist(),
+            np.random.get_state()[1].tolist(), random.getstate(),
         )  # fmt: skip
 
     images, before = X.clone(), state()
@@ -142,50 +124,15 @@ def test_what_comes_too_late_touches_nothing():
         assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_thread_of_its_own_keeps_the_default_device_and_autocast():
+def test_a_thread_of_its_own_keeps_gradient_mode_default_device_and_autocast():
     def culprit(x):
+        assert torch.is_grad_enabled()
+        torch.set_grad_enabled(False)
         torch.set_default_device("meta")
         torch.set_autocast_enabled("cpu", True)
 
-    Guard(culprit, "culprit", 10)(X)
+    guard = Guard(culprit, "culprit", 10)
+    guard(X)
+    guard(X)
     assert torch.zeros(1).device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-
-
-def test_a_working_folder_that_is_gone_is_no_matter(tmp_path, monkeypatch):
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
-    guard = Guard(mean, "mean", 10)
-    torch.testing.assert_close(guard(X, Y), mean(X, Y))
-    assert guard.offences == []
-
-
-def test_what_holds_ever_more_memory_is_given_up_before_the_machine_falls_over():
-    kept = []
-
-    def leaking(x):
-        kept.append(bytearray(os.urandom(1 << 10)) * (4 << 10))  # 4 MiB
-        return x.mean((1, 2, 3))
-
-    guard = Guard(leaking, "leaking", 10, most=64 << 20)
-    for _ in range(5):
-        guard(X)
-    with pytest.raises(Leaked, match=r"holds [6-9]\d MiB more than at first, a leak"):
-        for _ in range(40):
-            guard(X)
-    calls = len(kept)
-    with pytest.raises(Leaked):
-        guard(X)
-    assert len(kept) == calls
-
-
-def test_memory_that_comes_and_goes_is_no_leak():
-    results = []
-
-    def hungry(x):
-        return x.mean((1, 2, 3)) + torch.ones(8 << 20).sum() * 0  # 32 MiB for a moment
-
-    guard = Guard(hungry, "hungry", 10, most=48 << 20)
-    for _ in range(20):
-        guard(X)
-        results[:] = [torch.ones(4 << 20)]  # the caller's own, 16 MiB
+    assert torch.is_grad_enabled() and guard.offences == []

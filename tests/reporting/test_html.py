@@ -4,10 +4,12 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from itertools import combinations
+from pathlib import Path
 
 import pytest
 
-from perceptbench.reporting import html
+from perceptbench.reporting import html, run_folder
 
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 
@@ -88,6 +90,22 @@ def test_nothing_is_loaded_from_elsewhere_and_names_stay_names(nasty_run, nasty)
     assert sum(tag == "script" for tag, _ in page.tags) == 2
     policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv"))
     assert policy.startswith("default-src 'none'") and "script-src 'sha256-" in policy
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    """The committed run of the embedded suite."""
+    return run_folder.read(Path(__file__).parents[2] / "reports" / "embedded")
+
+
+def test_disputed_images_are_told_in_words(run, embedded):
+    words, own = (" ".join(" ".join(Page(page_of(r)).words).split()) for r in (embedded, run))
+    assert re.search(
+        r"1/f noise, with an edge of RMS contrast 0\.\d+, ramps of 0\.\d+ deg pink1/", words
+    )
+    assert re.search(r"reference blank field (60|120)ppd/blank", words)
+    # A table of one's own says what it says.
+    assert re.search("(blur|noise) people: impairment", own)
 
 
 def test_many_items_are_thinned_and_said_to_be(run, monkeypatch):
@@ -234,3 +252,24 @@ def test_names_of_any_kind_do_nothing_in_a_browser(visit, nasty_run, nasty):
     assert not driver.find_elements("css selector", "img[src='x']")
     wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert driver.execute_script(wide) <= 0
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_names_in_the_cost_plot_do_not_overlap(visit, embedded, width):
+    from selenium.webdriver.support.ui import Select
+
+    driver = visit(embedded)
+    screen = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    assert driver.execute_script("return document.documentElement.clientWidth") <= width
+    boxes = (
+        "return [...document.querySelectorAll('#costs svg text')].map(t => [t.textContent, "
+        "...['left', 'right', 'top', 'bottom'].map(k => t.getBoundingClientRect()[k])])"
+    )
+    for option in Select(find(driver, "#pick-cost")).options:
+        option.click()
+        found = driver.execute_script(boxes)
+        assert find(driver, "#pick-a").text.split("\n")[0] in [row[0] for row in found]
+        for (one, a, b, c, d), (other, e, f, g, h) in combinations(found, 2):
+            assert b <= e or f <= a or d <= g or h <= c, (option.text, one, other)
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

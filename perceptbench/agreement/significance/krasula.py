@@ -10,8 +10,8 @@ higher; else it is *similar*. ``difference`` (pairs,) is the metric's on the sam
 direction of z; ``significance`` (pairs,) is -1, 0 or 1. Areas count ties by half (mid-ranks).
 
 Pairs are taken once each, i < j, by `pairs`. Netflix's vmaf takes all n x n ordered pairs, an
-item with itself among the similar ones; ``self_pairs=True`` does the same. That raises AUC_DS,
-since an item differs from itself by exactly 0; what perceptbench reports is without.
+item with itself among the similar ones, which raises AUC_DS: an item differs from itself by
+exactly 0.
 
 Statistics
 ----------
@@ -36,20 +36,8 @@ Array = NDArray[np.float64]
 SIGNIFICANT = 2.0
 
 
-def validate(difference: ArrayLike, significance: ArrayLike) -> None:
-    """Raises ValueError where shapes do not fit or a significance is not -1, 0 or 1."""
-    d, s = np.asarray(difference), np.asarray(significance)
-    if d.shape != s.shape or d.ndim != 1:
-        raise ValueError(f"expected two equally long vectors, got {d.shape} and {s.shape}")
-    if not np.isin(s, (-1, 0, 1)).all():
-        raise ValueError("significance must be -1, 0 or 1")
-
-
-def pairs(n: int, self_pairs: bool = False) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """First and second item of every pair: i < j, or all n x n with `self_pairs`."""
-    if self_pairs:
-        first, second = np.indices((n, n))
-        return first.ravel(), second.ravel()
+def pairs(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """First and second item of every pair, i < j."""
     return np.triu_indices(n, 1)
 
 
@@ -126,12 +114,6 @@ def thr(difference: ArrayLike, significance: ArrayLike) -> float:
     """95th percentile of |difference| among the similar pairs."""
     _, similar = _different_similar(difference, significance)
     return float(np.percentile(similar, 95)) if len(similar) else float("nan")
-
-
-def evaluate(difference: ArrayLike, significance: ArrayLike) -> dict[str, float]:
-    """Every statistic of one metric by name."""
-    validate(difference, significance)
-    return {name: f(difference, significance) for name, f in STATISTICS.items()}
 
 
 def compare(

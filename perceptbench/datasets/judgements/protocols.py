@@ -32,6 +32,8 @@ PROTOCOLS = {
     "same_different": (("a", "b", "p_same"), ("a", "b")),
     "rating": (("reference", "distorted"), ("reference", "distorted")),
 }
+#: What goes on the leaderboard, by protocol.
+STATISTICS = {"2afc": ("2afc",), "rating": ("srcc",), "same_different": ("jnd_ap",)}
 
 #: What a table's column `variable` says where its column `value` is a spatial frequency.
 FREQUENCY = "frequency (c/deg)"

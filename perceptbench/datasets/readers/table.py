@@ -10,15 +10,13 @@ from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.images import FileLoader
 from perceptbench.datasets.judgements.own import odd, read_judgements
 from perceptbench.datasets.judgements.protocols import (
+    STATISTICS,
     Judgements,
     is_writable,
     protocol_of,
 )
 from perceptbench.datasets.judgements.votes import Mos
 from perceptbench.errors import DataError, UsageError
-
-#: What goes on the leaderboard, by protocol.
-STATISTICS = {"2afc": ("2afc",), "rating": ("srcc",), "same_different": ("jnd_ap",)}
 
 
 def judgement_files(

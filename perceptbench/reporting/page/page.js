@@ -243,7 +243,7 @@
   const ranked = () => $("even").checked;
 
   function describe(set, item) {
-    return set.rows[item].map((image, side) => `${set.roles[side]} ${data.images[image].key}`).join(", ");
+    return set.rows[item].map((image, side) => `${set.roles[side]} ${data.images[image].words || data.images[image].key}`).join(", ");
   }
 
   function peopleSay(set, item) {
@@ -322,9 +322,9 @@
   function strip(set, item, lines) {
     const images = element("div", { class: "images" });
     set.rows[item].forEach((image, side) => {
-      const { key } = data.images[image];
+      const { key, words } = data.images[image];
       const holder = element("span", { class: "frame", "data-image": image }, element("span", {}, "image not stored in this run"));
-      images.append(element("figure", {}, holder, element("figcaption", {}, element("b", {}, set.roles[side]), " ", element("code", {}, key))));
+      images.append(element("figure", {}, holder, element("figcaption", {}, element("b", {}, set.roles[side]), words && ` ${words}`, " ", element("code", {}, key))));
     });
     const card = element("article", { class: "strip" }, images, element("p", { class: "people-say" }, peopleSay(set, item)));
     for (const [side, text] of lines) card.append(element("p", { class: "side" }, element("span", { class: `is-${side}` }, name(chosen[side])), ` ${text}`));
@@ -359,6 +359,26 @@
   const duration = (s) => (s >= 1 ? `${loose(s)} s` : s >= 1e-3 ? `${loose(1e3 * s)} ms` : `${loose(1e6 * s)} µs`);
   const parameters = (n) => (n >= 1e6 ? `${loose(n / 1e6)} M` : n >= 1e3 ? `${loose(n / 1e3)} k` : String(n));
 
+  // Names beside their dots, right, left, above or below, where no other name is and, where there is
+  // such a place, no dot. One that has no room is left out: its dot says it when pointed at.
+  function labels(named, dots) {
+    const spots = dots.map((p) => [p.x - p.size, p.x + p.size, p.y - p.size, p.y + p.size]);
+    const taken = [], found = [];
+    const em = matchMedia("(max-width: 40rem)").matches ? 15 : 11; // as in the style
+    for (const { x, y, size, name } of named) {
+      const width = 0.58 * em * name.length;
+      const places = [[x + size + 4, y + 4], [x - size - 4 - width, y + 4], [x - width / 2, y - size - 4], [x - width / 2, y + size + em + 1]]
+        .map(([left, base]) => [left, left + width, base - em, base + 0.3 * em])
+        .filter(([x0, x1, y0, y1]) => x0 > LEFT && x1 < W && y0 > 0 && y1 < H - BOTTOM);
+      const free = (others) => places.find(([x0, x1, y0, y1]) => !others.some(([a, b, c, d]) => x0 < b && a < x1 && y0 < d && c < y1));
+      const box = free([...taken, ...spots]) || free(taken);
+      if (!box) continue;
+      taken.push(box);
+      found.push(element("text", { class: "label", x: box[0].toFixed(1), y: (box[2] + em).toFixed(1) }, name));
+    }
+    return found;
+  }
+
   function costs() {
     if (!$("costs")) return;
     const at = +$("pick-cost").value;
@@ -390,8 +410,12 @@
       const side = i === chosen.a ? "a" : i === chosen.b ? "b" : "spot";
       const size = 3.5 + (data.metrics[i].parameters ? 1.1 * Math.max(0, Math.log10(data.metrics[i].parameters) - 4) : 0);
       svg.append(element("circle", { class: side, cx: points[k].x.toFixed(1), cy: points[k].y.toFixed(1), r: size.toFixed(1) }));
-      if (side !== "spot" || front.includes(k)) svg.append(element("text", { class: "label", x: (points[k].x + size + 4).toFixed(1), y: (points[k].y + 4).toFixed(1) }, name(i)));
+      points[k].size = size;
     });
+    const isChosen = (k) => known[k] === chosen.a || known[k] === chosen.b;
+    const named = known.map((_, k) => k).filter((k) => isChosen(k) || front.includes(k));
+    named.sort((p, q) => isChosen(q) - isChosen(p) || ys[q] - ys[p]);
+    svg.append(...labels(named.map((k) => ({ ...points[k], name: name(known[k]) })), points));
     const output = element("output", { "aria-live": "polite" });
     readable(svg, points, output, "Point at a dot, or focus the plot and use the arrow keys.");
     $("costs").replaceChildren(element("figure", { class: "plotbox wide" }, element("figcaption", {}, element("b", {}, figure.title), element("span", {}, "against time; a larger dot has more parameters; the dashed line joins those that nothing cheaper beats")), svg, output));
