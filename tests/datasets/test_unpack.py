@@ -84,6 +84,20 @@ def rar_bytes(content=CONTENT, method=0, link=None):
     return out + block(5, vint(0))
 
 
+def seven_zip_bytes(content=CONTENT, password=None):
+    py7zr = pytest.importorskip("py7zr")
+    out = io.BytesIO()
+    with py7zr.SevenZipFile(out, "w", password=password) as packed:
+        for name, data in content.items():
+            packed.writestr(data, name)
+    return out.getvalue()
+
+
+def zstd(data):
+    library = pytest.importorskip("backports.zstd")
+    return library.compress(data, options={library.CompressionParameter.checksum_flag: 1})
+
+
 @pytest.fixture
 def archive(tmp_path):
     """Writes bytes to a file whose name tells nothing."""
@@ -106,7 +120,9 @@ KINDS = {
     "tar.gz": lambda: gzip.compress(tar_bytes()),
     "tar.bz2": lambda: bz2.compress(tar_bytes()),
     "tar.xz": lambda: lzma.compress(tar_bytes()),
+    "tar.zst": lambda: zstd(tar_bytes()),
     "rar": rar_bytes,
+    "7z": seven_zip_bytes,
 }
 
 
@@ -147,14 +163,34 @@ ESCAPES = ["../evil", "/evil", "a/../../evil", "..\\evil", "C:\\evil", "C:evil"]
 
 
 @pytest.mark.parametrize("name", ESCAPES)
-@pytest.mark.parametrize("make", [zip_bytes, tar_bytes, rar_bytes])
+@pytest.mark.parametrize("make", [zip_bytes, tar_bytes, rar_bytes, seven_zip_bytes])
 def test_a_path_out_of_the_folder_is_refused(archive, tmp_path, make, name):
     if make is rar_bytes:
         pytest.importorskip("rarfile")
-    data = make(content={**CONTENT, name: b"x"})
+    content = {**CONTENT, name: b"x"}
+    if make is seven_zip_bytes:  # py7zr writes no such name itself: the same length, replaced
+        py7zr = pytest.importorskip("py7zr")
+        stand_in = "x" * len(name)
+        out = io.BytesIO()
+        with py7zr.SevenZipFile(out, "w") as packed:
+            packed.set_encoded_header_mode(False)
+            packed.writestr(b"x", stand_in)
+        data = patched_7z(out.getvalue(), stand_in, name)
+    else:
+        data = make(content=content)
     with pytest.raises(DataError, match=r"refused, since member .* (absolute path|leads out)"):
         unpack(archive(data), tmp_path / "deep" / "out")
     assert not list(tmp_path.rglob("*evil*")) and not (tmp_path / "deep" / "out").exists()
+
+
+def patched_7z(data, old, new):
+    """The same archive with another name in its (plain) header, the header's checksums mended."""
+    offset, size = struct.unpack("<QQ", data[12:28])
+    header = data[32 + offset : 32 + offset + size]
+    assert old.encode("utf-16-le") in header
+    header = header.replace(old.encode("utf-16-le"), new.encode("utf-16-le"))
+    start = struct.pack("<QQI", offset, size, zlib.crc32(header))
+    return data[:8] + struct.pack("<I", zlib.crc32(start)) + start + data[32 : 32 + offset] + header
 
 
 SYM, HARD = tarfile.SYMTYPE, tarfile.LNKTYPE
@@ -254,11 +290,17 @@ def test_links_and_devices_are_refused_in_a_zip(archive, tmp_path, type_, data, 
         unpack(archive(zip_bytes([("l", type_, data)])), tmp_path / "out")
 
 
-def test_links_are_refused_in_rar(archive, tmp_path):
+def test_links_are_refused_in_rar_and_7z(archive, tmp_path):
     pytest.importorskip("rarfile")
+    py7zr = pytest.importorskip("py7zr")
     link = rar_bytes({"l": b""}, link={"l": "/etc/passwd"})
     with pytest.raises(DataError, match="'l' is a link or a device"):
         unpack(archive(link), tmp_path / "out")
+    (tmp_path / "l").symlink_to("/etc/passwd")
+    with py7zr.SevenZipFile(tmp_path / "download", "w") as packed:
+        packed.write(tmp_path / "l", "l")
+    with pytest.raises(DataError, match="'l' is a link or a device"):
+        unpack(tmp_path / "download", tmp_path / "out")
 
 
 BOMBS = {
@@ -266,6 +308,8 @@ BOMBS = {
     "tar.gz": lambda: gzip.compress(tar_bytes(content={"zeros.bmp": bytes(3_000_000)})),
     "tar.bz2": lambda: bz2.compress(tar_bytes(content={"zeros.bmp": bytes(3_000_000)})),
     "tar.xz": lambda: lzma.compress(tar_bytes(content={"zeros.bmp": bytes(3_000_000)})),
+    "tar.zst": lambda: zstd(tar_bytes(content={"zeros.bmp": bytes(3_000_000)})),
+    "7z": lambda: seven_zip_bytes({"zeros.bmp": bytes(3_000_000)}),
 }
 
 
@@ -336,7 +380,7 @@ def test_what_a_killed_process_left_is_cleared_away(archive, tmp_path):
 
 @pytest.mark.parametrize("name", ["no archive", ""])
 def test_what_is_no_archive_is_named(archive, tmp_path, name):
-    with pytest.raises(DataError, match=r"download: is no zip, tar or rar archive"):
+    with pytest.raises(DataError, match=r"download: is no zip, tar, rar or 7z archive"):
         unpack(archive(name.encode()), tmp_path / "out")
 
 
@@ -377,8 +421,9 @@ def no_tool(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_tool")
-def test_an_encrypted_archive_asks_for_the_owners_password(archive, tmp_path):
-    path = archive(encrypted_zip(b"geheim"))
+@pytest.mark.parametrize("make", [encrypted_zip, lambda p: seven_zip_bytes(password=p.decode())])
+def test_an_encrypted_archive_asks_for_the_owners_password(archive, tmp_path, make):
+    path = archive(make(b"geheim"))
     with pytest.raises(DataError, match=r"is encrypted; ask its owner .*PERCEPTBENCH_PASSWORD"):
         unpack(path, tmp_path / "out")
     with pytest.raises(DataError, match=r"is the password right\?"):
@@ -443,10 +488,11 @@ def test_a_tool_that_fails_or_is_missing_is_named(archive, tmp_path, tool, monke
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_package_is_named(archive, tmp_path, monkeypatch):
-    path = archive(rar_bytes())
-    monkeypatch.setitem(sys.modules, "rarfile", None)
-    with pytest.raises(Unavailable, match=r"rarfile: pip install 'perceptbench\[archives\]'"):
+@pytest.mark.parametrize(("name", "package"), [("rar", "rarfile"), ("7z", "py7zr")])
+def test_a_missing_package_is_named(archive, tmp_path, monkeypatch, name, package):
+    path = archive(KINDS[name]())
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(Unavailable, match=rf"{package}: pip install 'perceptbench\[archives\]'"):
         unpack(path, tmp_path / "out")
 
 

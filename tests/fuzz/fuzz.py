@@ -328,6 +328,13 @@ def _archives() -> dict[str, Target]:
         "zip": mutations.zipped(["a/b.txt", "c.txt"]), "tar": tar, "gz": gzip.compress(tar),
         "bz2": bz2.compress(tar), "xz": lzma.compress(tar),
     }  # fmt: skip
+    if importlib.util.find_spec("backports.zstd"):
+        contents["zst"] = importlib.import_module("backports.zstd").compress(tar)
+    if importlib.util.find_spec("py7zr"):
+        out = io.BytesIO()
+        with importlib.import_module("py7zr").SevenZipFile(out, "w") as seven:
+            seven.writestr(b"abc" * 50, "a/b.txt")
+        contents["7z"] = out.getvalue()
     if importlib.util.find_spec("rarfile"):
         contents["rar"] = beside("test_unpack", Path(__file__).parents[1] / "datasets").rar_bytes(
             {"a/b.txt": b"abc", "c.txt": b"c"}

@@ -548,5 +548,5 @@ def test_a_plain_tar_called_gz_is_unpacked(tmp_path):
     subprocess.run(command, check=True)
     assert list(unpack(tmp_path / "x.tar.gz", tmp_path / "out")) == ["fuzz.py"]
     (tmp_path / "x.zip").write_bytes(LOGIN)
-    with pytest.raises(DataError, match=r"x\.zip: is no zip, tar or rar archive"):
+    with pytest.raises(DataError, match=r"x\.zip: is no zip, tar, rar or 7z archive"):
         unpack(tmp_path / "x.zip", tmp_path / "none")

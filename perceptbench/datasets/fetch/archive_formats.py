@@ -1,19 +1,20 @@
-"""How each kind of archive is read: zip, tar (gz, bz2, xz), rar.
+"""How each kind of archive is read: zip, tar with any compression, rar, 7z.
 
 Conventions
 -----------
 What an archive is, its first bytes tell, not its name. Every member goes to a sink
 (`perceptbench.datasets.fetch.sink`), which decides whether and where it is written.
 
-zip and tar need nothing else; rar needs the package ``rarfile`` (the extra
-``perceptbench[archives]``) and, where it is compressed, one of TOOLS.
+zip and tar need nothing else; rar needs the package ``rarfile`` and, where it is compressed, one of
+TOOLS; 7z the package ``py7zr``; tar.zst ``backports.zstd`` (Python below 3.14). The three packages
+are the extra ``perceptbench[archives]``.
 """
 
 from __future__ import annotations
 
 import bz2
 import gzip
-import importlib
+import importlib.util
 import lzma
 import shutil
 import stat
@@ -24,6 +25,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
@@ -33,8 +35,9 @@ from perceptbench.errors import DataError, Unavailable, first_line
 
 #: First bytes -> kind of archive; a tar has none that is sure.
 MARKS = {
-    b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"Rar!\x1a\x07": "rar",
+    b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"Rar!\x1a\x07": "rar", b"7z\xbc\xaf\x27\x1c": "7z",
     b"\x1f\x8b": "tar.gz", b"BZh": "tar.bz2", b"\xfd7zXZ\x00": "tar.xz", b"\x5d\x00\x00": "tar.xz",
+    b"\x28\xb5\x2f\xfd": "tar.zst",
 }  # fmt: skip
 #: Bytes of a link's target, and of a header in a tar; longer ones are no honest archive's.
 LONGEST_LINK = 4096
@@ -55,7 +58,7 @@ TOOLS = {
 
 
 def kind(path: Path) -> str:
-    """``zip``, ``rar``, ``tar`` or ``tar.gz`` and the like; empty for anything else."""
+    """``zip``, ``rar``, ``7z``, ``tar`` or ``tar.gz`` and the like; empty for anything else."""
     with path.open("rb") as file:
         head = file.read(512)
     for mark, name in MARKS.items():
@@ -78,8 +81,8 @@ def read(archive: Path, sink: Sink, password: str) -> None:
     """
     name = kind(archive)
     if not name:
-        raise DataError(f"{archive}: is no zip, tar or rar archive")
-    {"zip": _zip, "rar": _rar}.get(name, _tar)(archive, sink, password)
+        raise DataError(f"{archive}: is no zip, tar, rar or 7z archive")
+    {"zip": _zip, "rar": _rar, "7z": _7z}.get(name, _tar)(archive, sink, password)
 
 
 def _zip(archive: Path, sink: Sink, password: str) -> None:
@@ -163,13 +166,19 @@ def _tar(archive: Path, sink: Sink, password: str) -> None:
 def _decompressed(archive: Path) -> Iterator[IO[bytes]]:
     """The tar in a file, whatever compresses it."""
     compression = kind(archive).removeprefix("tar").lstrip(".")
-    openers: dict[str, Any] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open, "": open}
-    with openers[compression](archive, "rb") as stream:
+    if compression == "zst":
+        module = "compression.zstd" if importlib.util.find_spec("compression") else "backports.zstd"
+        opened = _package(module, "zstd archives").open(archive)
+    else:
+        openers: dict[str, Any]
+        openers = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open, "": open}
+        opened = openers[compression](archive, "rb")
+    with opened as stream:
         yield stream
 
 
 def _rar(archive: Path, sink: Sink, password: str) -> None:
-    rarfile = _rarfile("rar archives")
+    rarfile = _package("rarfile", "rar archives")
     with rarfile.RarFile(archive) as packed:
         if packed.needs_password() and not password:
             raise DataError(_ask(archive))
@@ -241,8 +250,10 @@ def require(name: str) -> None:
 
     >>> require("tid2013.zip")
     """
+    if name.lower().endswith(".7z"):
+        _package("py7zr", f"{name}: 7z archives")
     if name.lower().endswith(".rar"):
-        _rarfile(f"{name}: rar archives")
+        _package("rarfile", f"{name}: rar archives")
         if not any(map(shutil.which, TOOLS)):
             raise Unavailable(f"{name}: {_NO_TOOL}")
 
@@ -261,12 +272,71 @@ def _split(stream: IO[bytes], files: Sequence[tuple[str, int, int | None]], sink
     return ""
 
 
-def _rarfile(purpose: str) -> ModuleType:
+def _7z(archive: Path, sink: Sink, password: str) -> None:
+    py7zr = _package("py7zr", "7z archives")
+    with archive.open("rb") as file:
+        try:
+            # Given a file instead of a path, py7zr unpacks in one thread.
+            packed = py7zr.SevenZipFile(file, password=password or None)
+        except py7zr.PasswordRequired:  # its very list is encrypted
+            raise DataError(_ask(archive)) from None
+        if packed.needs_password() and not password:
+            raise DataError(_ask(archive))
+        sink.expect([packed.archiveinfo().uncompressed])
+        for member in packed.files:
+            if member.is_symlink or member.is_junction or member.is_socket:
+                raise sink.refuse(member.filename, "is a link or a device")
+            if member.is_directory:
+                sink.directory(member.filename)
+            else:
+                sink.place(member.filename)
+        packed.extractall(factory=_SevenZipFiles(sink))
+
+
+@dataclass
+class _SevenZipFiles:
+    """py7zr asks this for a place to write each file to."""
+
+    sink: Sink
+
+    def create(self, name: str) -> _SevenZipMember:
+        return _SevenZipMember(self.sink, name)
+
+
+class _SevenZipMember:
+    """One file, as py7zr wants it: written once, from beginning to end."""
+
+    def __init__(self, sink: Sink, name: str) -> None:
+        self.context = sink.file(name)
+        self.out = self.context.__enter__()
+
+    def write(self, chunk: bytes) -> int:
+        return self.out.write(chunk) if self.out else len(chunk)
+
+    def read(self, size: int | None = None) -> bytes:
+        return b""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return 0
+
+    def seekable(self) -> bool:
+        return False
+
+    def flush(self) -> None: ...
+
+    def size(self) -> int:
+        return self.out.size if self.out else 0
+
+    def close(self) -> None:
+        self.context.__exit__(None, None, None)
+
+
+def _package(name: str, purpose: str) -> ModuleType:
     try:
-        return importlib.import_module("rarfile")
+        return importlib.import_module(name)
     except ImportError:
         raise Unavailable(
-            f"{purpose} need the package rarfile: pip install 'perceptbench[archives]'"
+            f"{purpose} need the package {name}: pip install 'perceptbench[archives]'"
         ) from None
 
 
