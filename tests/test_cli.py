@@ -225,9 +225,7 @@ def test_a_loss_is_shown_with_every_default_and_its_hash(cli, tmp_path):
 
 def test_a_loss_file_is_checked_for_known_mistakes(cli, tmp_path):
     loss = LOSS.replace("small-cnn", "small-discriminator")  # whose strides make it quick
-    (tmp_path / "mine.toml").write_text(loss + 'distance = "l2"
-reduction = "sum"
-'
+    (tmp_path / "mine.toml").write_text(loss + 'distance = "l2"\nreduction = "sum"\n'
                                         '[[tap]]\nlayer = "relu3"\ndistance = "l2"\n')  # fmt: skip
     code, output, _ = cli("metrics", "check", tmp_path / "mine.toml")
     assert code == 0 and "reductions mean and sum are mixed" in output

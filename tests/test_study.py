@@ -372,6 +372,11 @@ def test_the_command_writes_a_verdict(cli, tmp_path):
     assert row["difference"] == pytest.approx(apart) and apart > 0
 
 
+def test_data_at_a_url_is_not_copied_unasked(cli):
+    code, _, err = cli("study", "learned-vs-fixed", "--data-dir", "memory://sets")
+    assert code == 2 and "with --dataset" in err
+
+
 def test_a_copy_without_images_is_left_out_with_the_reason(tmp_path, shared):
     datasets, left_out = load_at_hand(shared, tmp_path)
     names = [dataset.name for dataset in datasets]

@@ -64,7 +64,7 @@ def fit(
     folds: int,
     ridge: float,
     out: Path,
-    data_dir: Path | None,
+    data_dir: Path | str | None,
     weights_dir: Path | None,
     cache: Path,
     allow_missing: bool,
@@ -154,8 +154,9 @@ def _default_taps(backbone: str) -> tuple[str, ...]:
     return max(layers, key=len)
 
 
-def _load(text: str, data_dir: Path | None, cache: Path, allow_missing: bool) -> "Dataset":
+def _load(text: str, data_dir: Path | str | None, cache: Path, allow_missing: bool) -> "Dataset":
     """``DATASET[:SPLIT]``, where DATASET is a name or a judgement file."""
+    from perceptbench.datasets.fetch.remote import local_copy
     from perceptbench.datasets.judgements.tables import TABLES
     from perceptbench.datasets.load import load_dataset
     from perceptbench.datasets.manifest import find_manifest
@@ -167,6 +168,8 @@ def _load(text: str, data_dir: Path | None, cache: Path, allow_missing: bool) ->
         dataset = judgement_file(Path(name))
     else:
         manifest = find_manifest(name)
+        if isinstance(data_dir, str):
+            data_dir = local_copy(data_dir, [name], cache)
         dataset = load_dataset(manifest, data_dir, cache, allow_missing=allow_missing)
     options.tell([dataset])
     return of_split(dataset, split or None)

@@ -62,7 +62,7 @@ def load(
 
 
 def for_study(
-    study: "Study", names: Sequence[str], data_dir: Path | None, cache: Path
+    study: "Study", names: Sequence[str], data_dir: Path | str | None, cache: Path
 ) -> tuple[list["Dataset"], list["Scores"], dict[str, str]]:
     """The datasets named, and their published scores as the study calls them.
 
@@ -73,10 +73,13 @@ def for_study(
     -------
     datasets (one with images has no scores here), scores, left out (dataset -> why).
     """
+    from perceptbench.datasets.fetch.remote import local_copy
     from perceptbench.datasets.manifest import find_manifest
     from perceptbench.errors import PerceptbenchError
     from perceptbench.run import join
 
+    if isinstance(data_dir, str):
+        data_dir = local_copy(data_dir, names, cache)
     changed = any("@" in metric for metric in study.as_published)
     found, left_out = [], {}
     for name in names:

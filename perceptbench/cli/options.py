@@ -20,6 +20,15 @@ FILE = click.Path(path_type=Path)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+class _FolderOrUrl(click.Path):
+    """A folder that exists, as a Path, or any URL, as it is."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> Any:
+        return value if "://" in str(value) else super().convert(value, param, context)
+
+
 def user_cache() -> Path:
     """Where downloads are kept unless --cache-dir says otherwise."""
     import platformdirs
@@ -28,8 +37,10 @@ def user_cache() -> Path:
 
 
 data_dir: Decorator = click.option(
-    "--data-dir", type=FOLDER, envvar="PERCEPTBENCH_DATA", help="Where datasets lie."
-)
+    "--data-dir", type=_FolderOrUrl(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR|URL", envvar="PERCEPTBENCH_DATA",
+    help="Where datasets lie; what is needed of a URL (s3://..., any fsspec knows) is copied once.",
+)  # fmt: skip
 weights_dir: Decorator = click.option(
     "--weights-dir", type=FOLDER, envvar="PERCEPTBENCH_WEIGHTS", help="Where network weights lie."
 )

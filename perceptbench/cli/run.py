@@ -84,7 +84,7 @@ def run(
     variants: bool,
     perturb: tuple[str, ...],
     out: Path | None,
-    data_dir: Path | None,
+    data_dir: Path | str | None,
     weights_dir: Path | None,
     cache: Path,
     allow_missing: bool,
@@ -108,6 +108,7 @@ def run(
     from perceptbench import run as pipeline
     from perceptbench.agreement.own_tables import read_scores
     from perceptbench.cli import natural
+    from perceptbench.datasets.fetch.remote import local_copy
     from perceptbench.datasets.load import load_dataset, parse_options
     from perceptbench.datasets.manifest import find_manifest, manifests
     from perceptbench.datasets.perturbed import check_change
@@ -132,6 +133,8 @@ def run(
         chosen = [find_manifest(name) for name in dict.fromkeys(datasets)]
     else:
         chosen = [manifest for manifest in manifests().values() if manifest.embedded]
+    if isinstance(data_dir, str):
+        data_dir = local_copy(data_dir, [manifest.name for manifest in chosen], cache)
     given = parse_options(dataset_options, chosen)
     loaded, found = [], []
     for manifest in chosen:

@@ -33,7 +33,7 @@ def study(
     name: str,
     datasets: tuple[str, ...],
     out: Path | None,
-    data_dir: Path | None,
+    data_dir: Path | str | None,
     weights_dir: Path | None,
     cache: Path,
     scoring: "Options",

@@ -53,7 +53,7 @@ def sweep(
     files: tuple[Path, ...],
     images: Path | None,
     out: Path | None,
-    data_dir: Path | None,
+    data_dir: Path | str | None,
     weights_dir: Path | None,
     cache: Path,
     scoring: "Options",

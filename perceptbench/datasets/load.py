@@ -9,6 +9,7 @@ import pandas as pd
 
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.fetch.download import fetch
+from perceptbench.datasets.fetch.remote import local_copy
 from perceptbench.datasets.files import Files, resolve
 from perceptbench.datasets.judgements.expectations import Expectation, violations
 from perceptbench.datasets.judgements.protocols import PROTOCOLS, Judgements, validate
@@ -57,9 +58,11 @@ def load_dataset(
 
 
 def load_named(
-    names: Sequence[str] | None, data_dir: Path | None, cache_dir: Path
+    names: Sequence[str] | None, data_dir: Path | str | None, cache_dir: Path
 ) -> list[Dataset]:
     """`load_dataset` of each name; None: the embedded suite, whose images are computed.
+
+    A `data_dir` that is a URL is copied, see `perceptbench.datasets.fetch.remote`.
 
     Raises
     ------
@@ -69,16 +72,27 @@ def load_named(
         chosen = [manifest for manifest in manifests().values() if manifest.embedded]
     else:
         chosen = [find_manifest(name) for name in dict.fromkeys(names)]
+    if isinstance(data_dir, str):
+        files = [manifest.name for manifest in chosen if manifest.layout]
+        data_dir = local_copy(data_dir, files, cache_dir) if files else None
     return [load_dataset(manifest, data_dir, cache_dir) for manifest in chosen]
 
 
-def load_at_hand(data_dir: Path | None, cache_dir: Path) -> tuple[list[Dataset], dict[str, str]]:
+def load_at_hand(
+    data_dir: Path | str | None, cache_dir: Path
+) -> tuple[list[Dataset], dict[str, str]]:
     """The embedded suite and every dataset with a whole copy in `data_dir`.
 
     Returns
     -------
     datasets, left out (dataset -> why its copy cannot be used).
+
+    Raises
+    ------
+    UsageError : `data_dir` is a URL, of which nothing is copied unasked.
     """
+    if isinstance(data_dir, str):
+        raise UsageError(f"name the datasets to be copied from {data_dir} with --dataset")
     loaded, left_out = load_named(None, data_dir, cache_dir), {}
     for manifest in manifests().values() if data_dir is not None else ():
         if manifest.embedded or not manifest.layout:
