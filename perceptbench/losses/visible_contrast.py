@@ -4,8 +4,8 @@ A model of early vision without fitted weights, for images on a desktop display.
 a threshold of vision, of the eye or of the display:
 
 - Light scattered in the eye lies as a veil over the image. From one degree on it is GLARE of the
-  mean light about, taken to be the image's: the general equation of disability glare (CIE 135/1,
-  1999; Vos 2003, doi:10.1111/j.1444-0938.2003.tb03080.x) over the half space, age 30, brown eyes.
+  mean light about, taken to be the image's: the general equation of disability glare (CIE 146,
+  2002; Vos 2003, doi:10.1111/j.1444-0938.2003.tb03080.x) over the half space, age 30, brown eyes.
   What is scattered less far is in the sensitivities.
 - Light to response: 2 asinh(sqrt(Y / CORNER)). A small step of it is a contrast, times the square
   root of Y / (Y + CORNER): the law of de Vries and Rose in the dark, that of Weber in the light.
