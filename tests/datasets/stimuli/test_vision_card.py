@@ -84,7 +84,7 @@ def test_mse_matches_physical_contrast(published):
     row = table[table["statistic"] == "matching_rmse"].iloc[0]
     assert row["value"] == pytest.approx(0.333, abs=0.005)
     assert row["low"] < row["value"] < row["high"]
-    assert (row["n"], row["units"]) == (72, 9)
+    assert (row["n"], row["of"], row["units"]) == (72, 72, 9)
     # The influence of each frequency is about what leaving it out does.
     both = part.table.merge(scores, on=["reference", "distorted"])
     columns = (both[c].to_numpy() for c in ("contrast", "impairment", "pattern"))
