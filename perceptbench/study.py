@@ -19,6 +19,9 @@ A study is a TOML file:
     each_tap = { reduction = "sum" }   # laid over every tap
     weights = [1, 2, 4, 8, 16]         # one a tap
 
+    datasets = ["vision-card"]         # optional: what it is run on unless told otherwise
+    options = { pairs = "published" }  # optional: how these are read, as `run --option`
+
     published = ["live"]      # optional: datasets of which, without images, published scores do
     [as_published]            # metric -> the published one that stands for it there
     alex-l2 = "lpips"
@@ -110,6 +113,8 @@ class _File(BaseModel):
     margin: Annotated[float, Field(gt=0)] = MARGIN
     claim: tuple[Claim, ...]
     metric: dict[str, _Own] = {}
+    datasets: tuple[str, ...] = ()
+    options: dict[str, str] = {}
     published: tuple[str, ...] = ()
     as_published: dict[str, str] = {}
 
@@ -124,6 +129,8 @@ class Study:
     claims : in the order of the file.
     metrics : every metric that a claim names and that is computed, once.
     margin : a difference within it is none, as a share of the way from chance to people.
+    datasets : what it is run on by default; empty: all that is at hand.
+    options : how datasets that have such options are read.
     published : the datasets whose published scores it takes.
     as_published : metric -> the published one that it is there, ``NAME@VARIANT`` under a change of
         the images.
@@ -134,6 +141,8 @@ class Study:
     claims: tuple[Claim, ...]
     metrics: list[MetricInfo]
     margin: float = MARGIN
+    datasets: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
     published: tuple[str, ...] = ()
     as_published: Mapping[str, str] = field(default_factory=dict)
 
@@ -186,7 +195,10 @@ def read_study(name: str, found: Catalogue) -> Study:
     else:
         computed = [n for n in names if n not in theirs or n in own or n in found.metrics]
         infos = [own[n] if n in own else _named(n, found, path) for n in computed]
-    return Study(path.stem, file.title, file.claim, infos, file.margin, file.published, theirs)
+    return Study(
+        path.stem, file.title, file.claim, infos, file.margin, file.datasets, file.options,
+        file.published, theirs,
+    )  # fmt: skip
 
 
 def _named(name: str, found: Catalogue, path: Path) -> MetricInfo:
@@ -332,7 +344,7 @@ def page(study: Study, run: Run, table: pd.DataFrame, left_out: Mapping[str, str
     table : `verdicts` of the two.
     left_out : dataset -> why it could not be used.
     """
-    parts = [f"# {escape(study.title)}\n", *_where(run, left_out), "## The claims\n"]
+    parts = [f"# {escape(study.title)}\n", *_where(study, run, left_out), "## The claims\n"]
     parts += [_summary(study, table), _reading(study), "## Dataset by dataset\n"]
     for number, claim in enumerate(study.claims, start=1):
         rows = table[table["claim"] == number]
@@ -345,11 +357,13 @@ def page(study: Study, run: Run, table: pd.DataFrame, left_out: Mapping[str, str
     return "\n".join(parts)
 
 
-def _where(run: Run, left_out: Mapping[str, str]) -> list[str]:
+def _where(study: Study, run: Run, left_out: Mapping[str, str]) -> list[str]:
     names = [escape(n) for n in dict.fromkeys(part.dataset for part in run.judgements)]
+    own = not study.datasets or set(study.datasets) <= {part.dataset for part in run.judgements}
+    read = "".join(f" ({escape(f'{k} = {v}')})" for k, v in study.options.items() if own)
     said = [
-        f"Run on {', '.join(names)}. The verdicts hold for the images judged there and the metrics "
-        "named, and say nothing about other images, distortions or questions.\n"
+        f"Run on {', '.join(names)}{read}. The verdicts hold for the images judged there "
+        "and the metrics named, and say nothing about other images, distortions or questions.\n"
     ]
     if left_out:
         said.append("Not run on:\n")

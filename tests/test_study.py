@@ -10,7 +10,7 @@ from scipy.stats import ttest_1samp
 
 from perceptbench.agreement.evaluate import COMPARISON
 from perceptbench.datasets.judgements.protocols import Judgements
-from perceptbench.datasets.load import load_at_hand
+from perceptbench.datasets.load import load_at_hand, load_named
 from perceptbench.datasets.score_sets import score_sets
 from perceptbench.errors import UsageError
 from perceptbench.losses.config import Networks, build_loss, parse_loss
@@ -43,6 +43,23 @@ def test_every_metric_of_a_shipped_study_is_a_loss_that_parses(name, found):
 
 def test_the_shipped_studies_are_those_that_the_help_names():
     assert set(shipped()) == {*NAMES, *PUBLISHED, "rounding"}
+
+
+def test_a_study_is_run_on_the_datasets_it_names_read_as_it_says(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'title = "t"\ndatasets = ["vision-card"]\noptions = { pairs = "published" }\n'
+        '[[claim]]\ntext = "x"\nbetter = "mse"\nworse = "random-alex-l2"'
+    )
+    asked = read_study(str(path), catalogue())
+    (dataset,) = load_named(asked.datasets, None, tmp_path, asked.options)
+    assert max(len(part.table) for part in dataset.judgements) == 200
+    (sampled,) = load_named(asked.datasets, None, tmp_path, {"another": "option"})
+    assert max(len(part.table) for part in sampled.judgements) == 105
+    run = made([(0.1, 0.02)])
+    assert "(pairs = published)" not in page(asked, run, verdicts(asked, run), {})
+    run.judgements[:] = dataset.judgements
+    assert "Run on vision-card (pairs = published)." in page(asked, run, verdicts(asked, run), {})
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -184,9 +184,12 @@ def _tables(items: Items, measured: Sequence[Measured]) -> Iterator[pd.DataFrame
     total = len(items.table)
     rows: dict[str, list[pd.DataFrame]] = {}
     for of in [*measured[1:], measured[0]]:
+        unanswered = int((~of.answered).sum())
         for figure in of.figures:
             if figure.metrics:
-                rows.setdefault(figure.statistic, []).append(_rows(figure, total))
+                # Of a figure that is not one of all items, those it is of.
+                found = _rows(figure, figure.n + unanswered)
+                rows.setdefault(figure.statistic, []).append(found)
     there = np.atleast_1d(items.answered.any(axis=0))
     lost = [m for m, known in zip(items.metrics, there, strict=True) if not known]
     if not there.any():

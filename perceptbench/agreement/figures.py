@@ -354,7 +354,8 @@ def _ratings(items: Items, whole: bool, only: Collection[str]) -> Iterator[Figur
     for make, there in (
         (_within_reference, OF_REFERENCES), (_fitted, OF_FITS), (_resolution, OF_PAIRS),
     ):  # fmt: skip
-        if items.metrics and (not only or not there.isdisjoint(only)):
+        fits = there is OF_FITS and set(items.table) >= rating.STIMULUS
+        if items.metrics and not fits and (not only or not there.isdisjoint(only)):
             yield from make(items)
     if items.observers is not None and items.observers.shape[1] > 1:
         statistics = [*CORRELATIONS, "stress"] if "impairment" in items.table else CORRELATIONS

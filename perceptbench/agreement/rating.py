@@ -45,6 +45,9 @@ Array = NDArray[np.float64]
 MIN_WITHIN = 3
 #: Columns of a table of matches; the rows with `pattern` ``standard`` are what was matched to.
 MATCHING = {"impairment", "contrast", "pattern"}
+#: Columns of a table whose `impairment` people did not give, but a stimulus of this contrast has:
+#: contrast in thresholds, or the contrast that looks as strong. No opinion, so no curve is fitted.
+STIMULUS = {"impairment", "contrast", "value"}
 
 
 def srcc(distance: ArrayLike, badness: ArrayLike) -> float:

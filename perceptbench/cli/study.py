@@ -21,8 +21,8 @@ FORMATS = ("md", "html")
 @click.argument("name", metavar="NAME|FILE.toml")
 @click.option(
     "--dataset", "datasets", multiple=True, metavar="NAME",
-    help="A dataset, as `datasets list` names it. May repeat. [default: the embedded suite and "
-    "every whole dataset in --data-dir]",
+    help="A dataset, as `datasets list` names it. May repeat. [default: what the study names, "
+    "or the embedded suite and every whole dataset in --data-dir]",
 )  # fmt: skip
 @options.out
 @options.data_dir
@@ -42,10 +42,11 @@ def study(
     undecided, or one that differs between datasets.
 
     NAME is pixel-vs-perceptual or learned-vs-fixed, which also take published scores of TID2013,
-    LIVE and PIPAL, or common-mistakes, or one about such scores alone: natural-images, alignment. A
-    FILE of your own names pairs of metrics and what each pair tests (see perceptbench/study.py).
-    The verdict is printed and written to verdict.md and .csv, beside the run it rests on. Mistakes
-    that no ranking can show are measured by `perceptbench descend --mistakes`.
+    LIVE and PIPAL, or common-mistakes, or rounding, on the vision card, or one about published
+    scores alone: natural-images, alignment. A FILE of your own names pairs of metrics and what each
+    pair tests (see perceptbench/study.py). The verdict is printed and written to verdict.md and
+    .csv, beside the run it rests on. Mistakes that no ranking can show are measured by
+    `perceptbench descend --mistakes`.
 
     \b
     perceptbench study learned-vs-fixed --weights-dir weights --data-dir data
@@ -61,12 +62,13 @@ def study(
 
     asked = read_study(name, catalogue())
     alone = not asked.metrics  # of published scores
+    datasets = datasets or asked.datasets
     theirs = [n for n in datasets or asked.published if alone or n in asked.published]
     ours = [name for name in datasets if name not in theirs]
     loaded: list[Dataset] = []
     left_out: dict[str, str] = {}
     if ours:
-        loaded = load_named(ours, data_dir, cache)
+        loaded = load_named(ours, data_dir, cache, asked.options)
     elif not alone and not datasets:
         loaded, left_out = load_at_hand(data_dir, cache)
     theirs = [name for name in theirs if name not in {dataset.name for dataset in loaded}]

@@ -58,11 +58,15 @@ def load_dataset(
 
 
 def load_named(
-    names: Sequence[str] | None, data_dir: Path | str | None, cache_dir: Path
+    names: Sequence[str] | None,
+    data_dir: Path | str | None,
+    cache_dir: Path,
+    options: Mapping[str, str] | None = None,
 ) -> list[Dataset]:
     """`load_dataset` of each name; None: the embedded suite, whose images are computed.
 
-    A `data_dir` that is a URL is copied, see `perceptbench.datasets.fetch.remote`.
+    A `data_dir` that is a URL is copied, see `perceptbench.datasets.fetch.remote`; each dataset
+    takes those of the `options` that it has.
 
     Raises
     ------
@@ -75,7 +79,16 @@ def load_named(
     if isinstance(data_dir, str):
         files = [manifest.name for manifest in chosen if manifest.layout]
         data_dir = local_copy(data_dir, files, cache_dir) if files else None
-    return [load_dataset(manifest, data_dir, cache_dir) for manifest in chosen]
+    given = options or {}
+    return [
+        load_dataset(
+            manifest,
+            data_dir,
+            cache_dir,
+            options={key: given[key] for key in given if key in manifest.option},
+        )
+        for manifest in chosen
+    ]
 
 
 def load_at_hand(

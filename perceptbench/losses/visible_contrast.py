@@ -1,8 +1,12 @@
 """Visible contrast: band-pass contrast in units of its threshold, masked by its neighbourhood.
 
 A model of early vision without fitted weights, for images on a desktop display. Each constant is
-a threshold of vision or a property of the display:
+a threshold of vision, of the eye or of the display:
 
+- Light scattered in the eye lies as a veil over the image. From one degree on it is GLARE of the
+  mean light about, taken to be the image's: the general equation of disability glare (CIE 146,
+  2002; Vos 2003, doi:10.1111/j.1444-0938.2003.tb03080.x) over the half space, age 30, brown eyes.
+  What is scattered less far is in the sensitivities.
 - Light to response: 2 asinh(sqrt(Y / CORNER)). A small step of it is a contrast, times the square
   root of Y / (Y + CORNER): the law of de Vries and Rose in the dark, that of Weber in the light.
   With 7 cd/m2 it is within 6 % of the sensitivity to 2 c/deg of castleCSF from 0.1 to 200 cd/m2
@@ -35,9 +39,11 @@ from perceptbench.losses.classical.halves import Embedding, Halves
 from perceptbench.losses.nlpd import blurred, doubled
 from perceptbench.tensors import constant
 
-#: Luminance of white; veiling glare of sRGB's reference viewing conditions (IEC 61966-2-1);
-#: luminance above which Weber's law takes over; all in cd/m2.
-PEAK, VEIL, CORNER = 100.0, 0.2, 7.0
+#: Luminance of white; of black on a reference display (ITU-R BT.2100); that above which Weber's
+#: law takes over; all in cd/m2.
+PEAK, BLACK, CORNER = 100.0, 0.005, 7.0
+#: Light scattered by more than a degree, as a share of the mean light.
+GLARE = 0.07
 #: Linear sRGB -> responses of L, M and S cones, 1 for white: CIE 2006 fundamentals, as in
 #: castleCSF.
 CONES = ((0.2740, 0.6566, 0.0694), (0.1008, 0.7791, 0.1201), (0.0173, 0.0966, 0.8860))
@@ -135,7 +141,8 @@ def opponent_responses(images: Tensor) -> Tensor:
     images = images.float() if images.itemsize < 4 else images
     linear = srgb_decode(images).expand(-1, 3, -1, -1)
     cones = torch.einsum("ij,njhw->nihw", constant(CONES, linear), linear)
-    light = torch.cat([luminance(linear), cones], 1) * PEAK + VEIL
+    light = torch.cat([luminance(linear), cones], 1) * PEAK + BLACK
+    light = light + GLARE * light.mean((2, 3), keepdim=True)
     y, long, medium, short = (2 * torch.asinh((light / CORNER).sqrt())).split(1, 1)
     return torch.cat([y, long - medium, short - y], 1)
 

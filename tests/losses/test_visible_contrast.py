@@ -13,7 +13,7 @@ from perceptbench.agreement.two_alternative import score
 from perceptbench.colour import srgb_encode
 from perceptbench.datasets.images import read_image
 from perceptbench.losses import VisibleContrast, load_loss
-from perceptbench.losses.visible_contrast import OPPONENT, VEIL, opponent_responses, sensitivity
+from perceptbench.losses.visible_contrast import GLARE, OPPONENT, opponent_responses, sensitivity
 
 
 def pair(*size, seed=0, dtype=torch.float64):
@@ -39,19 +39,31 @@ def test_sensitivity_is_that_of_castlecsf(shared, axis, name):
 
 def test_responses_follow_castlecsf_over_luminance(shared):
     table = pd.read_csv(shared / "psychophysics/castlecsf_model_luminance.csv")
-    table = table[table["luminance"].between(5, 90)]
+    table = table[table["luminance"].between(0.1, 90)]
     step = 1e-4
-    coded = [
-        srgb_encode(
-            torch.from_numpy(table["luminance"].to_numpy() - VEIL) / 100 * (1 + sign * step)
-        )
-        for sign in (1, -1)
-    ]
-    up, down = (opponent_responses(c.expand(1, 3, 1, -1))[0, 0, 0] for c in coded)
-    # Of the light with the veil, whose contrast is the lower by what it adds.
-    slope = ((up - down) / (2 * step)).numpy() * table["luminance"] / (table["luminance"] - VEIL)
-    ratio = slope / table["sensitivity"]
+    light = torch.tensor(table["luminance"].tolist()).double().view(-1, 1, 1, 1) / 100
+    up, down = (
+        opponent_responses(srgb_encode(light * (1 + sign * step)))[:, 0, 0, 0] for sign in (1, -1)
+    )
+    ratio = ((up - down) / (2 * step)).numpy() / table["sensitivity"]
     assert np.abs(np.log(ratio / ratio.iloc[-1])).max() < 0.06
+
+
+def test_light_scattered_in_the_eye_is_that_of_the_disability_glare_equation():
+    degrees = np.linspace(1, 90, 100_000)
+    age = 1 + (30 / 62.5) ** 4
+    scattered = 10 / degrees**3 + (5 / degrees**2 + 0.1 * 0.5 / degrees) * age + 0.0025 * 0.5
+    ring = 2 * np.pi * np.sin(np.radians(degrees)) * np.cos(np.radians(degrees))
+    share = (scattered * ring).mean() * np.radians(90 - 1)
+    assert share == pytest.approx(GLARE, abs=0.005)
+
+
+def test_a_bright_field_veils_what_is_dark_elsewhere():
+    def response(around):
+        light = torch.tensor([0.01, 0.011, around], dtype=torch.float64).view(1, 1, 1, 3)
+        return opponent_responses(srgb_encode(light))[0, 0, 0, :2].diff()
+
+    assert response(1.0) < response(0.2) < response(0.01)
 
 
 def test_frequencies_that_people_see_well_count_more():

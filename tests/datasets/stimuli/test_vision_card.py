@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from perceptbench.agreement import agreement, rating, two_alternative
+from perceptbench.agreement.figures import OF_FITS
 from perceptbench.datasets.judgements.protocols import pairs
 from perceptbench.datasets.load import load_dataset
 from perceptbench.datasets.manifest import find_manifest, manifests
@@ -84,7 +85,9 @@ def test_mse_matches_physical_contrast(published):
     row = table[table["statistic"] == "matching_rmse"].iloc[0]
     assert row["value"] == pytest.approx(0.333, abs=0.005)
     assert row["low"] < row["value"] < row["high"]
-    assert (row["n"], row["units"]) == (72, 9)
+    assert (row["n"], row["of"], row["units"]) == (72, 72, 9)
+    # No opinions to which a curve could be fitted.
+    assert {"srcc", "plcc"} <= set(table["statistic"]) and not OF_FITS & set(table["statistic"])
     # The influence of each frequency is about what leaving it out does.
     both = part.table.merge(scores, on=["reference", "distorted"])
     columns = (both[c].to_numpy() for c in ("contrast", "impairment", "pattern"))
