@@ -34,7 +34,7 @@ def test_agree_help_and_lists_import_no_torch(tmp_path):
         "reference,distorted,m\n" + "".join(f"r{i % 3},d{i},{i * i}\n" for i in range(9))
     )
     lines = (
-        ["agree", "--judgements", "mos.csv", "--scores", "scores.csv", "--signed"],
+        ["agree", "--judgements", "mos.csv", "--scores", "scores.csv"],
         ["--help"],
         ["run", "-h"],
         ["compare", "-h"],
