@@ -45,6 +45,8 @@ Array = NDArray[np.float64]
 MIN_WITHIN = 3
 #: Columns of a table of matches; the rows with `pattern` ``standard`` are what was matched to.
 MATCHING = {"impairment", "contrast", "pattern"}
+#: Contrasts between which a grating is matched: fainter than any display shows, and all there is.
+SHOWN = (1e-4, 1.0)
 #: Columns of a table whose `impairment` people did not give, but a stimulus of this contrast has:
 #: contrast in thresholds, or the contrast that looks as strong. No opinion, so no curve is fitted.
 STIMULUS = {"impairment", "contrast", "value"}
@@ -111,8 +113,9 @@ def matching_errors(
 
     The standard of an item is the row with pattern ``standard`` of the same strength. A pattern's
     distance is interpolated linearly, both in logarithms, between the items at which it is larger
-    than at all fainter ones, and drawn on straight beyond them. NaN of the standards, of what
-    matches none, and where there are less than two such items or the standard is at distance 0.
+    than at all fainter ones, and drawn on straight beyond them, as far as contrasts can be SHOWN.
+    NaN of the standards, of what matches none, and where there are less than two such items or the
+    standard is at distance 0.
 
     Parameters
     ----------
@@ -141,7 +144,8 @@ def matching_errors(
         wanted = np.array([goal.get(v, np.nan) for v in s[rows]])
         piece = np.clip(np.searchsorted(y, wanted), 1, len(y) - 1)
         slope = (x[piece] - x[piece - 1]) / (y[piece] - y[piece - 1])
-        found[rows] = x[piece - 1] + slope * (wanted - y[piece - 1]) - c[rows]
+        match = x[piece - 1] + slope * (wanted - y[piece - 1])
+        found[rows] = np.clip(match, *np.log10(SHOWN)) - c[rows]
     return found
 
 

@@ -114,6 +114,10 @@ def test_whoever_sees_as_people_do_matches_as_they_do(published):
     assert (doubled[np.isfinite(doubled)] < 0).all()
     flat = rating.matching_errors(np.ones(len(steady)), *columns)
     assert np.isnan(flat).all()
+    # To whom everything but the standard looks stronger, as it is hardly fainter the fainter it is.
+    nearly = np.where(steady["pattern"] == "standard", 0.1, 1 + 1e-6 * steady["contrast"])
+    matched = np.log10(steady["contrast"]) + rating.matching_errors(nearly, *columns)
+    assert matched.dropna().to_numpy() == pytest.approx(-4)
 
 
 def test_thresholds_are_the_published_ones(shared):
