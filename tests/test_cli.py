@@ -1,6 +1,5 @@
 """The command line as people use it: what it prints, and the exit code."""
 
-import gc
 import json
 import signal
 import subprocess
@@ -231,7 +230,6 @@ def test_a_loss_file_is_checked_for_known_mistakes(cli, tmp_path):
     assert code == 0 and "reductions mean and sum are mixed" in output
     (tmp_path / "bad.toml").write_text(LOSS + 'distance = "l9"\n')
     rejected(cli("metrics", "check", tmp_path / "bad.toml"), 2, "bad.toml", "unknown distance 'l9'")
-    gc.freeze()  # what the search for leaks has thawed, see `conftest.py`
 
 
 def test_a_composite_loss_file_is_ranked(cli, images, tmp_path):

@@ -1,6 +1,5 @@
 """`metrics new`: a package that installs and is listed at once."""
 
-import gc
 import os
 import subprocess
 import sys
@@ -28,7 +27,6 @@ def test_a_new_package_has_a_metric_that_answers(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: added)
     monkeypatch.syspath_prepend(folder)
     assert check(build(registry.catalogue().metrics["my-metric"], None)).failed == []
-    gc.freeze()  # what the search has thawed, see `conftest.py`
 
 
 @pytest.mark.slow
