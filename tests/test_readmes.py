@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import click
+import pandas as pd
 import pytest
 
 from perceptbench.cli import cli
@@ -74,3 +75,23 @@ def test_every_command_is_one_that_the_program_takes(page, words, tmp_path, monk
 
 def test_the_readme_is_read_in_a_minute():
     assert (ROOT / "README.md").stat().st_size <= 14 * 1024
+
+
+def test_what_the_card_is_said_to_show_is_in_its_report():
+    report = pd.read_csv(ROOT / "reports" / "vision-card" / "leaderboard.csv").set_index("metric")
+    said = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+    def figure(metric, column):
+        return f"{report.loc[metric, f'vision-card {column}']:.2f}"
+
+    first = report.iloc[0]
+    whole = f"({first['attained']:.2f} [{first['attained low']:.2f}, {first['attained high']:.2f}])"
+    assert f"`{first.name}`, made with it in view, stands first {whole}" in said
+    assert f"; {report['best'].sum() - 1} others may be the best" in said
+    masked, dark, red, yellow = (
+        f"{test} srcc" for test in ("phase-incoherent", "luminance", "red-green", "yellow-violet")
+    )
+    assert report[f"vision-card {masked}"].idxmax() == "lpips-alex"
+    assert f"a pattern ({figure('lpips-alex', masked)})" in said
+    assert f"({figure('lpips-alex', dark)} against {figure('mse', dark)})" in said
+    assert f"of colour ({figure('ssim', red)} and {figure('ssim', yellow)})" in said
