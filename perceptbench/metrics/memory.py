@@ -1,18 +1,42 @@
-"""Memory that is free, in use, and the most that was: on the processor and on GPUs.
+"""Memory that is in use, and whether a metric holds more of it with every call.
 
-In use is what the process holds after garbage collection, on a GPU what torch has given out there.
+A leak is told from a cache by going on: equal images are compared again and again, and what grows
+in each of three rounds of calls, after rounds that may fill caches, will not stop. In use is what
+the process holds after garbage collection (on a GPU: what torch has given out there), and Python's
+tensors are counted besides, which no noise of an allocator hides.
 """
 
 import ctypes
 import gc
+import mmap
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
+#: Rounds of calls that may fill caches, and rounds after them; calls of a round at most, at least.
+FIRST, ROUNDS, CALLS, FEWEST = 2, 3, 64, 4
+#: Seconds all rounds may take, where FEWEST calls take no longer.
+SECONDS = 1.0
 #: Taken for free where it cannot be told.
 UNTOLD = 4 << 30
+#: Bytes a round, and bytes a call, below which growth is an allocator's noise.
+NOISE, NOISE_A_CALL = 1 << 20, 16 << 10
+
+
+def held(device: str) -> int:
+    """Bytes this process holds on a device, as they are; 0 where that cannot be told."""
+    if device.startswith("cuda"):
+        return torch.cuda.memory_allocated(device)
+    with suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+    return 0
 
 
 def free(device: str) -> int:
@@ -62,3 +86,42 @@ def peak(device: str) -> int:
 def _of_status(key: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:")) * 1024
+
+
+def leak(call: Callable[[Tensor, Tensor], Any], x: Tensor, y: Tensor) -> str:
+    """What a metric holds more of with every call on the same images; empty where nothing.
+
+    Parameters
+    ----------
+    call : the metric.
+    x, y : images (N, 3, H, W).
+    """
+    call(x, y)
+    times = []
+    for _ in range(2):
+        began = time.perf_counter()
+        call(x, y)
+        times.append(time.perf_counter() - began)
+    took = min(times)
+    calls = int(np.clip(SECONDS / took / (FIRST + ROUNDS), FEWEST, CALLS))
+    found = []
+    gc.collect()
+    gc.freeze()  # what is there already is looked at no more
+    try:
+        for _ in range(FIRST + ROUNDS):
+            for _ in range(calls):
+                call(x, y)
+            found.append((used(str(x.device)), _tensors()))
+    finally:
+        gc.unfreeze()
+    in_bytes, tensors = np.diff(found[FIRST - 1 :], axis=0).T
+    if (tensors >= calls).all():
+        return f"{tensors.mean() / calls:.3g} tensors more after each call"
+    if (in_bytes > max(NOISE, NOISE_A_CALL * calls)).all():
+        return f"{in_bytes.mean() / calls / 2**20:.2g} MiB more after each call"
+    return ""
+
+
+def _tensors() -> int:
+    """Tensors that Python knows of."""
+    return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())

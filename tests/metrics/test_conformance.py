@@ -1,5 +1,8 @@
 """`metrics check`: each hard property is broken by a metric made for it, which then fails."""
 
+import gc
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,14 @@ from perceptbench.metrics.protocol import MetricInfo
 from perceptbench.metrics.registry import Metric, build, catalogue
 
 
+@pytest.fixture(autouse=True)
+def few_calls(monkeypatch):
+    """The search for leaks makes few calls, and thaws what `conftest.py` has frozen."""
+    monkeypatch.setattr("perceptbench.metrics.memory.SECONDS", 0.0)
+    yield
+    gc.freeze()
+
+
 def rmse(x, y):
     return ((x - y).square().mean((1, 2, 3)) + 1e-12).sqrt()
 
@@ -17,6 +28,7 @@ def rmse(x, y):
 def card(call, **said):
     info = MetricInfo(name="made", title="", source="", **said)
     foreign = Foreign(call, info)
+    gc.freeze()  # what the search for leaks before this one has thawed
     return check(Metric(info, lambda _: foreign))
 
 
@@ -54,10 +66,23 @@ def mutating(x, y):
 
 
 def leaking(x, y):
-    leaking.kept = [*getattr(leaking, "kept", ()), x.clone()]
+    leaking.kept = [*getattr(leaking, "kept", ()), x.mean()]
     return rmse(x, y)
 
 
+def hoarding(x, y):  # what Python knows no tensor of
+    hoarding.kept = [*getattr(hoarding, "kept", ()), np.random.bytes(1 << 19)]
+    np.random.set_state(STATE)
+    return rmse(x, y)
+
+
+def caching(x, y):
+    """Keeps something of its last 100 calls."""
+    caching.kept = [*getattr(caching, "kept", ()), x.clone()][-100:]
+    return rmse(x, y)
+
+
+STATE = np.random.get_state()
 BROKEN = {
     "no leak": leaking,
     "answers": lambda x, y: rmse(x, y)[:, None],
@@ -104,6 +129,15 @@ def test_halves_have_to_equal_the_whole_which_may_be_left_out():
 def test_a_broken_property_fails(hard):
     failed = card(BROKEN[hard], differentiable=True).failed
     assert any(problem.startswith(f"{hard}:") for problem in failed), failed
+
+
+@pytest.mark.filterwarnings("ignore:metric made changes")
+def test_a_leak_of_bytes_fails_and_a_cache_does_not(monkeypatch):
+    # As many calls as fill the cache, however busy the machine.
+    monkeypatch.setattr("perceptbench.metrics.memory.SECONDS", 1e9)
+    (failed,) = [p for p in card(hoarding).failed if "leak" in p]
+    assert re.fullmatch(r"no leak: 0\.\d+ MiB more after each call on the same images", failed)
+    assert card(caching).failed == []
 
 
 def test_an_asymmetric_metric_is_described():

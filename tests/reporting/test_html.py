@@ -258,7 +258,7 @@ def test_names_of_any_kind_do_nothing_in_a_browser(visit, nasty_run, nasty):
 def test_names_in_the_cost_plot_do_not_overlap(visit, embedded, width):
     from selenium.webdriver.support.ui import Select
 
-    driver = visit(embedded)
+    driver = visit(page_of(embedded))
     screen = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     assert driver.execute_script("return document.documentElement.clientWidth") <= width

@@ -175,7 +175,7 @@
   }
 
   // ---------------------------------------------------------------- plots
-  const W = 480, H = 330, LEFT = 46, RIGHT = 14, TOP = 12, BOTTOM = 40;
+  const W = 480, H = 330, LEFT = 46, RIGHT = 14, TOP = 12, BOTTOM = 46;
 
   function nice(low, high, count = 5) {
     const rough = (high - low) / count || 1;
@@ -193,11 +193,11 @@
     const py = (v) => H - BOTTOM - ((v - y.low) / (y.high - y.low || 1)) * (H - TOP - BOTTOM);
     for (const tick of y.ticks) {
       svg.append(element("line", { class: "grid", x1: LEFT, x2: W - RIGHT, y1: py(tick), y2: py(tick) }));
-      svg.append(element("text", { x: LEFT - 6, y: py(tick) + 4, "text-anchor": "end" }, (y.label || loose)(tick)));
+      svg.append(element("text", { x: LEFT - 6, y: Math.min(py(tick) + 4, H - BOTTOM), "text-anchor": "end" }, (y.label || loose)(tick)));
     }
     for (const tick of x.ticks) {
       svg.append(element("line", { class: "grid", x1: px(tick), x2: px(tick), y1: TOP, y2: H - BOTTOM }));
-      svg.append(element("text", { x: px(tick), y: H - BOTTOM + 15, "text-anchor": "middle" }, (x.label || loose)(tick)));
+      svg.append(element("text", { x: px(tick), y: H - BOTTOM + 19, "text-anchor": "middle" }, (x.label || loose)(tick)));
     }
     svg.append(element("line", { class: "edge", x1: LEFT, x2: W - RIGHT, y1: H - BOTTOM, y2: H - BOTTOM }));
     svg.append(element("text", { class: "label", x: (LEFT + W - RIGHT) / 2, y: H - 6, "text-anchor": "middle" }, x.title));
