@@ -354,8 +354,7 @@ def _ratings(items: Items, whole: bool, only: Collection[str]) -> Iterator[Figur
     for make, there in (
         (_within_reference, OF_REFERENCES), (_fitted, OF_FITS), (_resolution, OF_PAIRS),
     ):  # fmt: skip
-        fits = there is OF_FITS and set(items.table) >= rating.STIMULUS
-        if items.metrics and not fits and (not only or not there.isdisjoint(only)):
+        if items.metrics and (not only or not there.isdisjoint(only)):
             yield from make(items)
     if items.observers is not None and items.observers.shape[1] > 1:
         statistics = [*CORRELATIONS, "stress"] if "impairment" in items.table else CORRELATIONS
@@ -492,7 +491,9 @@ def _within_reference(items: Items) -> Iterator[Figure]:
 
 
 def _fitted(items: Items) -> Iterator[Figure]:
-    """Agreement after a rising curve that was fitted without the item's fold."""
+    """Agreement after a rising curve that was fitted without the item's fold; none to stimuli."""
+    if set(items.table) >= rating.STIMULUS:
+        return
     x, y, n = items.distances[0], in_range(items.badness), len(items.table)
     unit = largest(items.badness) / (largest(y) or 1.0)
     predicted: dict[int, Array] = {}
