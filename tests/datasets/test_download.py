@@ -301,17 +301,36 @@ def test_a_cut_archive_is_not_pinned(server, get, home, tmp_path):
     assert not lockfile.entry(home, "d").files
 
 
-def test_a_process_killed_between_two_steps_is_taken_up(server, get, home, tmp_path, monkeypatch):
-    """After each step that leaves a trace: the archive is fetched, unpacked, pinned, listed."""
-    server.files["a.zip"] = zipped(tmp_path, one="1")
-    archive = Archive(path="a.zip", urls=(f"{server.url}/a.zip",), unpack=True)
-    for step in ("unpack", "_pin", "_list"):
-        with monkeypatch.context() as patch:
-            patch.setattr(f"perceptbench.datasets.fetch.download.{step}", lambda *a, **k: 1 / 0)
-            with pytest.raises(ZeroDivisionError):
-                get(archive)
-    assert (get(archive) / "one.txt").read_text() == "1"
-    assert server.gets("a.zip") == [None] and lockfile.entry(home, "d").files["a.zip"]
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_process_killed_at_any_step_is_taken_up(server, get, home, tmp_path):
+    """Killed before the first file that it moves or removes, before the second, and so on."""
+    server.files.update({"a.zip": zipped(tmp_path, one="1", two="2"), "t.json": TABLE})
+    images = Archive(path="a.zip", urls=(f"{server.url}/a.zip",), unpack=True)
+    labels = Archive(path="t.json", urls=(f"{server.url}/t.json",))
+
+    def killed_at(step):
+        """A process that fetches the set and dies at a step; whether it came so far."""
+        if (child := os.fork()) == 0:
+            left = iter(range(step))
+
+            def dies_at(call):
+                return lambda *a, **k: os._exit(9) if next(left, None) is None else call(*a, **k)
+
+            for name in ("rename", "replace", "unlink", "rmdir", "mkdir"):
+                setattr(os, name, dies_at(getattr(os, name)))
+            get(images, labels)
+            os._exit(0)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+    steps = 0
+    while killed_at(steps):
+        folder = get(images, labels)
+        assert {p.name for p in folder.iterdir()} == {"one.txt", "two.txt", "t.json"}, steps
+        assert {p.name for p in home.iterdir()} == {"d", ".perceptbench", lockfile.NAME}, steps
+        assert verify("d", [images, labels], home) == [], steps
+        shutil.rmtree(home)
+        steps += 1
+    assert steps > 20
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -228,11 +228,14 @@ def fetch(
                 entry.begun, entry.source = True, ""
             for archive, origin in got:
                 _finish(archive, origin, name, home, how)
-            with lockfile.changed(home, name) as entry:
-                entry.begun, entry.source = False, source
+            # Before the set is called whole, which ends every later call at once.
             for archive in archives:
                 forget(_part(folder / archive.path))
                 clear(folder / archive.path, folder / archive.into)
+                if archive.source == source and archive.unpack and not how.keep:
+                    (folder / archive.path).unlink(missing_ok=True)
+            with lockfile.changed(home, name) as entry:
+                entry.begun, entry.source = False, source
             return folder
     # The reasons of the sources before the last were said when the next one's turn came.
     reason = reasons[-1] if reasons else "nothing of it can be downloaded"
