@@ -10,7 +10,7 @@ from perceptbench.losses.classical.halves import Embedding
 from perceptbench.losses.pixel import PixelLoss
 
 #: Pixels that are compared together on a CPU.
-PIXELS = 1 << 14
+PIXELS = 1 << 18
 
 
 class CIEDE2000(PixelLoss):
