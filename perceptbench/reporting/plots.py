@@ -6,10 +6,12 @@ the same bytes.
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import BboxBase
 
 from perceptbench.agreement.ranking import SMALLER_IS_BETTER
 from perceptbench.reporting import cells, sensitivity
@@ -142,6 +144,7 @@ def heat_maps(maps: Sequence[HeatMap]) -> Figure:
 def cost(run: Run) -> Figure | None:
     """Time per pair against attained agreement, or the first figure where there is one dataset.
 
+    Where there is no room for all names, those of the metrics that no faster one beats are there.
     None where the run recorded no cost.
     """
     records: Mapping[str, dict] = run.provenance.get("metrics", {})
@@ -161,18 +164,32 @@ def cost(run: Run) -> Figure | None:
     panel = figure.subplots()
     panel.set_xscale("log")
     points.sort()
-    best = -float("inf")
-    front = []
-    for x, y, name in points:
-        on_front = y > best
-        best = max(best, y)
-        front += [(x, y)] if on_front else []
-        panel.plot([x], [y], "o", color=FRONT if on_front else SOFT, markersize=4)
-        panel.annotate(_label(name), (x, y), xytext=(4, 2), textcoords="offset points",
-                       fontsize=6.5, color=INK if on_front else SOFT)  # fmt: skip
-    panel.plot(*zip(*front, strict=True), color=FRONT, linewidth=0.8, linestyle="--")
+    front: list[tuple[float, float, str]] = []
+    for point in points:
+        front += [point] if not front or point[1] > front[-1][1] else []
+    dots = [(x, y) for x, y, _ in points]
+    panel.plot(*zip(*dots, strict=True), "o", color=SOFT, markersize=4)
+    along = [(x, y) for x, y, _ in front]
+    panel.plot(*zip(*along, strict=True), "o--", color=FRONT, markersize=4, linewidth=0.8)
+    _name(panel, [*((p, INK) for p in reversed(front)), *((p, SOFT) for p in points if p not in front)])
     panel.grid(color="#e1e4e7", linewidth=0.6)
     panel.set_xlabel("milliseconds per pair")
     title = column.title if column is not None else ""
     panel.set_ylabel("attained agreement" if standing else f"minus {title}" if smaller else title)
     return figure
+
+
+def _name(panel, points: Sequence[tuple[tuple[float, float, str], str]]) -> None:  # type: ignore[no-untyped-def]
+    """Names beside points, each in its colour, the first first, where there is room for them."""
+    panel.figure.draw_without_rendering()
+    taken: list[BboxBase] = []
+    for (x, y, name), colour in points:
+        for side, down in product(("left", "right"), ("bottom", "top")):
+            place = (4 if side == "left" else -4, 2 if down == "bottom" else -2)
+            label = panel.annotate(_label(name), (x, y), xytext=place, textcoords="offset points",
+                                   ha=side, va=down, fontsize=6.5, color=colour)  # fmt: skip
+            box = label.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            label.remove()

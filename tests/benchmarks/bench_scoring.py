@@ -481,7 +481,7 @@ def first_run(args: argparse.Namespace, networks: Networks) -> Iterator[tuple[st
         }.items():
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             call = [sys.executable, "-m", "perceptbench", "run", *home, *more]
-            wall = seconds(lambda c=call: subprocess.run(c, capture_output=True))
+            wall = seconds(lambda c=call: subprocess.run(c, check=True, capture_output=True))
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             user, kernel = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
             said = f"{user:.0f} s of user time, {kernel:.0f} s in the kernel"

@@ -1,11 +1,12 @@
 """Every report format: found by its entry point, the same bytes from the same tables."""
 
 from importlib.metadata import EntryPoint, entry_points
+from itertools import combinations
 
 import pytest
 
 from perceptbench.errors import DataError, UsageError
-from perceptbench.reporting import formats, run_folder
+from perceptbench.reporting import formats, plots, run_folder
 
 FILES = {
     "agreement.csv", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "leaderboard.html",
@@ -35,6 +36,17 @@ def test_every_format_from_a_stored_run_twice_is_the_same_bytes(run, tmp_path):
         b"matplotlib" in one["figures/cost.svg"].lower()
         and b"<dc:date>" not in one["figures/cost.svg"]
     )
+
+
+def test_names_in_the_cost_figure_are_apart_and_the_first_are_there():
+    figure = plots._figure(5, 3.6)
+    panel = figure.subplots()
+    points = [(0.5 + n % 7 / 50, n // 7 / 50, f"a-metric-{n}") for n in range(42)]
+    panel.plot(*zip(*((x, y) for x, y, _ in points), strict=True), "o")
+    plots._name(panel, [(point, "black") for point in points])
+    named = {text.get_text(): text.get_window_extent() for text in panel.texts}
+    assert points[0][2] in named and 4 < len(named) < len(points)
+    assert not any(a.overlaps(b) for a, b in combinations(named.values(), 2))
 
 
 def test_names_of_any_kind_pass_through_figures_and_tables(nasty_run, tmp_path):
