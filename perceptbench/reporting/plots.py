@@ -171,7 +171,8 @@ def cost(run: Run) -> Figure | None:
     panel.plot(*zip(*dots, strict=True), "o", color=SOFT, markersize=4)
     along = [(x, y) for x, y, _ in front]
     panel.plot(*zip(*along, strict=True), "o--", color=FRONT, markersize=4, linewidth=0.8)
-    _name(panel, [*((p, INK) for p in reversed(front)), *((p, SOFT) for p in points if p not in front)])
+    beaten = [point for point in points if point not in front]
+    _name(panel, [*((point, INK) for point in reversed(front)), *((p, SOFT) for p in beaten)])
     panel.grid(color="#e1e4e7", linewidth=0.6)
     panel.set_xlabel("milliseconds per pair")
     title = column.title if column is not None else ""
