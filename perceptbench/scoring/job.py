@@ -32,8 +32,8 @@ from perceptbench.scoring.walk import Pair, Walk, keys_of
 #: Images of a shard at most: what a killed run loses.
 SHARD_IMAGES = 128
 #: Bytes of activations compared above which compiling costs less time than it saves: about
-#: 20 s once on a machine, 3 s in later runs, against 0.1 s saved a gigabyte.
-WORTH_COMPILING = 200 << 30
+#: 20 s once on a machine, 3 s in later runs, against 0.2 s saved a gigabyte.
+WORTH_COMPILING = 100 << 30
 #: What no network keeps more of an image than, in sizes of the image itself.
 FOOTPRINT_AT_MOST = 1000
 
