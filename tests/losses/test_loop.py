@@ -170,7 +170,7 @@ TRACED = {
     "tokens": tokens,
 }
 #: Those that are tried in every run of the tests, in these ways.
-QUICK = ("unit_normalised", "tokens", "pyramid", "swd"), ("export", "trace")
+QUICK = ("unit_normalised", "pyramid"), ("export", "trace")
 #: Those that are compiled: of each kind one, since the rest is hours of a compiler's work; not
 #: CIEDE2000, which alone takes two minutes at any size, and jumps where hues lie half a turn apart:
 #: a pixel rounded otherwise moves its gradient.
@@ -238,7 +238,12 @@ def test_images_that_are_no_images_are_refused(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "compiled"), [*((name, False) for name in CHECKED), ("l1", True), ("feature", True)]
+    ("name", "compiled"),
+    [
+        *((name, False) for name in CHECKED),
+        ("l1", True),
+        pytest.param("feature", True, marks=pytest.mark.slow),
+    ],
 )
 def test_one_policy_for_values_outside_the_range(name, compiled):
     torch.compiler.reset()  # its limit counts the modules of all tests

@@ -128,7 +128,7 @@ def visible(name, content):
     return text
 
 
-@pytest.mark.parametrize("n", [1, 7])
+@pytest.mark.parametrize("n", [1, pytest.param(7, marks=pytest.mark.slow)])
 def test_no_report_shows_a_number_that_is_none(n, tmp_path):
     files, figures = rendered(n)
     with no_warning():
