@@ -1,6 +1,7 @@
 """LPIPS forward and backward: ours beside lpips, piq and torchmetrics, in one run.
 
-    python tests/benchmarks/bench_losses.py [--device auto] [--repeats 5] [--steps]
+    python tests/benchmarks/bench_losses.py [--device auto] [--sizes 4x384x512] [--repeats 5] \\
+        [--steps]
 
 Random weights (speed does not depend on them). `distance` is everything but the network: the
 same call with the backbone's answers prepared. piq has LPIPS with VGG16 only.
@@ -8,7 +9,8 @@ same call with the backbone's answers prepared. piq has LPIPS with VGG16 only.
 With `--steps`, one training step instead: forward and backward to an image whose target needs no
 gradient, in float32 and under bfloat16 autocast, compiled or not, with the time of each and what it
 adds to the memory: of a GPU the peak, of a CPU what autograd keeps from forward to backward.
-Libraries take turns, and the median is of the turns.
+Libraries take turns, and the median is of the turns. A CPU without bfloat16 instructions takes
+minutes a step under autocast: give it `--sizes 4x64x64,1x192x256`.
 """
 
 import argparse
@@ -37,7 +39,8 @@ TAPS = {
     "vgg": ("vgg16", ["relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"]),
 }
 Row = tuple[str, str, str, float, int]
-SIZES = {"64 x 64, batch 64": (64, 64, 64), "384 x 512, batch 4": (4, 384, 512)}
+#: Images of a batch, height, width.
+SIZES = "64x64x64,4x384x512"
 
 
 def rivals(net: str, network: Network) -> dict[str, nn.Module]:
@@ -194,28 +197,34 @@ def main() -> None:
     options.add_argument("--device", default="auto")
     options.add_argument("--repeats", type=int, default=5)
     options.add_argument("--nets", default="alex,squeeze,vgg")
+    options.add_argument("--sizes", default=SIZES)
     options.add_argument("--steps", action="store_true")
     args = options.parse_args()
+    shapes = [tuple(map(int, size.split("x"))) for size in args.sizes.split(",")]
+    work = list(itertools.product(args.nets.split(","), shapes))
     device = choose_device(args.device)
     name = torch.cuda.get_device_name() if device.startswith("cuda") else "CPU"
     print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
     if args.steps:
-        found = [
-            (net, size, *row[:3], f"{1000 * row[3]:.0f}", f"{row[4] / 2**20:.0f}")
-            for net, (size, shape) in itertools.product(args.nets.split(","), SIZES.items())
-            for row in training_steps(net, shape, device, args.repeats)
-        ]
+        found = []
+        for net, shape in work:
+            for row in training_steps(net, shape, device, args.repeats):
+                cells = *row[:3], f"{1000 * row[3]:.0f}", f"{row[4] / 2**20:.0f}"
+                found.append((net, "x".join(map(str, shape)), *cells))
+                print(*found[-1], sep=", ", flush=True)
         header = ("LPIPS", "images", "precision", "how", "library", "step ms", "MiB")
-        print(format_table(header, found))
+        print("\n" + format_table(header, found))
         return
     rows = []
-    for net, (size, shape) in itertools.product(args.nets.split(","), SIZES.items()):
+    for net, shape in work:
         generator = torch.Generator().manual_seed(0)
         n, h, w = shape
         x, y = torch.rand(2, n, 3, h, w, generator=generator).to(device)
         for library, module in rivals(net, load_network(TAPS[net][0])).items():
             times = measure(module.to(device), x, y, device, args.repeats)
-            rows.append((net, size, library, *(f"{1000 * t:.0f}" for t in times)))
+            rows.append(
+                (net, "x".join(map(str, shape)), library, *(f"{1000 * t:.0f}" for t in times))
+            )
             print(*rows[-1], sep=", ", flush=True)
     header = (
         "LPIPS",
