@@ -4,6 +4,7 @@ Wang, Bovik, Sheikh, Simoncelli 2004, doi:10.1109/TIP.2003.819861; Wang, Simonce
 doi:10.1109/ACSSC.2003.1292216. Of each channel of RGB, then the mean of the three, as in piq.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -24,7 +25,8 @@ from perceptbench.tensors import constant
 WINDOW, C1, C2 = gaussian(11, 1.5), 1e-4, 9e-4
 #: Weights of the scales of MS-SSIM, finest first.
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-#: Values of a batch whose channels are compared together: of fewer, the calls take the time.
+#: Values of an image whose channels are compared together: of fewer, the calls take the time. Not
+#: of a batch: its size is not known where a loss is exported.
 TOGETHER = 1 << 20
 
 
@@ -49,7 +51,7 @@ def parts(x: Embedding, y: Embedding) -> tuple[Tensor, Tensor]:
 
 def _channels(x: Embedding, y: Embedding) -> Iterator[tuple[Embedding, Embedding]]:
     """Both embeddings, of large images a channel at a time, whose results fit a CPU's cache."""
-    step = 3 if x[0].numel() <= TOGETHER else 1
+    step = 3 if math.prod(x[0].shape[1:]) <= TOGETHER else 1
     parts = zip(*(t.split(step, 1) for t in (*x, *y)), strict=True)
     yield from ((part[: len(x)], part[len(x) :]) for part in parts)
 
