@@ -56,7 +56,7 @@ def test_memory_of_a_run_does_not_grow_with_the_pairs(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [1.5, 4.0, 8.0])
+@pytest.mark.parametrize("after", [3.0, 5.0, 8.0])
 def test_ctrl_c_ends_the_agreement_of_many_rows_within_seconds(after, tmp_path):
     judgements, scores = BENCH["write_rating"](MANY, 5, tmp_path)
     call = [sys.executable, "-m", "perceptbench", "agree", "--judgements", judgements,

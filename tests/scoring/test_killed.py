@@ -132,13 +132,18 @@ class Runs:
         return read(log)
 
     def stopped(self, place, phase, how, lengths, moments):
-        """A run that gets a signal at a random moment of a phase; how it ended, and its log."""
+        """A run that gets a signal at a random moment of a phase; how it ended, and its log.
+
+        Of the next phase that it has, where the one before went on too far.
+        """
         pid, log = self.start(place)
         deadline = time.monotonic() + 60
-        while (entered := phases(read(log)).get(phase)) is None:
+        while not (entered := phases(read(log)).keys() & set(PHASES[PHASES.index(phase) :])):
             assert time.monotonic() < deadline, read(log)
             time.sleep(0.0005)
-        time.sleep(max(0, entered + moments.uniform(0, lengths[phase]) - time.monotonic()))
+        phase = min(entered, key=PHASES.index)
+        at = phases(read(log))[phase]
+        time.sleep(max(0, at + moments.uniform(0, lengths[phase]) - time.monotonic()))
         os.kill(pid, how)
         return self.forked.wait(pid), read(log)
 
