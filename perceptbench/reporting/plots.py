@@ -144,7 +144,7 @@ def heat_maps(maps: Sequence[HeatMap]) -> Figure:
 def cost(run: Run) -> Figure | None:
     """Time per pair against attained agreement, or the first figure where there is one dataset.
 
-    Where there is no room for all names, those of the metrics that no faster one beats are there.
+    Where there is no room for all names, those of the metrics that no faster one beats come first.
     None where the run recorded no cost.
     """
     records: Mapping[str, dict] = run.provenance.get("metrics", {})
@@ -166,7 +166,8 @@ def cost(run: Run) -> Figure | None:
     points.sort()
     front: list[tuple[float, float, str]] = []
     for point in points:
-        front += [point] if not front or point[1] > front[-1][1] else []
+        if not front or point[1] > front[-1][1]:
+            front.append(point)
     dots = [(x, y) for x, y, _ in points]
     panel.plot(*zip(*dots, strict=True), "o", color=SOFT, markersize=4)
     along = [(x, y) for x, y, _ in front]

@@ -200,31 +200,29 @@ def main() -> None:
     options.add_argument("--sizes", default=SIZES)
     options.add_argument("--steps", action="store_true")
     args = options.parse_args()
-    shapes = [tuple(map(int, size.split("x"))) for size in args.sizes.split(",")]
-    work = list(itertools.product(args.nets.split(","), shapes))
+    shapes = {size: tuple(map(int, size.split("x"))) for size in args.sizes.split(",")}
+    work = list(itertools.product(args.nets.split(","), shapes.items()))
     device = choose_device(args.device)
     name = torch.cuda.get_device_name() if device.startswith("cuda") else "CPU"
     print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
     if args.steps:
         found = []
-        for net, shape in work:
+        for net, (size, shape) in work:
             for row in training_steps(net, shape, device, args.repeats):
                 cells = *row[:3], f"{1000 * row[3]:.0f}", f"{row[4] / 2**20:.0f}"
-                found.append((net, "x".join(map(str, shape)), *cells))
+                found.append((net, size, *cells))
                 print(*found[-1], sep=", ", flush=True)
         header = ("LPIPS", "images", "precision", "how", "library", "step ms", "MiB")
         print("\n" + format_table(header, found))
         return
     rows = []
-    for net, shape in work:
+    for net, (size, shape) in work:
         generator = torch.Generator().manual_seed(0)
         n, h, w = shape
         x, y = torch.rand(2, n, 3, h, w, generator=generator).to(device)
         for library, module in rivals(net, load_network(TAPS[net][0])).items():
             times = measure(module.to(device), x, y, device, args.repeats)
-            rows.append(
-                (net, "x".join(map(str, shape)), library, *(f"{1000 * t:.0f}" for t in times))
-            )
+            rows.append((net, size, library, *(f"{1000 * t:.0f}" for t in times)))
             print(*rows[-1], sep=", ", flush=True)
     header = (
         "LPIPS",

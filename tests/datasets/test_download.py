@@ -301,6 +301,19 @@ def test_a_cut_archive_is_not_pinned(server, get, home, tmp_path):
     assert not lockfile.entry(home, "d").files
 
 
+def test_a_process_killed_between_two_steps_is_taken_up(server, get, home, tmp_path, monkeypatch):
+    """After each step that leaves a trace: the archive is fetched, unpacked, pinned, listed."""
+    server.files["a.zip"] = zipped(tmp_path, one="1")
+    archive = Archive(path="a.zip", urls=(f"{server.url}/a.zip",), unpack=True)
+    for step in ("unpack", "_pin", "_list"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"perceptbench.datasets.fetch.download.{step}", lambda *a, **k: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                get(archive)
+    assert (get(archive) / "one.txt").read_text() == "1"
+    assert server.gets("a.zip") == [None] and lockfile.entry(home, "d").files["a.zip"]
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_process_killed_at_any_step_is_taken_up(server, get, home, tmp_path):
     """Killed before the first file that it moves or removes, before the second, and so on."""

@@ -138,11 +138,11 @@ class Runs:
         """
         pid, log = self.start(place)
         deadline = time.monotonic() + 60
-        while not (entered := phases(read(log)).keys() & set(PHASES[PHASES.index(phase) :])):
+        later = PHASES[PHASES.index(phase) :]
+        while not (entered := [(p, at) for p, at in phases(read(log)).items() if p in later]):
             assert time.monotonic() < deadline, read(log)
             time.sleep(0.0005)
-        phase = min(entered, key=PHASES.index)
-        at = phases(read(log))[phase]
+        phase, at = entered[0]
         time.sleep(max(0, at + moments.uniform(0, lengths[phase]) - time.monotonic()))
         os.kill(pid, how)
         return self.forked.wait(pid), read(log)

@@ -228,7 +228,7 @@ def fetch(
                 entry.begun, entry.source = True, ""
             for archive, origin in got:
                 _finish(archive, origin, name, home, how)
-            # Before the set is called whole, which ends every later call at once.
+            # What killed processes left, before the set is called whole: later calls end at once.
             for archive in archives:
                 forget(_part(folder / archive.path))
                 clear(folder / archive.path, folder / archive.into)

@@ -32,7 +32,7 @@ class CIEDE2000(PixelLoss):
     def compare(self, x: Embedding, y: Embedding) -> Tensor:
         """Distances (N,) of two embeddings."""
         assert isinstance(x, Tensor) and isinstance(y, Tensor)
-        # Rows at a time, whose intermediate results fit a CPU's cache.
+        # Rows at a time: few enough for a CPU's cache, enough that calls do not take the time.
         rows = max(1, PIXELS // (len(x) * x.shape[3])) if x.device.type == "cpu" else x.shape[2]
         parts = zip(x.split(rows, 2), y.split(rows, 2), strict=True)
         sums = [colour.ciede2000(a, b).sum((1, 2)) for a, b in parts]

@@ -51,9 +51,11 @@ def parts(x: Embedding, y: Embedding) -> tuple[Tensor, Tensor]:
 
 def _channels(x: Embedding, y: Embedding) -> Iterator[tuple[Embedding, Embedding]]:
     """Both embeddings, of large images a channel at a time, whose results fit a CPU's cache."""
-    step = 3 if math.prod(x[0].shape[1:]) <= TOGETHER else 1
-    parts = zip(*(t.split(step, 1) for t in (*x, *y)), strict=True)
-    yield from ((part[: len(x)], part[len(x) :]) for part in parts)
+    channels = x[0].shape[1]
+    step = channels if math.prod(x[0].shape[1:]) <= TOGETHER else 1
+    for channel in range(0, channels, step):
+        part = slice(channel, channel + step)
+        yield tuple(t[:, part] for t in x), tuple(t[:, part] for t in y)
 
 
 class SSIM(Halves):
