@@ -91,7 +91,7 @@ def test_what_the_card_is_said_to_show_is_in_its_report():
     masked, dark, red, yellow = (
         f"{test} srcc" for test in ("phase-incoherent", "luminance", "red-green", "yellow-violet")
     )
-    assert report[f"vision-card {masked}"].idxmax() == "lpips-alex"
-    assert f"a pattern ({figure('lpips-alex', masked)})" in said
-    assert f"({figure('lpips-alex', dark)} against {figure('mse', dark)})" in said
+    assert report[f"vision-card {masked}"].idxmax() == "lpips-squeeze"
+    assert f"a pattern ({figure('lpips-squeeze', masked)})" in said
+    assert f"({figure('lpips-squeeze', dark)} against {figure('mse', dark)} of MSE)" in said
     assert f"of colour ({figure('ssim', red)} and {figure('ssim', yellow)})" in said

@@ -12,9 +12,9 @@ Matching: ``impairment`` is the contrast of the grating of 5 c/deg that looks as
 is ``matching_rmse`` (`perceptbench.agreement.rating.matching_errors`): how far, in log10 units, the
 contrasts that a metric finds equally strong are from those that people do.
 
-Thresholds are the predictions of castleCSF for the detection tests, measurements for the rest. The
-noise is a new sample of the same statistics, another for each frequency. What leaves the display's
-range is clipped, as the authors have it: noise of 25 c/deg and more.
+Thresholds are the predictions of castleCSF for the detection tests, measurements for the rest. All
+noise is the authors' sample, whose bands are those of one image. What leaves the display's range is
+clipped, as the authors have it: noise of 25 c/deg and more.
 """
 
 from importlib import resources
@@ -50,6 +50,8 @@ VARIABLE = {
 }  # fmt: skip
 #: Axis of DKL along which a test's pattern is added; others are in luminance.
 AXIS = {"red-green": 1, "yellow-violet": 2}
+#: Of the authors' noise, for NumPy's former generator (Mersenne Twister).
+SEED = 8
 #: Highest frequency in the mask of noise, c/deg.
 HIGHEST = 12
 #: Contrasts at which gratings are shown that people see less of than of any standard.
@@ -74,9 +76,9 @@ def grating(frequency: float) -> Array:
     return np.tile(np.sin(2 * np.pi * frequency * x), (SIZE, 1))
 
 
-def noise(lowest: float, highest: float, seed: int) -> Array:
+def noise(lowest: float, highest: float) -> Array:
     """Gaussian noise, flat from one frequency to another (c/deg), mean 0, deviation 1."""
-    white = np.random.default_rng(seed).standard_normal((SIZE, SIZE))
+    white = np.random.RandomState(SEED).standard_normal((SIZE, SIZE))
     f = np.fft.fftfreq(SIZE, 1 / PIXELS_PER_DEGREE)
     radius = np.hypot(f[:, None], f[None])
     kept = (radius >= lowest) & (radius <= highest) & (radius > 0)
@@ -84,10 +86,10 @@ def noise(lowest: float, highest: float, seed: int) -> Array:
     return band / band.std()
 
 
-def _pattern(test: str, value: float, number: int) -> Array:
-    """What is to be detected, contrast 1, at a value of the test's variable, the number-th."""
+def _pattern(test: str, value: float) -> Array:
+    """What is to be detected, contrast 1, at a value of the test's variable."""
     if test == "noise":
-        return noise(value / np.sqrt(2), value * np.sqrt(2), number)
+        return noise(value / np.sqrt(2), value * np.sqrt(2))
     frequency, radius = {
         "area": (8, np.sqrt(value / np.pi)), "luminance": (2, 1),
         "phase-coherent": (2, 0.5), "phase-incoherent": (1.2, 0.8),
@@ -100,7 +102,7 @@ def _field(test: str, value: float) -> tuple[float, Array]:
     if test == "phase-coherent":
         return LUMINANCE[test], value * grating(2)
     if test == "phase-incoherent":
-        return LUMINANCE[test], value * noise(0, HIGHEST, 0)
+        return LUMINANCE[test], value * noise(0, HIGHEST)
     return (value if test == "luminance" else LUMINANCE[test]), np.zeros((SIZE, SIZE))
 
 
@@ -196,7 +198,6 @@ def vision_card(pairs: str = "sampled") -> Dataset:
         for test, table in tables.items()
         for row in table.to_dict("records")
     }
-    places = {test: list(t["value"]) for test, t in _thresholds().items()}
     references: dict[str, tuple[str, float]] = {
         row["reference"]: (test, row["value"])
         for test, t in tables.items()
@@ -212,7 +213,7 @@ def vision_card(pairs: str = "sampled") -> Dataset:
         if test == "matching":
             return _shown(LUMINANCE[test], contrast * grating(value))
         luminance, before = _field(test, value)
-        pattern = contrast * _pattern(test, value, places[test].index(value))
+        pattern = contrast * _pattern(test, value)
         return _shown(luminance, before + pattern, AXIS.get(test, 0))
 
     display = Display(PIXELS_PER_DEGREE, peak=PEAK)
