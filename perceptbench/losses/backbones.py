@@ -29,7 +29,6 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from perceptbench.errors import DataError, PerceptbenchError, UsageError, first_line, nearest
@@ -90,14 +89,18 @@ class Network:
         self.nodes = [IMAGE, *self.found.spots]
 
     def _explored(self) -> taps.Found:
+        own = ":" in architecture(self.name).build and not architecture(self.name).library
         with torch.inference_mode(False), torch.no_grad():
             image = torch.zeros(1, 3, SIDE, SIDE, device="cpu", dtype=torch.float32)
             image = self.default.normalise(self.default.fit(image))
             try:
-                try:  # without computing anything, and whatever weights there are
-                    found = self._explored_on(image.to("meta"))
-                except Exception:  # a network's own code may need numbers
-                    found = self._explored_on(image)
+                # On meta nothing is computed, whatever weights there are, but torch imports its
+                # compiler for that, which takes longer than a small network does.
+                first, second = ("cpu", "meta") if own else ("meta", "cpu")
+                try:
+                    found = self._explored_on(image.to(first))
+                except Exception:  # weights that lack, or own code that needs numbers
+                    found = self._explored_on(image.to(second))
             except Exception as error:
                 size = " x ".join(map(str, image.shape[2:]))
                 raise UsageError(
@@ -310,13 +313,14 @@ def _of_library(name: str, weights: Path | None, folder: Path | None) -> librari
 def _built(name: str, weights: Path | None, options: dict[str, Any]) -> libraries.Built:
     """A network of torchvision's, ours, or a user's own."""
     known = architecture(name)
-    own = ":" in known.build
     # Nothing is initialised that is then overwritten: VGG16 has half a gigabyte of weights.
-    with torch.device("meta" if weights is not None and not own else "cpu"):
-        if own:
+    with torch.device("meta" if weights is not None and known.url else "cpu"):
+        if ":" in known.build:
             module = own_module("backbone", known.build, options)
         else:
-            module = getattr(torchvision.models, known.build)(weights=None, **options)
+            from torchvision import models  # see networks.AlexNet
+
+            module = getattr(models, known.build)(weights=None, **options)
     size = (known.size, known.size) if known.size else None
     default = default_input(known.normalised, size)
     layout = Layout(known.layout, 1 if known.layout == "tokens" else None)

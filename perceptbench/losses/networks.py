@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,6 +20,8 @@ from perceptbench.losses import pyramid
 
 #: How a network lays out its activations: channels second, channels last, or (N, tokens, C).
 Kind = Literal["nchw", "nhwc", "tokens"]
+#: Where torchvision publishes its weights.
+SERVER = "https://download.pytorch.org/models"
 #: What a network of a library is named with -> the package, also the extra that installs it.
 LIBRARIES = {"timm": "timm", "hf": "transformers", "open_clip": "open_clip"}
 
@@ -55,7 +56,7 @@ class Architecture:
     Attributes
     ----------
     build : constructor in torchvision.models, or ``module:callable``.
-    weights : torchvision's entry of its ImageNet weights; None where there are none.
+    url : where torchvision publishes its ImageNet weights; None where there are none.
     aliases : name of a tap in the literature -> node of the network.
     layout : of its activations.
     normalised : whether it takes images normalised by the ImageNet mean and deviation.
@@ -65,7 +66,7 @@ class Architecture:
     """
 
     build: str
-    weights: str | None = None
+    url: str | None = None
     aliases: dict[str, str] = field(default_factory=dict)
     layout: Kind = "nchw"
     normalised: bool = True
@@ -78,10 +79,35 @@ class Architecture:
         head = self.build.partition(":")[0]
         return head if head in LIBRARIES else ""
 
-    @property
-    def url(self) -> str | None:
-        """Where torchvision publishes the weights."""
-        return torchvision.models.get_weight(self.weights).url if self.weights else None
+
+class AlexNet(nn.Module):
+    """AlexNet as torchvision has it: its names, its weights, and the same ones from a seed.
+
+    Here because a run without weights needs no other network, and importing torchvision takes
+    longer than such a run on stored scores. Krizhevsky 2014, arXiv:1404.5997.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs, side, stride, pooled in [
+            (3, 64, 11, 4, True), (64, 192, 5, 1, True), (192, 384, 3, 1, False),
+            (384, 256, 3, 1, False), (256, 256, 3, 1, True),
+        ]:  # fmt: skip
+            padding = 2 if side > 3 else 1
+            layers += [nn.Conv2d(inputs, outputs, side, stride, padding), nn.ReLU(inplace=True)]
+            layers += [nn.MaxPool2d(3, 2)] if pooled else []
+        self.features = nn.Sequential(*layers)
+        self.avgpool = nn.AdaptiveAvgPool2d((6, 6))
+        self.classifier = nn.Sequential(
+            nn.Dropout(), nn.Linear(256 * 6 * 6, 4096), nn.ReLU(inplace=True),
+            nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Linear(4096, 1000),
+        )  # fmt: skip
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W), normalised -> scores of 1,000 classes."""
+        found: Tensor = self.classifier(self.avgpool(self.features(images)).flatten(1))
+        return found
 
 
 def small_cnn() -> nn.Sequential:
@@ -112,42 +138,45 @@ def _vgg_aliases(convolutions: tuple[int, ...], batch_norm: bool) -> dict[str, s
     return {name: f"features.{index}" for index, name in enumerate(names)}
 
 
-def _vggs() -> dict[str, Architecture]:
-    blocks = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-    found = {}
-    for depth, convolutions in blocks.items():
-        for suffix, batch_norm in (("", False), ("_bn", True)):
-            weights = f"VGG{depth}{suffix.upper()}_Weights.IMAGENET1K_V1"
-            aliases = _vgg_aliases(convolutions, batch_norm)
-            name = f"vgg{depth}{suffix}"
-            found[name] = Architecture(name, weights, aliases)
-    return found
-
-
+#: Networks of torchvision -> the first digits of the sha256 of their weights.
 _PLAIN = {
-    "alexnet": "AlexNet",
-    "squeezenet1_0": "SqueezeNet1_0",
-    "squeezenet1_1": "SqueezeNet1_1",
-    "resnet18": "ResNet18",
-    "resnet34": "ResNet34",
-    "resnet50": "ResNet50",
-    "densenet121": "DenseNet121",
-    "mobilenet_v2": "MobileNet_V2",
-    "mobilenet_v3_small": "MobileNet_V3_Small",
-    "mobilenet_v3_large": "MobileNet_V3_Large",
-    "efficientnet_b0": "EfficientNet_B0",
-    "convnext_tiny": "ConvNeXt_Tiny",
+    "squeezenet1_0": "b66bff10",
+    "squeezenet1_1": "b8a52dc0",
+    "resnet18": "f37072fd",
+    "resnet34": "b627a593",
+    "resnet50": "0676ba61",
+    "densenet121": "a639ec97",
+    "mobilenet_v2": "b0353104",
+    "mobilenet_v3_small": "047dcff4",
+    "mobilenet_v3_large": "8738ca79",
+    "convnext_tiny": "983f1562",
+}
+#: The same of the VGGs, and the convolutions in each of their blocks.
+_VGGS = {
+    "vgg11": ("8a719046", (1, 1, 2, 2, 2)),
+    "vgg11_bn": ("6002323d", (1, 1, 2, 2, 2)),
+    "vgg13": ("19584684", (2, 2, 2, 2, 2)),
+    "vgg13_bn": ("abd245e5", (2, 2, 2, 2, 2)),
+    "vgg16": ("397923af", (2, 2, 3, 3, 3)),
+    "vgg16_bn": ("6c64b313", (2, 2, 3, 3, 3)),
+    "vgg19": ("dcbb9e9d", (2, 2, 4, 4, 4)),
+    "vgg19_bn": ("c79401a0", (2, 2, 4, 4, 4)),
 }
 
 ARCHITECTURES = {
+    "alexnet": Architecture(f"{__name__}:AlexNet", f"{SERVER}/alexnet-owt-7be5be79.pth"),
+    **{n: Architecture(n, f"{SERVER}/{n}-{digest}.pth") for n, digest in _PLAIN.items()},
     **{
-        name: Architecture(name, f"{title}_Weights.IMAGENET1K_V1") for name, title in _PLAIN.items()
+        n: Architecture(n, f"{SERVER}/{n}-{digest}.pth", _vgg_aliases(blocks, "bn" in n))
+        for n, (digest, blocks) in _VGGS.items()
     },
-    **_vggs(),
-    "vit_b_16": Architecture(
-        "vit_b_16", "ViT_B_16_Weights.IMAGENET1K_V1", layout="tokens", size=224
+    "efficientnet_b0": Architecture(
+        "efficientnet_b0", f"{SERVER}/efficientnet_b0_rwightman-7f5810bc.pth"
     ),
-    "swin_t": Architecture("swin_t", "Swin_T_Weights.IMAGENET1K_V1", layout="nhwc"),
+    "vit_b_16": Architecture(
+        "vit_b_16", f"{SERVER}/vit_b_16-c867db91.pth", layout="tokens", size=224
+    ),
+    "swin_t": Architecture("swin_t", f"{SERVER}/swin_t-704ceda3.pth", layout="nhwc"),
     "steerable-pyramid": Architecture(
         f"{pyramid.__name__}:SteerablePyramid", normalised=False, options=pyramid.OPTIONS
     ),
@@ -167,11 +196,12 @@ def architecture(name: str) -> Architecture:
         return ARCHITECTURES[name]
     if ":" in name:
         return Architecture(name, normalised=False)
-    others = torchvision.models.list_models(module=torchvision.models)
+    from torchvision import models  # see AlexNet
+
+    others = models.list_models(module=models)
     if name not in others:
         raise unknown("backbone", name, {*ARCHITECTURES, *others}, "metrics taps")
-    entry = next(iter(torchvision.models.get_model_weights(name)))
-    return Architecture(name, str(entry))
+    return Architecture(name, next(iter(models.get_model_weights(name))).url)
 
 
 class L2Pool(nn.Module):

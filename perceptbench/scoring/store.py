@@ -75,7 +75,7 @@ class Store:
         held = [table for table in tables if table is not None]
         if not held:
             return pd.DataFrame(np.nan, index=range(len(pairs)), columns=list(ids))
-        known = pd.concat(held)
+        known = pd.concat(held).set_index(["reference", "distorted"])
         if not known.index.is_unique:  # shards overlap: the first value of each column is taken
             known = known.groupby(level=[0, 1], sort=False).first()
         wanted = pd.MultiIndex.from_frame(pairs[["reference", "distorted"]])
@@ -145,7 +145,7 @@ class Store:
         return True
 
     def _table(self, path: str, ids: Sequence[str]) -> pd.DataFrame | None:
-        """The wanted columns of a file by (reference, distorted); None where it has none."""
+        """The wanted columns of a file, and its pairs; None where it has none of them."""
         try:
             content = self.fs.cat_file(path)
         except FileNotFoundError:
@@ -153,6 +153,7 @@ class Store:
         except OSError as error:
             self._once(f"store {self.url}: {path} cannot be read ({_why(error)}); computed anew")
             return None
+        keys = ["reference", "distorted"]
         try:
             if _digest(content) not in path:
                 raise ValueError("its bytes are not those its name stands for")
@@ -169,11 +170,12 @@ class Store:
             names = file.schema_arrow.names
             if len(set(names)) < len(names):
                 raise ValueError("a column of it stands there twice")
+            if not set(keys).issubset(names):
+                raise ValueError("it does not say of which pairs it is")
             columns = [id_ for id_ in ids if id_ in names]
             if not columns or not file.metadata.num_rows:
                 return None
-            table = file.read(["reference", "distorted", *columns]).to_pandas()
-            return table.set_index(["reference", "distorted"]).astype(float)
+            return file.read([*keys, *columns]).to_pandas().astype(dict.fromkeys(columns, float))
         except Exception as error:  # pyarrow raises many kinds for what is no Parquet file
             self._once(
                 f"store {self.url}: {path} is damaged ({first_line(error)}); "

@@ -60,10 +60,21 @@ def test_every_network_gives_maps_at_its_taps(name):
 def test_the_table_names_every_network_and_torchvision_the_others():
     assert {"vgg11_bn", "vgg19_bn", "mobilenet_v3_large"} <= set(ARCHITECTURES)
     assert architecture("resnet101").url.startswith("https://download.pytorch.org/")
-    for known in ARCHITECTURES.values():
-        assert known.weights is None or known.url.endswith(".pth")
+    for name in torchvision.models.list_models(module=torchvision.models):
+        published = next(iter(torchvision.models.get_model_weights(name)))
+        assert architecture(name).url == published.url
     with pytest.raises(UsageError, match="did you mean resnet50"):
         architecture("resnet5")
+
+
+def test_our_alexnet_is_torchvisions():
+    torch.manual_seed(3)
+    theirs = torchvision.models.alexnet(weights=None).eval()
+    ours = load_network("alexnet", seed=3).module
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert all(torch.equal(t, theirs.state_dict()[k]) for k, t in ours.state_dict().items())
+    images = torch.rand(1, 3, 96, 80)
+    assert torch.equal(ours(images), theirs(images))
 
 
 def test_vgg_names_of_the_literature_are_the_layers_they_say():
