@@ -78,5 +78,7 @@ def test_ctrl_c_ends_the_agreement_of_many_rows_within_seconds(after, tmp_path):
     process.send_signal(signal.SIGINT)
     start = time.monotonic()
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in said
+    # Python ends by the signal itself, 130 to a shell, where it came within an `exec` of an import.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert said.strip().endswith("perceptbench: interrupted") and "Traceback" not in said
     assert time.monotonic() - start < 20

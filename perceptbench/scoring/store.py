@@ -170,7 +170,8 @@ class Store:
             names = file.schema_arrow.names
             if len(set(names)) < len(names):
                 raise ValueError("a column of it stands there twice")
-            if not set(keys).issubset(names):
+            kinds = {str(file.schema_arrow.field(key).type) for key in keys if key in names}
+            if not set(keys).issubset(names) or not kinds <= {"string", "large_string"}:
                 raise ValueError("it does not say of which pairs it is")
             columns = [id_ for id_ in ids if id_ in names]
             if not columns or not file.metadata.num_rows:

@@ -93,9 +93,10 @@ def rewritten(file, change):
     [
         lambda table: table.replace_schema_metadata(None),
         lambda table: table.drop_columns("reference"),
+        lambda table: table.set_column(0, "reference", pa.array([{"x": 1}] * 3)),
         lambda table: table.set_column(2, "one", pa.array(["x", "y", "z"])),
     ],
-    ids=["no version", "no reference", "words for numbers"],
+    ids=["no version", "no reference", "references of no name", "words for numbers"],
 )
 def test_a_file_of_another_form_is_as_good_as_damaged(store, said, tmp_path, change):
     store.write("group", "title", PAIRS, VALUES)
