@@ -89,14 +89,13 @@ class Network:
         self.nodes = [IMAGE, *self.found.spots]
 
     def _explored(self) -> taps.Found:
-        own = ":" in architecture(self.name).build and not architecture(self.name).library
         with torch.inference_mode(False), torch.no_grad():
             image = torch.zeros(1, 3, SIDE, SIDE, device="cpu", dtype=torch.float32)
             image = self.default.normalise(self.default.fit(image))
             try:
                 # On meta nothing is computed, whatever weights there are, but torch imports its
                 # compiler for that, which takes longer than a small network does.
-                first, second = ("cpu", "meta") if own else ("meta", "cpu")
+                first, second = ("cpu", "meta") if architecture(self.name).own else ("meta", "cpu")
                 try:
                     found = self._explored_on(image.to(first))
                 except Exception:  # weights that lack, or own code that needs numbers
@@ -315,7 +314,7 @@ def _built(name: str, weights: Path | None, options: dict[str, Any]) -> librarie
     known = architecture(name)
     # Nothing is initialised that is then overwritten: VGG16 has half a gigabyte of weights.
     with torch.device("meta" if weights is not None and known.url else "cpu"):
-        if ":" in known.build:
+        if known.own:
             module = own_module("backbone", known.build, options)
         else:
             from torchvision import models  # see networks.AlexNet

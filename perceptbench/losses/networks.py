@@ -79,6 +79,11 @@ class Architecture:
         head = self.build.partition(":")[0]
         return head if head in LIBRARIES else ""
 
+    @property
+    def own(self) -> bool:
+        """Whether a callable builds it, ours or a user's."""
+        return ":" in self.build and not self.library
+
 
 class AlexNet(nn.Module):
     """AlexNet as torchvision has it: its names, its weights, and the same ones from a seed.
@@ -128,18 +133,8 @@ def small_discriminator() -> nn.Sequential:
     return nn.Sequential(layers)
 
 
-def _vgg_aliases(convolutions: tuple[int, ...], batch_norm: bool) -> dict[str, str]:
-    """``relu3_3`` and the like: block, then layer in it, both counted from 1."""
-    kinds = ["conv", "bn", "relu"] if batch_norm else ["conv", "relu"]
-    names = []
-    for block, count in enumerate(convolutions, start=1):
-        names += [f"{kind}{block}_{layer}" for layer in range(1, count + 1) for kind in kinds]
-        names.append(f"pool{block}")
-    return {name: f"features.{index}" for index, name in enumerate(names)}
-
-
 #: Networks of torchvision -> the first digits of the sha256 of their weights.
-_PLAIN = {
+_DIGESTS = {
     "squeezenet1_0": "b66bff10",
     "squeezenet1_1": "b8a52dc0",
     "resnet18": "f37072fd",
@@ -150,25 +145,41 @@ _PLAIN = {
     "mobilenet_v3_small": "047dcff4",
     "mobilenet_v3_large": "8738ca79",
     "convnext_tiny": "983f1562",
+    "vgg11": "8a719046",
+    "vgg11_bn": "6002323d",
+    "vgg13": "19584684",
+    "vgg13_bn": "abd245e5",
+    "vgg16": "397923af",
+    "vgg16_bn": "6c64b313",
+    "vgg19": "dcbb9e9d",
+    "vgg19_bn": "c79401a0",
 }
-#: The same of the VGGs, and the convolutions in each of their blocks.
-_VGGS = {
-    "vgg11": ("8a719046", (1, 1, 2, 2, 2)),
-    "vgg11_bn": ("6002323d", (1, 1, 2, 2, 2)),
-    "vgg13": ("19584684", (2, 2, 2, 2, 2)),
-    "vgg13_bn": ("abd245e5", (2, 2, 2, 2, 2)),
-    "vgg16": ("397923af", (2, 2, 3, 3, 3)),
-    "vgg16_bn": ("6c64b313", (2, 2, 3, 3, 3)),
-    "vgg19": ("dcbb9e9d", (2, 2, 4, 4, 4)),
-    "vgg19_bn": ("c79401a0", (2, 2, 4, 4, 4)),
-}
+#: Convolutions in each block of a VGG.
+_BLOCKS = {
+    "vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2),
+    "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4),
+}  # fmt: skip
+
+
+def _vgg_aliases(network: str) -> dict[str, str]:
+    """``relu3_3`` and the like of a VGG: block, then layer in it, both counted from 1."""
+    kinds = ["conv", "bn", "relu"] if network.endswith("_bn") else ["conv", "relu"]
+    names = []
+    for block, count in enumerate(_BLOCKS[network.removesuffix("_bn")], start=1):
+        names += [f"{kind}{block}_{layer}" for layer in range(1, count + 1) for kind in kinds]
+        names.append(f"pool{block}")
+    return {name: f"features.{index}" for index, name in enumerate(names)}
+
 
 ARCHITECTURES = {
     "alexnet": Architecture(f"{__name__}:AlexNet", f"{SERVER}/alexnet-owt-7be5be79.pth"),
-    **{n: Architecture(n, f"{SERVER}/{n}-{digest}.pth") for n, digest in _PLAIN.items()},
     **{
-        n: Architecture(n, f"{SERVER}/{n}-{digest}.pth", _vgg_aliases(blocks, "bn" in n))
-        for n, (digest, blocks) in _VGGS.items()
+        name: Architecture(
+            name,
+            f"{SERVER}/{name}-{digest}.pth",
+            _vgg_aliases(name) if name.startswith("vgg") else {},
+        )
+        for name, digest in _DIGESTS.items()
     },
     "efficientnet_b0": Architecture(
         "efficientnet_b0", f"{SERVER}/efficientnet_b0_rwightman-7f5810bc.pth"

@@ -34,6 +34,8 @@ from perceptbench.errors import DataError, UsageError, first_line
 VERSION = 1
 #: Seconds after which a temporary file, the work of moments, belongs to nobody.
 ABANDONED = 3600
+#: Columns that say of which pair a row is.
+KEYS = ["reference", "distorted"]
 _VERSION_KEY, _TITLE_KEY = b"perceptbench-store", b"title"
 
 
@@ -75,10 +77,10 @@ class Store:
         held = [table for table in tables if table is not None]
         if not held:
             return pd.DataFrame(np.nan, index=range(len(pairs)), columns=list(ids))
-        known = pd.concat(held).set_index(["reference", "distorted"])
+        known = pd.concat(held).set_index(KEYS)
         if not known.index.is_unique:  # shards overlap: the first value of each column is taken
             known = known.groupby(level=[0, 1], sort=False).first()
-        wanted = pd.MultiIndex.from_frame(pairs[["reference", "distorted"]])
+        wanted = pd.MultiIndex.from_frame(pairs[KEYS])
         return known.reindex(index=wanted, columns=list(ids)).reset_index(drop=True)
 
     def write(
@@ -97,7 +99,7 @@ class Store:
         values : id -> (n,); NaN is not kept.
         """
         columns = {k: pa.array(v, mask=np.isnan(v)) for k, v in sorted(values.items())}
-        arrays = {name: pa.array(pairs[name]) for name in ("reference", "distorted")} | columns
+        arrays = {name: pa.array(pairs[name]) for name in KEYS} | columns
         table = pa.table(arrays).replace_schema_metadata(
             {_VERSION_KEY: str(VERSION), _TITLE_KEY: title}
         )
@@ -153,7 +155,6 @@ class Store:
         except OSError as error:
             self._once(f"store {self.url}: {path} cannot be read ({_why(error)}); computed anew")
             return None
-        keys = ["reference", "distorted"]
         try:
             if _digest(content) not in path:
                 raise ValueError("its bytes are not those its name stands for")
@@ -170,13 +171,13 @@ class Store:
             names = file.schema_arrow.names
             if len(set(names)) < len(names):
                 raise ValueError("a column of it stands there twice")
-            kinds = {str(file.schema_arrow.field(key).type) for key in keys if key in names}
-            if not set(keys).issubset(names) or not kinds <= {"string", "large_string"}:
+            kinds = {str(file.schema_arrow.field(key).type) for key in KEYS}
+            if not kinds <= {"string", "large_string"}:
                 raise ValueError("it does not say of which pairs it is")
             columns = [id_ for id_ in ids if id_ in names]
             if not columns or not file.metadata.num_rows:
                 return None
-            return file.read([*keys, *columns]).to_pandas().astype(dict.fromkeys(columns, float))
+            return file.read([*KEYS, *columns]).to_pandas().astype(dict.fromkeys(columns, float))
         except Exception as error:  # pyarrow raises many kinds for what is no Parquet file
             self._once(
                 f"store {self.url}: {path} is damaged ({first_line(error)}); "
