@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from perceptbench.scoring import machine
+from perceptbench.scoring import crossed, machine
 from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.loading import Load, read, stream
 from perceptbench.scoring.options import Options
@@ -156,9 +156,10 @@ class Job:
         """Whether distances are compiled: not a matter of how much of the work is done already."""
         if self.options.compile is not None:
             return self.options.compile
-        pairs = len(self.rows)
-        if self._at_most(pairs) < WORTH_COMPILING:
+        if self._at_most(len(self.rows)) < WORTH_COMPILING:
             return False
+        shards = ([self.rows[n] for n in shard] for shard in tiles(self.rows, SHARD_IMAGES))
+        pairs = sum(len(rows) for rows in shards if not crossed.pays(rows, self.device))
         return pairs * self.footprint > WORTH_COMPILING
 
     def _at_most(self, images: int) -> int:

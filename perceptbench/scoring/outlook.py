@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from perceptbench.scoring import crossed
 from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.engine import Job
 from perceptbench.scoring.plan import Opaque
@@ -99,9 +100,14 @@ def _seconds(job: Job, work: list[tuple[list[int], list[str]]]) -> float | None:
     with torch.inference_mode():
         walk.shard([row], ids, iter([(key, image) for key, image in images if image is not None]))
     per_image, per_pair = clock.seconds("image") / len(images), clock.seconds("pair")
-    shards = [list(rows) for rows, _ in work]
-    encoded = sum(len(keys_of(job.rows[n] for n in rows)) for rows in shards)
-    return per_image * encoded + per_pair * sum(len(rows) for rows in shards)
+    seconds = 0.0
+    for shard in ([job.rows[n] for n in rows] for rows, _ in work):
+        encoded = len(keys_of(shard))
+        seconds += per_image * encoded + per_pair * len(shard)
+        if crossed.pays(shard, job.device):
+            together = crossed.COST * encoded**2 / 2
+            seconds += (together - len(shard)) * clock.spent["distances", "pair"]
+    return seconds
 
 
 def duration(seconds: float) -> str:

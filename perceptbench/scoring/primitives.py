@@ -3,7 +3,8 @@
 What is compared is prepared once an image (`Comparison.encode`): activations as rows of
 channels, the lengths of these rows, Gram matrices and the like. All distances of a tap that are
 sums over locations are then taken together, in one pass over the two activations: by a function
-that ``torch.compile`` fuses, or in pieces that stay in a CPU's cache.
+that ``torch.compile`` fuses, or in pieces that stay in a CPU's cache. Where most images are
+compared with most others, `crossed` takes them of all images together.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from torch import Tensor
 from perceptbench.errors import first_line
 from perceptbench.losses.distances import Distance, Row, exact, power
 from perceptbench.losses.fused import pieces, rows
+from perceptbench.scoring import crossed
 from perceptbench.scoring.plan import Primitive
 
 #: Bytes of one operand of pairs that are compared together.
@@ -28,6 +30,8 @@ KINDS = 256
 #: A tap of some pairs: activations of both sides (R, C), powers of their difference, and for each
 #: epsilon the scales of both sides (R, 1) and the heads (C,) that weigh the squares.
 Tap = tuple[Tensor, Tensor, Sequence[float], Sequence[tuple[Tensor, Tensor, Sequence[Tensor]]]]
+#: A tap, and what makes of its activations what is compared.
+Embedded = tuple[str, Any]
 Kernel = Callable[[Sequence[Tap]], list[list[Tensor]]]
 
 
@@ -120,6 +124,14 @@ class Encoded:
         for held in (self.rows, self.scales, self.embeddings):
             yield from held.values()
 
+    def first(self, count: int) -> "Encoded":
+        """The same of the first images."""
+        return Encoded(
+            {key: tensor[:count] for key, tensor in self.rows.items()},
+            {key: tensor[:count] for key, tensor in self.scales.items()},
+            {key: tensor[:count] for key, tensor in self.embeddings.items()},
+        )
+
 
 class Comparison:
     """Compares activations at the taps of one network.
@@ -128,28 +140,36 @@ class Comparison:
     ----------
     primitives : id -> what to compute.
     kernel : `row_values_in_pieces`, or what `compiled` gives.
+    together : whether `cross` takes what it can, and `compare` the rest.
 
     Attributes
     ----------
     ids : of the primitives.
     """
 
-    def __init__(self, primitives: Mapping[str, Primitive], kernel: Kernel) -> None:
+    def __init__(
+        self, primitives: Mapping[str, Primitive], kernel: Kernel, together: bool = False
+    ) -> None:
         self.kernel, self.ids = kernel, list(primitives)
         self._sums: dict[str, _Sums] = {}
-        self._others: dict[tuple[str, Any], list[tuple[str, Distance, Tensor | None]]] = {}
+        self._others: dict[Embedded, list[tuple[str, Distance, Tensor | None]]] = {}
+        self._crossed_sums: dict[str, _Sums] = {}
+        self._crossed_others: dict[Embedded, list[tuple[str, Distance, Tensor | None]]] = {}
         for id_, primitive in primitives.items():
             how = primitive.how
+            sums, others = self._sums, self._others
+            if together and crossed.possible(how):
+                sums, others = self._crossed_sums, self._crossed_others
             if how.row is not None:
-                self._sums.setdefault(primitive.node, _Sums()).add(id_, how.row, primitive.head)
+                sums.setdefault(primitive.node, _Sums()).add(id_, how.row, primitive.head)
             else:
                 where = (primitive.node, how.embed)
-                self._others.setdefault(where, []).append((id_, how, primitive.head))
+                others.setdefault(where, []).append((id_, how, primitive.head))
 
     def encode(self, activations: Mapping[str, Tensor]) -> Encoded:
         """Prepares activations (M, C, H, W) by tap."""
         found = Encoded()
-        for node, wanted in self._sums.items():
+        for node, wanted in [*self._sums.items(), *self._crossed_sums.items()]:
             activation = activations[node]
             flat = exact(rows(activation))
             found.rows[node] = flat.unflatten(0, (len(activation), -1))
@@ -157,9 +177,36 @@ class Comparison:
                 norm = torch.linalg.vector_norm(flat, dim=1, keepdim=True)
                 scale = norm.add_(epsilon).reciprocal_()
                 found.scales[node, epsilon] = scale.unflatten(0, (len(activation), -1))
-        for node, embed in self._others:
+        for node, embed in {**self._others, **self._crossed_others}:
             found.embeddings[node, embed] = embed(exact(activations[node]))
         return found
+
+    @property
+    def crosses(self) -> bool:
+        """Whether `cross` takes anything."""
+        return bool(self._crossed_sums or self._crossed_others)
+
+    def cross(
+        self, batches: Sequence[Encoded], i: Sequence[int], j: Sequence[int]
+    ) -> dict[str, Tensor]:
+        """Primitives (B,), float64, of the B pairs of images i and j, counted over the batches."""
+        found = {}
+        for node, wanted in self._crossed_sums.items():
+            held = [batch.rows[node] for batch in batches]
+            units = [
+                ([batch.scales[node, epsilon] for batch in batches], [head for _, head in members])
+                for epsilon, members in wanted.heads.items()
+            ]
+            totals = crossed.sums(held, list(wanted.powers), units)
+            for id_, number, reduction in wanted.ids():
+                found[id_] = totals[number] * _share(reduction, held[0])
+        for where, members in self._crossed_others.items():
+            held = [batch.embeddings[where].flatten(1)[..., None] for batch in batches]
+            for id_, how, _ in members:
+                power, reduction = crossed.POWERS[how.compare]
+                found[id_] = crossed.sums(held, [power])[0] * _share(reduction, held[0])
+        which = crossed.where(i, j, sum(len(tensor) for tensor in held)).to(held[0].device)
+        return {id_: values[which] for id_, values in found.items()}
 
     def compare(
         self, x: Encoded, i: Sequence[int], y: Encoded, j: Sequence[int]
@@ -204,11 +251,10 @@ class Comparison:
             ]
             taps.append((a, b, list(wanted.powers), units))
         for (node, wanted), values in zip(self._sums.items(), self.kernel(taps), strict=True):
-            area, channels = x.rows[node].shape[1:]
-            totals = [v.view(-1, area).sum(1, dtype=_widest(v)) for v in values]
+            held = x.rows[node]
+            totals = [v.view(-1, held.shape[1]).sum(1, dtype=_widest(v)) for v in values]
             for id_, number, reduction in wanted.ids():
-                share = {"sum": 1, "mean": 1 / (area * channels)}.get(reduction, 1 / area)
-                found.setdefault(id_, []).append(totals[number] * share)
+                found.setdefault(id_, []).append(totals[number] * _share(reduction, held))
 
 
 class _Sums:
@@ -246,6 +292,12 @@ class _Sums:
         every = (id_ for members in self.heads.values() for id_, _ in members)
         for number, id_ in enumerate(every, start=len(self.powers)):
             yield id_, number, Row.reduction
+
+
+def _share(reduction: str, held: Tensor) -> float:
+    """What a sum over rows (M, places, C) is multiplied by."""
+    places, channels = held.shape[1:]
+    return {"sum": 1.0, "mean": 1 / (places * channels)}.get(reduction, 1 / places)
 
 
 def _widest(values: Tensor) -> torch.dtype:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perceptbench.errors import first_line
+from perceptbench.scoring import crossed
 from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.plan import Embedding, Metric, Opaque, Plan
 from perceptbench.scoring.primitives import Comparison, Encoded, Kernel, places, steps
@@ -34,6 +35,8 @@ EMBED_PIXELS = 1 << 16
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 Pair = tuple[str, str]
+#: Names of images, and for each pass what is compared.
+Kept = tuple[list[str], list[Encoded | Exception | None]]
 Stream = Iterator[tuple[str, Tensor | str]]
 
 
@@ -108,12 +111,12 @@ class Walk:
         ids : the primitives wanted.
         images : every image of `rows` in the order of its first use, see `keys_of`.
         """
-        wanted = set(ids)
+        wanted, together = set(ids), crossed.pays(rows, self.device)
         passes = [
-            Comparison({i: p for i, p in f.primitives.items() if i in wanted}, self.kernel)
-            if wanted & f.primitives.keys()
-            else None
-            for f in self.plan.passes
+            Comparison(some, self.kernel, together) if some else None
+            for some in (
+                {i: p for i, p in f.primitives.items() if i in wanted} for f in self.plan.passes
+            )
         ]
         found = Found({id_: np.full(len(rows), np.nan) for id_ in sorted(wanted)})
         _Shard(self, rows, wanted, passes, found).run(images)
@@ -238,6 +241,7 @@ class _Shard:
         self.unreadable: dict[str, str] = {}
         self.waiting: dict[tuple[int, int], list[tuple[str, Tensor]]] = {}
         self.pending: list[tuple[list[int], dict[str, Tensor]]] = []
+        self.kept: dict[torch.Size, list[Kept]] = {}
 
     def run(self, images: Stream) -> None:
         while True:
@@ -256,6 +260,8 @@ class _Shard:
                 self._encode(self.waiting.pop(size))
         while self.waiting:
             self._encode(self.waiting.pop(next(iter(self.waiting))))
+        for batches in self.kept.values():
+            self._cross(batches)
         self._collect()
 
     def _encode(self, queue: list[tuple[str, Tensor]]) -> None:
@@ -286,6 +292,9 @@ class _Shard:
         batch = Batch(pixels, encoded, embedded)
         for number, key in enumerate(keys):
             self.there[key] = (batch, number)
+        if any(comparison is not None and comparison.crosses for comparison in self.passes):
+            some = [e.first(len(keys)) if isinstance(e, Encoded) else e for e in encoded]
+            self.kept.setdefault(pixels.shape[2:], []).append((keys, some))
         self.walk.advance(0, len(keys))
         self._compare(keys)
 
@@ -360,6 +369,25 @@ class _Shard:
                 self._note(comparison.ids, error)
         if len(self.pending) > 64:
             self._collect()
+
+    def _cross(self, batches: Sequence[Kept]) -> None:
+        """What is taken of all pairs of images of one size together."""
+        for number, comparison in enumerate(self.passes):
+            if comparison is None or not comparison.crosses:
+                continue
+            sound: list[Encoded] = []
+            keys: list[str] = []
+            for names, encoded in batches:
+                if isinstance(found := encoded[number], Encoded):
+                    sound.append(found)
+                    keys += names
+            at = {key: n for n, key in enumerate(keys)}
+            group = [n for n, (a, b) in enumerate(self.rows) if a in at and b in at]
+            if not group:
+                continue
+            i, j = ([at[self.rows[n][side]] for n in group] for side in (0, 1))
+            with self.walk.clock.time("distances", "pair"):
+                self.pending.append((group, comparison.cross(sound, i, j)))
 
     def _halves(self, group: list[int]) -> None:
         """Metrics in two halves, of pairs between two batches."""
