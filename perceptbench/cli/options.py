@@ -115,7 +115,7 @@ _SCORING = (
     ),
     click.option(
         "--compile/--no-compile", "compiled", default=None,
-        help="Whether distances go through torch.compile. [default: where it pays]",
+        help="Whether comparisons go through torch.compile. [default: where it pays]",
     ),
     click.option(
         "--engine", default="local", show_default=True, type=click.Choice(["local", "ray"]),

@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from perceptbench.scoring import crossed, machine
 from perceptbench.scoring.clock import Clock
+from perceptbench.scoring.compiling import Compiler
 from perceptbench.scoring.loading import Load, read, stream
 from perceptbench.scoring.options import Options
 from perceptbench.scoring.plan import Plan, tiles
-from perceptbench.scoring.primitives import Kernel, compiled, row_values_in_pieces
 from perceptbench.scoring.store import Store
 from perceptbench.scoring.walk import Pair, Walk, keys_of
 
@@ -34,6 +34,9 @@ SHARD_IMAGES = 128
 #: Bytes of activations compared above which compiling costs less time than it saves: about
 #: 20 s once on a machine, 3 s in later runs, against 0.2 s saved a gigabyte.
 WORTH_COMPILING = 100 << 30
+#: Pixels of pairs above which compiling a metric of many small steps does: 10 to 30 s once on a
+#: machine, 3 s in later runs, against 15 to 60 s saved a thousand million.
+WORTH_FUSING = 1 << 28
 #: What no network keeps more of an image than, in sizes of the image itself.
 FOOTPRINT_AT_MOST = 1000
 
@@ -130,8 +133,9 @@ class Job:
 
     def walk(self, advance: Callable[[int, int], Any] = lambda pairs, images: None) -> Walk:
         """What walks the shards."""
-        precision = self.options.precision
-        return Walk(self.plan, self.device, self._kernel(), precision, advance, say, self.clock)
+        compiler = Compiler(say) if self.compiles() else None
+        precision, clock = self.options.precision, self.clock
+        return Walk(self.plan, self.device, precision, advance, say, clock, compiler=compiler)
 
     def _keys(self, rows: Sequence[int]) -> list[str]:
         return keys_of(self.rows[n] for n in rows)
@@ -149,13 +153,13 @@ class Job:
             return SHARD_IMAGES
         return max(2, limit // max(1, self.footprint))
 
-    def _kernel(self) -> Kernel:
-        return compiled(say) if self.compiles() else row_values_in_pieces
-
     def compiles(self) -> bool:
         """Whether distances are compiled: not a matter of how much of the work is done already."""
         if self.options.compile is not None:
             return self.options.compile
+        pixels = sum(image[0].numel() for image in self._first.values()) * len(self.rows)
+        if pixels > WORTH_FUSING and any(metric.fuses for metric in self.plan.opaque.values()):
+            return True
         if self._at_most(len(self.rows)) < WORTH_COMPILING:
             return False
         shards = ([self.rows[n] for n in shard] for shard in tiles(self.rows, SHARD_IMAGES))
@@ -180,7 +184,7 @@ class Job:
     @cached_property
     def footprint(self) -> int:
         """Bytes that the first image and all that is kept of it take."""
-        walk = Walk(self.plan, self.device, row_values_in_pieces, self.options.precision)
+        walk = Walk(self.plan, self.device, self.options.precision)
         return sum(walk.footprint(image) for image in self._first.values())
 
     def take(

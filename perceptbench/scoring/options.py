@@ -22,7 +22,7 @@ class Options:
     memory : bytes of activations held at a time; None: half of what is free.
     workers : processes that load images; None chooses.
     store : folder or URL of finished primitives; None: nothing is kept.
-    compile : whether distances go through ``torch.compile``; None: where it pays.
+    compile : whether what compares goes through ``torch.compile``; None: where it pays.
     engine : ``local``, or ``ray``: shards are tasks of a Ray cluster, one processor or GPU each.
     ray_address : of a running cluster; None: one is started on this machine.
 

@@ -29,6 +29,7 @@ from perceptbench.losses.inputs import Input
 Metric = Callable[[Tensor, Tensor], Tensor]
 #: What `embed` gives: a tensor (N, ...), or several.
 Embedding = Tensor | tuple[Tensor, ...]
+Comparing = Callable[[Embedding, Embedding], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +89,15 @@ class Opaque:
     min_size: int = 1
 
     @property
-    def halves(self) -> tuple[Callable[[Tensor], Embedding], Metric] | None:
+    def halves(self) -> tuple[Callable[[Tensor], Embedding], Comparing] | None:
         """`embed` and `compare` of a metric that has both; None of one that sees pairs only."""
         embed, compare = (getattr(self.call, name, None) for name in ("embed", "compare"))
         return (embed, compare) if callable(embed) and callable(compare) else None
+
+    @property
+    def fuses(self) -> bool:
+        """Whether `compare` is many small steps, which a compiler makes one of (`Halves.fuses`)."""
+        return bool(getattr(self.call, "fuses", False))
 
 
 @dataclass

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perceptbench.errors import first_line
 from perceptbench.losses.distances import Distance, Row, exact, power
 from perceptbench.losses.fused import pieces, rows
 from perceptbench.scoring import crossed
@@ -24,9 +23,6 @@ from perceptbench.scoring.plan import Primitive
 TOGETHER_BYTES = {"cpu": 1 << 22, "cuda": 1 << 28}
 #: Bytes of one pair above which a CPU takes it alone: copying costs more than the call it saves.
 ALONE_BYTES = 1 << 18
-
-#: Kinds of networks (numbers of taps, powers and heads) that are compiled in one process.
-KINDS = 256
 #: A tap of some pairs: activations of both sides (R, C), powers of their difference, and for each
 #: epsilon the scales of both sides (R, 1) and the heads (C,) that weigh the squares.
 Tap = tuple[Tensor, Tensor, Sequence[float], Sequence[tuple[Tensor, Tensor, Sequence[Tensor]]]]
@@ -83,27 +79,6 @@ def _in_pieces(
     return found
 
 
-def compiled(say: Callable[[str], Any]) -> Kernel:
-    """`row_values` through ``torch.compile``; where that fails, said once, in pieces."""
-    for limit in ("recompile_limit", "cache_size_limit"):  # its name before torch 2.6
-        if hasattr(torch._dynamo.config, limit):
-            # Beyond it a kind of network is compared without a compiler, and nothing is said.
-            setattr(torch._dynamo.config, limit, KINDS)
-    fused: Kernel = torch.compile(row_values, dynamic=True)
-    failed: list[Exception] = []
-
-    def kernel(taps: Sequence[Tap]) -> list[list[Tensor]]:
-        if not failed:
-            try:
-                return fused(taps)
-            except Exception as error:  # dynamo, inductor and the C++ compiler raise many kinds
-                failed.append(error)
-                say(f"torch.compile does not work here ({first_line(error)}); going on without it")
-        return row_values_in_pieces(taps)
-
-    return kernel
-
-
 @dataclass
 class Encoded:
     """What is compared of M images of one size.
@@ -139,7 +114,7 @@ class Comparison:
     Parameters
     ----------
     primitives : id -> what to compute.
-    kernel : `row_values_in_pieces`, or what `compiled` gives.
+    kernel : `row_values_in_pieces`, or `row_values` compiled.
     together : whether `cross` takes what it can, and `compare` the rest.
 
     Attributes

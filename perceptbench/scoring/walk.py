@@ -20,8 +20,17 @@ from torch import Tensor
 from perceptbench.errors import first_line
 from perceptbench.scoring import crossed
 from perceptbench.scoring.clock import Clock
-from perceptbench.scoring.plan import Embedding, Metric, Opaque, Plan
-from perceptbench.scoring.primitives import Comparison, Encoded, Kernel, places, steps
+from perceptbench.scoring.compiling import Compiler
+from perceptbench.scoring.plan import Comparing, Embedding, Metric, Opaque, Plan
+from perceptbench.scoring.primitives import (
+    Comparison,
+    Encoded,
+    Kernel,
+    places,
+    row_values,
+    row_values_in_pieces,
+    steps,
+)
 
 #: Pixels that are encoded together: on a CPU, for each thread, few enough for its cache; more
 #: of small images, whose activations matter less there than the layout of the weights.
@@ -29,7 +38,7 @@ CPU_PIXELS, CPU_PIXELS_OF_SMALL, GPU_PIXELS = 1 << 17, 1 << 18, 1 << 23
 #: Pixels of a small image at most.
 SMALL = 1 << 14
 #: Pixels of one side of the pairs that an opaque metric is given together.
-OPAQUE_PIXELS = {"cpu": 1 << 20, "cuda": 1 << 24}
+OPAQUE_PIXELS = {"cpu": 1 << 16, "cuda": 1 << 24}
 #: Pixels of which a CPU makes an embedding at a time.
 EMBED_PIXELS = 1 << 16
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -85,22 +94,28 @@ class Walk:
     ----------
     plan : what to compute.
     device : where.
-    kernel : how rows of activations are compared.
     precision : of the networks: ``fp32``, ``tf32``, ``bf16``, ``fp16``.
     advance : told how many pairs and images are done.
     say : takes sentences for the user.
     clock : told what the time is spent on.
     smaller : how often the batch was halved for lack of memory.
+    compiler : of what compares; None: nothing is compiled.
     """
 
     plan: Plan
     device: torch.device
-    kernel: Kernel
     precision: str = "fp32"
     advance: Callable[[int, int], Any] = lambda pairs, images: None
     say: Callable[[str], Any] = print
     clock: Clock = field(default_factory=Clock)
     smaller: int = 0
+    compiler: Compiler | None = None
+
+    def __post_init__(self) -> None:
+        self.kernel: Kernel = row_values_in_pieces
+        if self.compiler is not None:
+            self.kernel = self.compiler.compiled(row_values, row_values_in_pieces, dynamic=True)
+        self._fused: dict[str, tuple[torch.Size, Comparing]] = {}
 
     def shard(self, rows: Sequence[Pair], ids: Iterable[str], images: Stream) -> Found:
         """Computes primitives of pairs.
@@ -180,6 +195,23 @@ class Walk:
                     raise
                 failed[id_] = error
         return found, failed
+
+    def comparing(self, id_: str, x: Embedding) -> Comparing:
+        """What compares embeddings of a metric in two halves.
+
+        Compiled where it is many small steps, for single pairs of one size: for each other one, a
+        compiler would take its time again.
+        """
+        metric = self.plan.opaque[id_]
+        assert metric.halves is not None
+        compare, first = metric.halves[1], _tensors(x)[0]
+        if self.compiler is None or not metric.fuses or len(first) > 1 or not self.on_cpu:
+            return compare
+        if id_ not in self._fused:
+            fused = self.compiler.compiled(compare, compare, dynamic=False)
+            self._fused[id_] = first.shape, fused
+        shape, fused = self._fused[id_]
+        return fused if first.shape == shape else compare
 
     @property
     def on_cpu(self) -> bool:
@@ -393,15 +425,14 @@ class _Shard:
         """Metrics in two halves, of pairs between two batches."""
         x, y = (self.there[key][0] for key in self.rows[group[0]])
         for id_ in (id_ for id_ in x.embedded if id_ in y.embedded):
-            halves = self.opaque[id_].halves
-            assert halves is not None
-            ask = partial(self._by_halves, id_, halves[1])
+            ask = partial(self._by_halves, id_)
             largest = max(_tensors(x.embedded[id_]), key=lambda tensor: tensor[:1].nbytes)
             for part in steps([largest], len(group)):
                 self._ask(id_, ask, group[part])
 
-    def _by_halves(self, id_: str, compare: Callable[..., Tensor], some: list[int]) -> Tensor:
-        return compare(self._embedding(id_, 0, some), self._embedding(id_, 1, some))
+    def _by_halves(self, id_: str, some: list[int]) -> Tensor:
+        x, y = (self._embedding(id_, side, some) for side in (0, 1))
+        return self.walk.comparing(id_, x)(x, y)
 
     def _embedding(self, id_: str, side: int, some: list[int]) -> Embedding:
         """Embeddings of one side of pairs that have it in one batch."""

@@ -174,7 +174,7 @@ def one_pass(args: argparse.Namespace, networks: Networks) -> Iterator[tuple[str
     table, images = distorted_set(args.data / "material-2afc")
     metrics = losses(networks)
     few = table.head(6)
-    batch = Walk(None, torch.device("cpu"), None).batch_size(384, 512)  # type: ignore[arg-type]
+    batch = Walk(None, torch.device("cpu")).batch_size(384, 512)  # type: ignore[arg-type]
     resident = list(images.values())
     forward = {}
     for name, layout in (

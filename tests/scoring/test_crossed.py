@@ -15,7 +15,7 @@ from perceptbench.scoring.primitives import Comparison
 CPU = torch.device("cpu")
 TAPS = ["features.1", "features.4"]
 KINDS = {
-    **dict.fromkeys(("l1", "l2", "cosine", "cosine_flat", "gram", "wsd", "swd", "jsd"), {}),
+    **{kind: {} for kind in ("l1", "l2", "cosine", "cosine_flat", "gram", "wsd", "swd", "jsd")},
     "mean_feature": {},
     "lp": {"p": 3},
     "unit_normalised": {"head": torch.linspace(-0.2, 1, 64)},
@@ -77,7 +77,7 @@ def test_all_pairs_have_the_distances_they_have_alone(losses, monkeypatch):
 def test_sums_are_those_written_out(power):
     x = torch.randn(6, 300, 40, generator=torch.Generator().manual_seed(1))
     found = crossed.sums([x[:4], x[4:]], [power])[0]
-    pairs = list(itertools.combinations(range(6), 2)) + [(5, 2), (4, 4)]
+    pairs = [*itertools.combinations(range(6), 2), (5, 2), (4, 4)]
     expected = [(x[a].double() - x[b].double()).abs().pow(power).sum().item() for a, b in pairs]
     at = crossed.where([a for a, _ in pairs], [b for _, b in pairs], 6)
     np.testing.assert_allclose(found[at], expected, rtol=1e-6)

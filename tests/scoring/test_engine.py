@@ -7,15 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from perceptbench.errors import DataError, UsageError
 from perceptbench.losses import Backbone, FeatureLoss, Input, Term, load_network
 from perceptbench.losses.backbones import Network
+from perceptbench.losses.classical.phase import FSIM
+from perceptbench.losses.classical.structural import SSIM
 from perceptbench.losses.networks import Layout
 from perceptbench.metrics.pixel import mae, mse
 from perceptbench.scoring import job, walk
 from perceptbench.scoring.clock import Clock
-from perceptbench.scoring.engine import Options, score
+from perceptbench.scoring.engine import Options, prepare, score
 
 TAPS = ["features.1", "features.4"]
 
@@ -192,6 +195,30 @@ def test_compiled_distances_are_those_in_pieces(losses):
     twin = pd.DataFrame({"reference": ["a"], "distorted": ["a"]})
     same = score(twin, images, metrics, Options("cpu", compile=True)).table
     assert (same[list(metrics)] == 0).all(axis=None)
+
+
+@pytest.mark.slow
+def test_compiled_metrics_are_what_they_are_otherwise():
+    """Of single pairs of the first size; other ones are compared as they are."""
+    metrics = {"ssim": SSIM(), "fsim": FSIM()}
+    images = Images({k: (200, 210) for k in "abc"} | {k: (96, 200) for k in "xy"})
+    pairs = pd.concat([all_pairs("abc"), all_pairs("xy")], ignore_index=True)
+    pairs.loc[len(pairs)] = ["a", "a"]
+    plain = score(pairs, images, metrics, Options("cpu", compile=False)).table
+    counters.clear()
+    fused = score(pairs, images, metrics, Options("cpu", compile=True)).table
+    assert counters["stats"]["unique_graphs"] == 2
+    pd.testing.assert_frame_equal(plain, fused, rtol=1e-5)
+    assert (fused.iloc[-1][list(metrics)] == 0).all()
+
+
+def test_what_pays_is_compiled():
+    """Many pixels of metrics of many small steps; not of others, nor of a few."""
+    images = {"a": torch.zeros(3, 512, 512), "b": torch.zeros(3, 512, 512)}
+    rows = pd.DataFrame({"reference": "a", "distorted": "b"}, index=range(1200))
+    assert prepare(rows, images.__getitem__, {"ssim": SSIM()}).compiles()
+    assert not prepare(rows.head(1000), images.__getitem__, {"ssim": SSIM()}).compiles()
+    assert not prepare(rows, images.__getitem__, {"mse": mse}).compiles()
 
 
 def test_where_nothing_can_be_compiled_it_is_said_once(losses, monkeypatch, capsys):

@@ -20,7 +20,7 @@ class CIEDE2000(PixelLoss):
     `ImageLoss`.
     """
 
-    min_size = 1
+    min_size, fuses = 1, True
 
     def __init__(self, **options: Any) -> None:
         super().__init__("ciede2000", **options)
@@ -33,7 +33,9 @@ class CIEDE2000(PixelLoss):
         """Distances (N,) of two embeddings."""
         assert isinstance(x, Tensor) and isinstance(y, Tensor)
         # Rows at a time: few enough for a CPU's cache, enough that calls do not take the time.
-        rows = max(1, PIXELS // (len(x) * x.shape[3])) if x.device.type == "cpu" else x.shape[2]
+        rows = x.shape[2]
+        if x.device.type == "cpu" and not torch.compiler.is_compiling():
+            rows = max(1, PIXELS // (len(x) * x.shape[3]))
         parts = zip(x.split(rows, 2), y.split(rows, 2), strict=True)
         sums = [colour.ciede2000(a, b).sum((1, 2)) for a, b in parts]
         return torch.stack(sums).sum(0) / (x.shape[2] * x.shape[3])

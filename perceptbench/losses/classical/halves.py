@@ -32,9 +32,11 @@ class Halves(ImageLoss):
     Attributes
     ----------
     min_size : smallest image side in pixels it is defined for.
+    fuses : whether `compare` takes a CPU a fifth of the time when compiled, or less.
     """
 
     min_size = 1
+    fuses = False
 
     def __init__(self, **options: Any) -> None:
         self.placeless = type(self).__name__

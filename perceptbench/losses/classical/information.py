@@ -18,8 +18,8 @@ from perceptbench.losses.classical.halves import (
 )
 
 LUMA = ((0.299, 0.587, 0.114),)
-#: Sizes of the windows of the four scales; variance of the visual noise, for luma up to 255.
-WINDOWS, NOISE = (17, 9, 5, 3), 2.0
+#: The windows of the four scales; variance of the visual noise, for luma up to 255.
+WINDOWS, NOISE = [gaussian(size, size / 5) for size in (17, 9, 5, 3)], 2.0
 #: A variance of no information.
 NONE = 1e-8
 
@@ -27,13 +27,12 @@ NONE = 1e-8
 class VIF(Directed):
     """1 - VIF, which is not symmetric. A uniform reference tells nothing: all are at distance 0."""
 
-    min_size = 41
+    min_size, fuses = 41, True
 
     def embed(self, images: Tensor) -> Embedding:
         level = mixed(255 * centred(images)[0], LUMA)
         found: list[Tensor] = []
-        for number, size in enumerate(WINDOWS):
-            window = gaussian(size, size / 5)
+        for number, window in enumerate(WINDOWS):
             if number:
                 level = blurred(level, window, 2)
             means = blurred(level, window)
@@ -43,10 +42,10 @@ class VIF(Directed):
 
     def judge(self, distorted: Embedding, reference: Embedding) -> Tensor:
         lost, all_of_it = [], []
-        for number, size in enumerate(WINDOWS):
+        for number, window in enumerate(WINDOWS):
             level_x, mean_x, variance_x = distorted[3 * number : 3 * number + 3]
             level_y, mean_y, variance_y = reference[3 * number : 3 * number + 3]
-            covariance = blurred(level_x * level_y, gaussian(size, size / 5)) - mean_x * mean_y
+            covariance = blurred(level_x * level_y, window) - mean_x * mean_y
             told = (variance_y >= NONE) & (variance_x >= NONE) & (covariance >= 0)
             gain = torch.where(told, covariance / (variance_y + NONE), 0.0)
             variance_y = torch.where(variance_y >= NONE, variance_y, 0.0)

@@ -40,7 +40,7 @@ EPSILON = 2.0**-52
 class FSIM(Halves):
     """1 - FSIMc, on images averaged down to about 256 pixels a side."""
 
-    min_size = 2
+    min_size, fuses = 2, True
 
     def embed(self, images: Tensor) -> Embedding:
         # On a uniform field the phase of rounding errors would count.

@@ -68,7 +68,7 @@ class SSIM(Halves):
     tensor([0., 0.])
     """
 
-    min_size = 11
+    min_size, fuses = 11, True
 
     def embed(self, images: Tensor) -> Embedding:
         return local(shrunk(images))
@@ -84,7 +84,7 @@ class SSIM(Halves):
 class MSSSIM(Halves):
     """1 - MS-SSIM over five scales; 1 where a scale's contrasts are opposed, without a gradient."""
 
-    min_size = 161
+    min_size, fuses = 161, True
 
     def embed(self, images: Tensor) -> Embedding:
         found = [*local(images)]
