@@ -24,7 +24,7 @@ a threshold of vision, of the eye or of the display:
   below DARK thresholds none.
 - Pooling over places with exponent 3, that of detection by many independent detectors: 2.4 in
   Watson, Ahumada 2005, doi:10.1167/5.9.6; 3.5 in Robson, Graham 1981,
-  doi:10.1016/0042-6989(81)90169-3. Octaves then count alike.
+  doi:10.1016/0042-6989(81)90169-3. Octaves, and in them both kinds of detector, then count alike.
 """
 
 import math
@@ -106,13 +106,12 @@ class VisibleContrast(Halves):
         return tuple(found)
 
     def compare(self, x: Embedding, y: Embedding) -> Tensor:
-        """Differences pooled over places, of both kinds of detector together; mean of octaves."""
-        cubes = [
-            (apart * apart * apart).mean((2, 3)).sum(1)
+        """Differences pooled over places, mean of the octaves and of both kinds of detector."""
+        pooled = [
+            _cube_root((apart * apart * apart).mean((2, 3)).sum(1))
             for apart in ((u - v).abs() for u, v in zip(x, y, strict=True))
         ]
-        octaves = zip(cubes[::2], cubes[1::2], strict=True)
-        return torch.stack([_cube_root(phase + energy) for phase, energy in octaves]).mean(0)
+        return torch.stack(pooled).mean(0)
 
 
 def _masked(band: Tensor, pixels_per_degree: float) -> tuple[Tensor, Tensor]:
