@@ -18,10 +18,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-# The same examples in every run, however long a busy machine takes for them.
+# The same examples in every run, however long a busy machine takes for them; where a test does not
+# say how many, as many as find a fault within a second.
 settings.register_profile(
-    "deterministic", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+    "deterministic", derandomize=True, deadline=None, max_examples=30,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
 settings.load_profile("deterministic")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
