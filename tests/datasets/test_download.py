@@ -315,7 +315,8 @@ def test_a_process_killed_between_two_steps_is_taken_up(server, get, home, tmp_p
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_process_killed_at_any_step_is_taken_up(server, get, home, tmp_path):
+@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_process_killed_at_any_step_is_taken_up(server, get, home, tmp_path, stride):
     """Killed before the first file that it moves or removes, before the second, and so on."""
     server.files.update({"a.zip": zipped(tmp_path, one="1", two="2"), "t.json": TABLE})
     images = Archive(path="a.zip", urls=(f"{server.url}/a.zip",), unpack=True)
@@ -342,7 +343,7 @@ def test_a_process_killed_at_any_step_is_taken_up(server, get, home, tmp_path):
         assert {p.name for p in home.iterdir()} == {"d", ".perceptbench", lockfile.NAME}, steps
         assert verify("d", [images, labels], home) == [], steps
         shutil.rmtree(home)
-        steps += 1
+        steps += stride
     assert steps > 20
 
 

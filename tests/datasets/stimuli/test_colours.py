@@ -73,11 +73,8 @@ def combvd_folder(shared, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "metrics",
-    [("mse", "ciede2000"), pytest.param(("lpips-alex",), marks=pytest.mark.slow)],
-    ids=str,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("metrics", [("mse", "ciede2000"), ("lpips-alex",)], ids=str)
 def test_combvd_reproduces_the_reference_scores(combvd_folder, tmp_path, weights, metrics):
     from perceptbench.metrics.registry import catalogue, select
 
