@@ -26,6 +26,9 @@ settings.register_profile(
 )  # fmt: skip
 settings.load_profile("deterministic")
 
+# Programs, which import what the tests do not need; doctest would look into them.
+collect_ignore = ["benchmarks"]
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

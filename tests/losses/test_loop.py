@@ -108,7 +108,9 @@ def test_a_hessian_vector_product_is_finite_where_nothing_is_active(name):
             assert second is None or torch.isfinite(second).all()
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[pytest.mark.slow] * (name in DEAR)) for name in LOSSES
+])  # fmt: skip
 def test_transforms_give_what_autograd_gives(name):
     x, y = pair(SIDES.get(name, 8), dtype=torch.float64)
     loss = LOSSES[name]().double()
@@ -341,7 +343,7 @@ def test_no_training_step_waits_for_the_device(name, monkeypatch):
     monkeypatch.setattr(torch, "Event", Later)
     empty = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *a, pin_memory=False, **k: empty(*a, **k))
-    x, y = pair(max(48, SIDES.get(name, 0)))
+    x, y = pair(SIDES.get(name, 48 if name in ("lpips", "tokens") else 24))
     loss, Later.arrived = TRACED[name](), False
     for mode in (nullcontext(), Waits()):  # what is made once is made in the first step
         with mode:
