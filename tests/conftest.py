@@ -1,5 +1,6 @@
 """Where the real data lies, and small inputs every test may use."""
 
+import functools
 import gc
 import http.server
 import os
@@ -44,6 +45,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("PERCEPTBENCH_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def templates():
+    """The page's template is compiled once for all tests: a tenth of a second a page."""
+    from perceptbench.reporting import html
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(html, "environment", functools.cache(html.environment))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ def published(shared, name, folder):
     return judgements, scores
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", ["TID2013", pytest.param("LIVE2", marks=pytest.mark.slow)])
 def test_the_published_figures_to_four_decimals(cli, shared, tmp_path, name):
     judgements, scores = published(shared, name, tmp_path)
     out = tmp_path / "out"

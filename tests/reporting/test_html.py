@@ -254,7 +254,7 @@ def test_names_of_any_kind_do_nothing_in_a_browser(visit, nasty_run, nasty):
     assert driver.execute_script(wide) <= 0
 
 
-@pytest.mark.parametrize("width", [1400, 400])
+@pytest.mark.parametrize("width", [400, pytest.param(1400, marks=pytest.mark.slow)])
 def test_names_in_the_cost_plot_do_not_overlap(visit, embedded, width):
     from selenium.webdriver.support.ui import Select
 
