@@ -1,5 +1,6 @@
 """Where the real data lies, and small inputs every test may use."""
 
+import functools
 import gc
 import http.server
 import os
@@ -18,11 +19,16 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-# The same examples in every run, however long a busy machine takes for them.
+# The same examples in every run, however long a busy machine takes for them; where a test does not
+# say how many, as many as find a fault within a second.
 settings.register_profile(
-    "deterministic", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+    "deterministic", derandomize=True, deadline=None, max_examples=30,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
 settings.load_profile("deterministic")
+
+# Programs, which import what the tests do not need; doctest would look into them.
+collect_ignore = ["benchmarks"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -39,6 +45,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("PERCEPTBENCH_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def templates():
+    """The page's template is compiled once for all tests: a tenth of a second a page."""
+    from perceptbench.reporting import html
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(html, "environment", functools.cache(html.environment))
+        yield
 
 
 @pytest.fixture(scope="session")

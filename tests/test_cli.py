@@ -68,26 +68,6 @@ def test_lists_name_what_there_is(cli):
     assert " yes " in lines["lpips-alex"] and " yes " not in lines["lpips-vgg"]
 
 
-def test_a_users_own_judgements_are_ranked(cli, images, tmp_path):
-    file = table(images)
-    code, output, errors = cli(
-        "run", "--judgements", file, "-m", "mse", "-m", "ssim", "-o", tmp_path / "out",
-
-    )  # fmt: skip
-    assert code == 0, errors
-    board = pd.read_csv(tmp_path / "out" / "leaderboard.csv")
-    assert board[board.metric == "mse"]["mine 2afc"].item() == pytest.approx(0.8)
-    assert "| *human*" in output and "mine 2afc" in output and str(tmp_path / "out") in output
-
-
-def test_without_an_out_folder_the_run_lands_below_runs(cli, tmp_path):
-    code, output, errors = cli("run", "macadam-osa", "-m", "mse")
-    assert code == 0, errors
-    (folder,) = (tmp_path / "cwd" / "runs").iterdir()
-    assert f"Written to {folder.relative_to(tmp_path / 'cwd')}" in output
-    assert (folder / "run.json").is_file()
-
-
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -143,14 +123,17 @@ def test_pairs_that_fail_are_named_the_rest_is_ranked_and_the_code_says_so(cli, 
     assert set(agreement[(agreement.metric == "mse") & agreement.value.notna()].n) == {1}
 
 
-def test_judgements_of_same_or_different_are_ranked(cli, images, tmp_path):
+def test_judgements_of_same_or_different_are_ranked_in_a_folder_below_runs(cli, images, tmp_path):
     file = images / "jnd.csv"
     pd.DataFrame({"a": ["ref.png"] * 2, "b": ["a.png", "b.png"], "p_same": [0.9, 0.1]}).to_csv(
         file, index=False
     )
-    code, output, _ = cli("run", "--judgements", file, "-m", "mse", "-o", tmp_path / "out")
+    code, output, _ = cli("run", "--judgements", file, "-m", "mse")
     assert code == 0 and "jnd jnd_ap" in output
-    found = pd.read_csv(tmp_path / "out" / "agreement.csv").set_index(["metric", "statistic"])
+    (folder,) = (tmp_path / "cwd" / "runs").iterdir()
+    assert f"Written to {folder.relative_to(tmp_path / 'cwd')}" in output
+    assert (folder / "run.json").is_file()
+    found = pd.read_csv(folder / "agreement.csv").set_index(["metric", "statistic"])
     # Recall .9 at precision .9, then recall 1 at precision .5.
     assert found.value["mse", "jnd_ap"] == pytest.approx(0.9 * 0.9 + 0.1 * 0.5)
 
@@ -253,10 +236,11 @@ def test_scores_of_ones_own_join_the_ranking(cli, images, tmp_path):
         "reference,distorted,mine,alike\nref.png,a.png,1,9\nref.png,b.png,2,3\n"
     )
     options = ["-m", "mse", "--scores", images / "scores.csv"]
-    code, _, errors = cli(
+    code, output, errors = cli(
         "run", "--judgements", file, *options, "--higher-is-better", "alike", "-o", tmp_path / "out"
     )
     assert code == 0, errors
+    assert "| *human*" in output and "mine 2afc" in output and str(tmp_path / "out") in output
     board = pd.read_csv(tmp_path / "out" / "leaderboard.csv").set_index("metric")
     # The three order the images alike: one row, with all names.
     assert board.loc["alike", "also"] == "mine mse"

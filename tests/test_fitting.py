@@ -58,7 +58,10 @@ def judged(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("name", "heads"), [("rated", True), ("choices", False)])
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [("rated", True), pytest.param("choices", False, marks=pytest.mark.slow)],
+)
 def test_a_fitted_file_ranks_and_trains_with_the_same_numbers(cli, judged, name, heads):
     table = judged / f"{name}.csv"
     extra = ["--heads"] if heads else ["--distance", "cosine"]

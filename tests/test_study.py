@@ -94,6 +94,7 @@ def test_common_mistakes_change_one_thing_each(found):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.slow
 def test_half_range_is_lpips_fed_with_the_wrong_range(found, images_01):
     """The package maps [-1, 1] as it likes; told nothing of [0, 1], it gives these numbers."""
     import lpips

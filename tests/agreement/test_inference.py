@@ -40,7 +40,7 @@ def test_the_interval_of_a_mean_is_students_and_that_of_a_correlation_fishers():
     assert high < 1 and np.isnan(inference.intervals(1.0, 0.0, 9, "share")).all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @example(9.094947017729282e-13, 2.273736754432328e-13, 5)
 @given(
     st.floats(-1, 1), st.floats(0, 1), st.integers(5, 200),

@@ -33,7 +33,7 @@ def by_hand(distance, p_same, counts=None):
     return area
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(pairs)
 def test_the_definition(sample):
     distance, p_same = sample
@@ -41,7 +41,7 @@ def test_the_definition(sample):
         assert same_different.jnd_ap(distance, p_same) == pytest.approx(by_hand(distance, p_same))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(pairs, st.lists(st.integers(1, 3), min_size=12, max_size=12), st.randoms())
 def test_pairs_of_equal_distance_are_passed_together(sample, copies, random):
     (distance, p_same), copies = sample, copies[: len(sample[0])]

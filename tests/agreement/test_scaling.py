@@ -61,6 +61,7 @@ def test_it_is_a_binomial_regression_with_robust_errors(model, link, close):
     np.testing.assert_allclose(np.sqrt(np.diag(ours)), theirs.bse, rtol=close)
 
 
+@pytest.mark.slow
 def test_intervals_cover_where_people_differ():
     rng, truth = np.random.default_rng(2), np.linspace(-1, 1, 5)
     covered = {True: [], False: []}

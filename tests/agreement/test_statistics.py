@@ -80,7 +80,7 @@ samples = st.integers(3, 12).flatmap(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(samples)
 @pytest.mark.parametrize("name", SCIPY)
 @pytest.mark.filterwarnings("ignore")

@@ -94,8 +94,8 @@ def test_info_and_prune(cli, stored, tmp_path):
     assert "0.0 MiB" in cli("store", "info", *store)[1]
 
 
-def test_the_store_may_be_left_out_and_sizes_are_read(cli, run, tmp_path, cache):
-    out = tmp_path / "out"
+def test_the_store_may_be_left_out_and_sizes_are_read(cli, tmp_path, cache):
+    run, out = ("run", "macadam-osa", "-m", "mse", "--no-pictures"), tmp_path / "out"
     assert cli(*run, "--store", "none", "--memory", "500M", "-o", out)[0] == 0
     assert not list(cache.rglob("*.parquet"))
     assert pd.read_parquet(out / "scores.parquet").notna().all(axis=None)

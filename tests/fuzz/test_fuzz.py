@@ -61,7 +61,7 @@ def fuzz(count: int, folder: Path, workers: int = 1, start: int = 0) -> None:
 
 
 def test_a_few_hundred_spoiled_files_are_read_or_refused(tmp_path):
-    fuzz(400, tmp_path)
+    fuzz(250, tmp_path)
 
 
 @pytest.mark.slow

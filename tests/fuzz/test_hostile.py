@@ -408,8 +408,8 @@ def test_names_of_ten_thousand_characters_are_ranked_or_refused_in_a_sentence(tm
         one_sentence(raised.value, "nnn...nnn")
 
 
-@pytest.mark.parametrize("name", ["é" * 120, "=1 b%c"])
-def test_a_run_over_a_file_of_any_name_can_be_reported(cli, images, name):
+def test_a_run_over_a_file_of_any_name_can_be_reported(cli, images):
+    name = "=1 b%c" + "é" * 116
     (images / f"{name}.csv").write_bytes(CSV.replace(b"r.png", b"ref.png"))
     code, _, errors = cli("run", "--judgements", images / f"{name}.csv", "-m", "mse", "-o", "out")
     assert code == 0, errors

@@ -1,5 +1,6 @@
 """Feature losses: published values, hand-worked formulas, gradients, invariants."""
 
+import functools
 import math
 
 import pytest
@@ -12,12 +13,15 @@ from perceptbench.errors import UsageError
 from perceptbench.losses import Backbone, FeatureLoss, Term, load_loss, load_network
 from perceptbench.losses.distances import DISTANCES, FIXED, distance, points, unit
 
+#: Networks are looked through when they are loaded: once for all tests, which leave them alone.
+network = functools.cache(load_network)
+
 
 @pytest.fixture(scope="module")
 def random_losses():
     """One loss a distance, over a small random SqueezeNet."""
     taps = ["features.1", "features.4"]
-    backbone = Backbone(load_network("squeezenet1_1"), taps)
+    backbone = Backbone(network("squeezenet1_1"), taps)
     heads = {"features.1": torch.rand(64), "features.4": torch.rand(128)}
     return {
         name: FeatureLoss(
@@ -135,7 +139,7 @@ SMALL = {"relu1": 16, "relu2": 32}
 
 def small_loss(name, **options):
     """A loss over the small random network in float64."""
-    backbone = Backbone(load_network("small-cnn", seed=2), list(SMALL))
+    backbone = Backbone(network("small-cnn", seed=2), list(SMALL))
     terms = [
         Term(tap, name, 0.5, torch.rand(c, generator=torch.Generator().manual_seed(c))
              if name == "unit_normalised" else None, p=2.5 if name == "lp" else None)
@@ -155,7 +159,8 @@ def test_gradients_are_the_numerical_ones(name):
     loss = small_loss(name)
     # Away from the ends of the range, which are checked.
     x, y = (0.1 + 0.8 * images for images in (x, y))
-    assert torch.autograd.gradcheck(loss, (x.requires_grad_(), y.requires_grad_()), atol=1e-6)
+    leaves = x.requires_grad_(), y.requires_grad_()
+    assert torch.autograd.gradcheck(loss, leaves, atol=1e-6, fast_mode=True)
 
 
 @settings(max_examples=15, deadline=None)
@@ -174,7 +179,7 @@ def test_a_pairs_distance_is_a_distance_and_its_own(name, seed, side):
 
 def test_reductions_are_what_they_say():
     x, y = small_pair()
-    backbone = Backbone(load_network("small-cnn", seed=2), ["relu1"]).double()
+    backbone = Backbone(network("small-cnn", seed=2), ["relu1"]).double()
     difference = (backbone(x)["relu1"] - backbone(y)["relu1"]).abs() ** 3
     for reduction, expected in {
         "mean": difference.mean((1, 2, 3)),
@@ -187,7 +192,7 @@ def test_reductions_are_what_they_say():
 
 def test_epsilon_is_added_to_the_lengths_and_one_weight_is_all_weights():
     x, y = small_pair()
-    backbone = Backbone(load_network("small-cnn", seed=2), ["relu1"]).double()
+    backbone = Backbone(network("small-cnn", seed=2), ["relu1"]).double()
     a, b = (backbone(i)["relu1"] for i in (x, y))
     u, v = (t / (t.norm(dim=1, keepdim=True) + 0.1) for t in (a, b))
     expected = (u - v).square().sum(1).mean((1, 2))
@@ -220,7 +225,7 @@ def test_gradients_of_faint_activations_are_those_of_the_written_out_distance(si
 
 def test_structure_texture_by_the_formulas_of_dists():
     x, y = small_pair()
-    backbone = Backbone(load_network("small-cnn", seed=2), ["relu1"]).double()
+    backbone = Backbone(network("small-cnn", seed=2), ["relu1"]).double()
     a, b = (backbone(i)["relu1"].flatten(2) for i in (x, y))
     c = 1e-6
     l_term = (2 * a.mean(2) * b.mean(2) + c) / (a.mean(2) ** 2 + b.mean(2) ** 2 + c)
@@ -233,7 +238,7 @@ def test_structure_texture_by_the_formulas_of_dists():
 
 def test_mean_feature_sees_no_place_and_flat_cosine_no_scale():
     x, _ = small_pair()
-    backbone = Backbone(load_network("small-cnn", seed=2), ["image"]).double()
+    backbone = Backbone(network("small-cnn", seed=2), ["image"]).double()
     mean = FeatureLoss(backbone, [Term("image", "mean_feature")])
     assert mean(x, x.flip(3)).max() < 1e-12 < mean(x, 0.5 * x).min()
     flat = FeatureLoss(backbone, [Term("image", "cosine_flat")])
@@ -285,7 +290,7 @@ def test_checkpointing_keeps_less_and_changes_no_gradient():
     options = {"detach_target": True}
     networks = {}
     for checkpointing in (False, True):
-        backbone = Backbone(load_network("resnet18", seed=1), ["layer2"])
+        backbone = Backbone(network("resnet18", seed=1), ["layer2"])
         loss = FeatureLoss(backbone, [Term("layer2", "l2")], checkpointing=checkpointing, **options)
         networks[checkpointing] = kept(loss, x, y)
     (plain, gradient), (less, same) = networks[False], networks[True]
@@ -319,15 +324,13 @@ def test_the_contextual_distance_by_its_formulas_in_a_loop():
         weights = [torch.exp((1 - d / (min(row) + 1e-5)) / 0.5) for d in row]
         rows.append([w / sum(weights) for w in weights])
     expected = -torch.stack([max(r[j] for r in rows) for j in range(16)]).mean().log()
-    backbone = Backbone(load_network("small-cnn"), ["image"])
+    backbone = Backbone(network("small-cnn"), ["image"])
     got = FeatureLoss(backbone, [Term("image", "contextual")])(x, y)
     torch.testing.assert_close(got[0], expected)
 
 
 def test_the_contextual_distance_ignores_places_and_keeps_within_memory():
     x, _ = small_pair(n=1, side=8)
-    loss = FeatureLoss(
-        Backbone(load_network("small-cnn"), ["image"]), [Term("image", "contextual")]
-    )
+    loss = FeatureLoss(Backbone(network("small-cnn"), ["image"]), [Term("image", "contextual")])
     assert max(loss(x, x), loss(x, x.flip(2))) < 1e-6 < loss(x, small_pair(1, n=1, side=8)[0])
     assert points(torch.rand(1, 3, 300, 200)).shape == (1, 3, 32 * 32)

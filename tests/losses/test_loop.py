@@ -1,6 +1,7 @@
 """Losses in a training loop: derivatives of any order, tracers, bad images, frozen networks."""
 
 import copy
+import functools
 import gc
 import io
 import pickle
@@ -33,16 +34,19 @@ from perceptbench.losses.pixel import KINDS
 from perceptbench.metrics import memory
 from perceptbench.scoring.cost import cost
 
+#: Networks are looked through when they are loaded: once for all tests, which leave them alone.
+network = functools.cache(load_network)
+
 
 def pair(side=8, n=2, dtype=torch.float32, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return 0.1 + 0.8 * torch.rand(2, n, 3, side, side, generator=generator, dtype=dtype)
 
 
-def feature(distance="l2", network="small-cnn", taps=("relu1", "relu2"), **options):
+def feature(distance="l2", name="small-cnn", taps=("relu1", "relu2"), **options):
     head = torch.ones(1, device="cpu") if distance == "unit_normalised" else None
     terms = [Term(t, distance, 0.5, head, p=1.5 if distance == "lp" else None) for t in taps]
-    return FeatureLoss(Backbone(load_network(network, seed=1), taps), terms, **options)
+    return FeatureLoss(Backbone(network(name, seed=1), taps), terms, **options)
 
 
 def pyramid(distance="unit_normalised"):
@@ -53,9 +57,7 @@ LOSSES = {
     **{f"pixel {kind}": lambda kind=kind: PixelLoss(kind) for kind in KINDS},
     **{name: lambda name=name: feature(name) for name in DISTANCES},
     "pyramid": pyramid,
-    "matching": lambda: FeatureMatching(
-        Backbone(load_network("small-cnn"), ["relu1"]), match="pair"
-    ),
+    "matching": lambda: FeatureMatching(Backbone(network("small-cnn"), ["relu1"]), match="pair"),
     "nlpd": NLPD,
     **{name: lambda name=name: load_loss(name) for name in CLASSICAL},
     "composite": lambda: Composite({"a": (1.0, PixelLoss("l2")), "b": (2.0, feature("cosine"))}),
@@ -64,23 +66,27 @@ LOSSES = {
 SIDES = {"nlpd": 33, "ssim": 12, "ms-ssim": 161, "haarpsi": 16, "vif": 41}
 
 
-def along(loss, x, y, count=2):
-    """The loss as a function of a few coordinates of both images."""
+def along(loss, x, y):
+    """The loss as a function of the way both images go along a line."""
     generator = torch.Generator().manual_seed(1)
-    shape = (count, *x.shape)
-    at_x, at_y = (torch.rand(2, *shape, generator=generator, dtype=x.dtype) - 0.5) / 10
+    at_x, at_y = (torch.rand(2, *x.shape, generator=generator, dtype=x.dtype) - 0.5) / 10
 
     if isinstance(loss, FeatureMatching):
         at_y = torch.zeros_like(at_y)  # the real side is detached
 
     def value(t):
-        return loss(x + torch.einsum("k,kncij->ncij", t, at_x), y + torch.einsum(
-            "k,kncij->ncij", t, at_y))  # fmt: skip
+        return loss(x + t * at_x, y + t * at_y)
 
-    return value, torch.zeros(count, dtype=x.dtype, requires_grad=True)
+    return value, torch.zeros(1, dtype=x.dtype, requires_grad=True)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+#: A test of the others is quick; their siblings SSIM, FSIM and VIF's pyramid, Haar wavelets, are.
+DEAR = ("ms-ssim", "vif", "vsi")
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[pytest.mark.slow] * (name in DEAR)) for name in LOSSES
+])  # fmt: skip
 def test_second_derivatives_are_the_numerical_ones(name):
     side = SIDES.get(name, 8)
     x, y = pair(side, 1, torch.float64)
@@ -102,7 +108,9 @@ def test_a_hessian_vector_product_is_finite_where_nothing_is_active(name):
             assert second is None or torch.isfinite(second).all()
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[pytest.mark.slow] * (name in DEAR)) for name in LOSSES
+])  # fmt: skip
 def test_transforms_give_what_autograd_gives(name):
     x, y = pair(SIDES.get(name, 8), dtype=torch.float64)
     loss = LOSSES[name]().double()
@@ -123,10 +131,10 @@ def test_transforms_give_what_autograd_gives(name):
 
 def tokens():
     pytest.importorskip("timm", reason="timm is not installed")
-    network = load_network("timm:test_vit", seed=1)
-    given = network.default.model_dump() | {"resize": "none", "multiple": 16}
+    vit = network("timm:test_vit", seed=1)
+    given = vit.default.model_dump() | {"resize": "none", "multiple": 16}
     backbone = Backbone(
-        network, ["blocks.0", "blocks.1.attn.k"], Input(**given | {"positions": "interpolated"})
+        vit, ["blocks.0", "blocks.1.attn.k"], Input(**given | {"positions": "interpolated"})
     )
     return FeatureLoss(backbone, [Term(tap, "cosine") for tap in backbone.taps])
 
@@ -169,8 +177,8 @@ TRACED = {
     "lpips": lambda: feature("unit_normalised", "alexnet", ("features.1", "features.4")),
     "tokens": tokens,
 }
-#: Those that are tried in every run of the tests, in these ways.
-QUICK = ("unit_normalised", "pyramid"), ("export", "trace")
+#: What is tried in every run of the tests; to export the pyramid takes seconds.
+QUICK = {("unit_normalised", "export"), ("unit_normalised", "trace"), ("pyramid", "trace")}
 #: Those that are compiled: of each kind one, since the rest is hours of a compiler's work; not
 #: CIEDE2000, which alone takes two minutes at any size, and jumps where hues lie half a turn apart:
 #: a pixel rounded otherwise moves its gradient.
@@ -182,7 +190,7 @@ COMPILED = ("l1", "unit_normalised", "swd", "lpips", "tokens", "ssim")
     ("name", "way"),
     [
         pytest.param(name, way, id=f"{name}, {way}",
-                     marks=[] if name in QUICK[0] and way in QUICK[1] else pytest.mark.slow)
+                     marks=[] if (name, way) in QUICK else pytest.mark.slow)
         for name in TRACED for way in WAYS
         if "inductor" not in way or name in COMPILED
     ],
@@ -241,12 +249,12 @@ def test_images_that_are_no_images_are_refused(name):
     ("name", "compiled"),
     [
         *((name, False) for name in CHECKED),
-        ("l1", True),
-        pytest.param("feature", True, marks=pytest.mark.slow),
+        *(pytest.param(name, True, marks=pytest.mark.slow) for name in ("l1", "feature")),
     ],
 )
 def test_one_policy_for_values_outside_the_range(name, compiled):
-    torch.compiler.reset()  # its limit counts the modules of all tests
+    if compiled:
+        torch.compiler.reset()  # its limit counts the modules of all tests
     x, y = pair(40)
     outside = {"clamp them": x + 0.2, r"\[-1, 1\]": 2 * x - 1, "divide by 255": x * 255}
 
@@ -271,6 +279,14 @@ def test_one_policy_for_values_outside_the_range(name, compiled):
         torch.testing.assert_close(clipped, CHECKED[name]()(images.clamp(0, 1), y))
         with pytest.raises(ValueError, match=cause):
             make("error")(leaf, y)
+
+
+def test_a_compiled_loss_still_looks_at_the_range():
+    torch.compiler.reset()
+    loss, (x, y) = torch.compile(PixelLoss("l1"), backend="aot_eager", fullgraph=True), pair(8)
+    with pytest.raises(ValueError, match="divide by 255"):
+        loss(x * 255, y)
+    torch.testing.assert_close(loss(x, y), PixelLoss("l1")(x, y))
 
 
 class Later:
@@ -327,7 +343,7 @@ def test_no_training_step_waits_for_the_device(name, monkeypatch):
     monkeypatch.setattr(torch, "Event", Later)
     empty = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *a, pin_memory=False, **k: empty(*a, **k))
-    x, y = pair(max(48, SIDES.get(name, 0)))
+    x, y = pair(SIDES.get(name, 48 if name in ("lpips", "tokens") else 24))
     loss, Later.arrived = TRACED[name](), False
     for mode in (nullcontext(), Waits()):  # what is made once is made in the first step
         with mode:
@@ -451,7 +467,10 @@ def test_the_options_of_a_composite_hold_for_every_term(tmp_path):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float16, torch.float64, pytest.param(torch.bfloat16, marks=pytest.mark.slow)],
+)
 def test_images_of_every_type_are_taken_and_no_images_give_none(name, dtype):
     x, y = pair(max(48, SIDES.get(name, 0)))
     x, y = (x * 255).round() / 255, (y * 255).round() / 255

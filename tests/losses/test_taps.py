@@ -1,5 +1,6 @@
 """Networks that are read by forward hooks, and those of other libraries; with random weights."""
 
+import functools
 import json
 import re
 import sys
@@ -20,6 +21,10 @@ from perceptbench.losses.config import Networks, build_loss, parse_loss, read_lo
 from perceptbench.losses.weights import find_weights
 
 ANY_SIZE = {"timm:test_vit": (48, 80), "timm:test_convnext": (65, 97), "timm:test_vit3": (64, 32)}
+
+
+#: Networks are looked through when they are loaded: once for all tests that leave them as they are.
+network_of = functools.cache(load_network)
 
 
 def needs(package):
@@ -110,7 +115,7 @@ def check_taps(network, batch):
 @pytest.mark.parametrize("name", ANY_SIZE)
 def test_every_tap_is_what_a_forward_hook_takes(name):
     needs("timm")
-    check_taps(load_network(name), images(*ANY_SIZE[name]))
+    check_taps(network_of(name), images(*ANY_SIZE[name]))
 
 
 def test_so_it_is_with_transformers_and_open_clip(repository, tiny_clip):
@@ -122,7 +127,7 @@ def test_so_it_is_with_transformers_and_open_clip(repository, tiny_clip):
 @pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_convnext"])
 def test_one_pass_equals_a_pass_for_each_tap(name):
     needs("timm")
-    network = load_network(name)
+    network = network_of(name)
     taps = [node for _, node, _ in list_taps(network)]
     batch = images(*ANY_SIZE[name])
     together = Backbone(network, taps, interpolated(network))(batch)
@@ -144,7 +149,7 @@ def test_the_pass_stops_at_the_deepest_tap():
 
 def test_keys_and_queries_are_the_attentions_own(tiny_clip):
     needs("timm")
-    network = load_network("timm:test_vit")
+    network = network_of("timm:test_vit")
     backbone = Backbone(network, ["blocks.0.attn.k", "blocks.0.attn.q", "blocks.0.norm1"])
     raw = network.read(backbone.trunk, ready(backbone, images(48, 48)))
     attention = network.module.blocks[0].attn
@@ -164,12 +169,12 @@ def test_keys_and_queries_are_the_attentions_own(tiny_clip):
 
 def test_what_people_name_is_listed(repository, tiny_clip):
     needs("timm")
-    listed = {node for _, node, _ in list_taps(load_network("timm:test_vit"))}
+    listed = {node for _, node, _ in list_taps(network_of("timm:test_vit"))}
     assert {"blocks.0", "blocks.5", "blocks.5.attn.k", "norm", "embedding"} <= listed
     assert not any("mlp" in node for node in listed)
-    everything = {node for _, node, _ in list_taps(load_network("timm:test_vit"), everything=True)}
+    everything = {node for _, node, _ in list_taps(network_of("timm:test_vit"), everything=True)}
     assert "blocks.0.mlp.fc1" in everything and listed < everything
-    listed = {node: shape for _, node, shape in list_taps(load_network("timm:test_convnext"))}
+    listed = {node: shape for _, node, shape in list_taps(network_of("timm:test_convnext"))}
     assert listed["stages.0"] == (24, 56, 56) and listed["embedding"] == (64, 1, 1)
     listed = {node for _, node, _ in list_taps(load_network(repository("Dinov2Config")[0]))}
     assert {"encoder.layer.1", "layernorm", "embedding"} <= listed
@@ -193,7 +198,7 @@ def test_the_embedding_is_what_the_network_gives(repository, tiny_clip):
 @pytest.mark.parametrize("size", [(48, 80), (79, 33), (15, 100)])
 def test_tokens_lie_where_their_patches_are(size):
     needs("timm")
-    network = load_network("timm:test_vit3")  # with a class token, no other
+    network = network_of("timm:test_vit3")  # with a class token, no other
     backbone = Backbone(network, ["patch_embed.proj", "pos_drop"], interpolated(network))
     assert network.layout.prefix_tokens == network.module.num_prefix_tokens
     found = backbone(images(*size))
@@ -214,7 +219,7 @@ def test_tokens_lie_where_their_patches_are(size):
 
 def test_maps_of_any_order_have_their_channels_second(repository):
     needs("timm")
-    found = dict((n, s) for _, n, s in list_taps(load_network("timm:test_convnext"), 64, True))
+    found = dict((n, s) for _, n, s in list_taps(network_of("timm:test_convnext"), 64, True))
     # Inside a block channels come last, outside they come second.
     assert found["stages.0.blocks.0.mlp.fc1"][1:] == found["stages.0.blocks.0"][1:] == (16, 16)
     assert found["stages.0.blocks.0.mlp.act"][1:] == (16, 16)
@@ -282,7 +287,7 @@ def test_the_layout_is_part_of_a_loss_file_and_of_its_hash(mine):
 
 def test_sizes_are_fixed_or_asked_for():
     needs("timm")
-    network = load_network("timm:test_vit")
+    network = network_of("timm:test_vit")
     assert (network.default.resize, network.size, network.patch) == ((160, 160), (160, 160), 16)
     assert Backbone(network, ["blocks.0"])(images(40, 60))["blocks.0"].shape[2:] == (10, 10)
     free = Input(**{**network.default.model_dump(), "resize": "none"})
@@ -304,7 +309,7 @@ def test_sizes_are_fixed_or_asked_for():
 @pytest.mark.parametrize("distance", ["cosine", "wsd", "swd", "jsd", "skld"])
 def test_gradients_pass_through_hooks_as_through_the_network(distance):
     needs("timm")
-    network = load_network("timm:test_vit")
+    network = network_of("timm:test_vit")
     loss = FeatureLoss(Backbone(network, ["blocks.2"]), [Term("blocks.2", distance)])
     x, y = images(160, 160, batch=1).requires_grad_(), images(160, 160, batch=1).flip(3)
     loss(x, y).sum().backward()

@@ -1,5 +1,6 @@
 """Classical metrics: hand-worked values, other libraries on the same tensors, invariants."""
 
+import functools
 import math
 
 import piq
@@ -20,6 +21,7 @@ def pair():
     return reference, (reference + noise).clamp(0, 1)
 
 
+@functools.cache
 def metric(name):
     return build(catalogue().metrics[name], None).at(60.0)
 

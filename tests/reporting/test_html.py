@@ -94,12 +94,12 @@ def test_nothing_is_loaded_from_elsewhere_and_names_stay_names(nasty_run, nasty)
 
 @pytest.fixture(scope="module")
 def embedded():
-    """The committed run of the embedded suite."""
-    return run_folder.read(Path(__file__).parents[2] / "reports" / "embedded")
+    """The page of the committed run of the embedded suite."""
+    return page_of(run_folder.read(Path(__file__).parents[2] / "reports" / "embedded"))
 
 
-def test_disputed_images_are_told_in_words(run, embedded):
-    words, own = (" ".join(" ".join(Page(page_of(r)).words).split()) for r in (embedded, run))
+def test_disputed_images_are_told_in_words(page, embedded):
+    words, own = (" ".join(" ".join(Page(p).words).split()) for p in (embedded, page))
     assert re.search(
         r"1/f noise, with an edge of RMS contrast 0\.\d+, ramps of 0\.\d+ deg pink1/", words
     )
@@ -254,11 +254,11 @@ def test_names_of_any_kind_do_nothing_in_a_browser(visit, nasty_run, nasty):
     assert driver.execute_script(wide) <= 0
 
 
-@pytest.mark.parametrize("width", [1400, 400])
+@pytest.mark.parametrize("width", [400, pytest.param(1400, marks=pytest.mark.slow)])
 def test_names_in_the_cost_plot_do_not_overlap(visit, embedded, width):
     from selenium.webdriver.support.ui import Select
 
-    driver = visit(page_of(embedded))
+    driver = visit(embedded)
     screen = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     assert driver.execute_script("return document.documentElement.clientWidth") <= width

@@ -88,19 +88,20 @@ def assert_same_bytes(run, tmp_path):
     assert files(one) == files(two)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(words, words, words.filter(lambda w: w not in ("reference", "distorted")))
 def test_what_is_read_back_is_written_again_byte_for_byte(tmp_path_factory, dataset, part, metric):
     run = small_run(dataset, part, metric)
     assert_same_bytes(run, tmp_path_factory.mktemp("run"))
 
 
-@pytest.mark.parametrize("name", [
-    "NA", "nan", "a/b", "x,y", 'say "no"', "1", "=1+1", "'=1", "''@a", "-3", "'-3", "'quoted'",
-    "+x", "\t=1", "two\rlines", "\r", "\n-1",
+@pytest.mark.parametrize("names", [
+    ("NA", "nan", "a/b"), ("x,y", 'say "no"', "1"), ("=1+1", "'=1", "''@a"), ("-3", "'-3", "+x"),
+    ("'quoted'", "\t=1", "two\rlines"), ("\r", "\n-1", "NA"),
 ])  # fmt: skip
-def test_names_that_look_like_something_else_stay_names(tmp_path, name):
-    assert_same_bytes(small_run(name, name, name), tmp_path)
+def test_names_that_look_like_something_else_stay_names(tmp_path, names):
+    """Of a dataset, a slice, a metric."""
+    assert_same_bytes(small_run(*names), tmp_path)
 
 
 def test_judgements_come_back_with_everything_that_explains_them(tmp_path):

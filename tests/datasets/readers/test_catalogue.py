@@ -132,7 +132,7 @@ def served(miniature, source, folder, server):
     return [archive.model_copy(update=known) for archive in archives]
 
 
-@pytest.mark.parametrize("miniature", MINIATURES, ids=str)
+@pytest.mark.parametrize("miniature", EVERY)
 def test_a_form_is_fetched_from_its_source_and_read(miniature, server, tmp_path, monkeypatch):
     """From a server that drops every connection once."""
     manifest = guarded(miniature.dataset)

@@ -49,13 +49,11 @@ def test_stress_of_formulas_on_macadams_pairs():
     assert rating.stress(np.sqrt(scored.mse), scored.impairment) == pytest.approx(0.348, abs=0.001)
 
 
-@pytest.fixture(scope="module")
-def combvd_folder(shared, tmp_path_factory):
+def combvd_folder(shared, folder, rows_each=None):
     """The six tables in their published form, made from the CSV of the same numbers."""
     table = pd.read_csv(shared / "psychophysics" / "combvd_pairs.csv")
-    folder = tmp_path_factory.mktemp("data") / "vsl"
     for name, path in FILES.items():
-        rows = table[table.subset == name]
+        rows = table[table.subset == name][:rows_each]
         white = rows[["Xw", "Yw", "Zw"]].iloc[0].tolist()
         lab = np.concatenate([rows[["L1", "a1", "b1"]], rows[["L2", "a2", "b2"]]])
         lab, index = np.unique(lab, axis=0, return_inverse=True)
@@ -73,16 +71,20 @@ def combvd_folder(shared, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "metrics",
-    [("mse", "ciede2000"), pytest.param(("lpips-alex",), marks=pytest.mark.slow)],
-    ids=str,
-)
-def test_combvd_reproduces_the_reference_scores(combvd_folder, tmp_path, weights, metrics):
+@pytest.fixture(scope="module")
+def some(shared, tmp_path_factory):
+    """The first rows of each table."""
+    return combvd_folder(shared, tmp_path_factory.mktemp("data") / "vsl", 200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metrics", [("mse", "ciede2000"), ("lpips-alex",)], ids=str)
+def test_combvd_reproduces_the_reference_scores(shared, tmp_path, weights, metrics):
     from perceptbench.metrics.registry import catalogue, select
 
     manifest = find_manifest("combvd")
-    dataset = load_dataset(manifest, combvd_folder.parent, tmp_path)  # checks the counts
+    folder = combvd_folder(shared, tmp_path / "data" / "vsl")
+    dataset = load_dataset(manifest, folder.parent, tmp_path)  # checks the counts
     infos = select(metrics, catalogue())
     result = run([dataset], infos, weights_dir=weights, options=CPU)
     whole = result.agreement[result.agreement["slice"] == "all"]
@@ -94,29 +96,29 @@ def test_combvd_reproduces_the_reference_scores(combvd_folder, tmp_path, weights
     assert "human" not in set(result.agreement.metric)
 
 
-def test_combvd_triplets_share_a_colour_within_one_set_and_differ(combvd_folder):
-    triplets, ratings = (part.table for part in combvd(Files(combvd_folder, "combvd")).judgements)
+def test_combvd_triplets_share_a_colour_within_one_set_and_differ(some):
+    triplets, ratings = (part.table for part in combvd(Files(some, "combvd")).judgements)
     assert triplets.p_b.isin([0, 1]).all() and (triplets.a != triplets.b).all()
     known = {}
     for row in ratings.itertuples():
         for one, other in ((row.reference, row.distorted), (row.distorted, row.reference)):
             known.setdefault((row.category, one, other), set()).add(row.impairment)
-    for row in triplets[::501].itertuples():
+    for row in triplets[::23].itertuples():
         a, b = (known[row.category, row.reference, side] for side in (row.a, row.b))
         assert any((y < x) == row.p_b for x in a for y in b)
 
 
-def test_combvd_patches_have_their_lab_against_the_displays_white(combvd_folder):
-    dataset = combvd(Files(combvd_folder, "combvd"))
+def test_combvd_patches_have_their_lab_against_the_displays_white(some):
+    dataset = combvd(Files(some, "combvd"))
     white = colour.linear_to_xyz(torch.ones(3, 1, 1).double())
-    for key in dataset.judgements[1].table["reference"].iloc[[5, 900, 3000]]:
+    for key in dataset.judgements[1].table["reference"].iloc[[5, 150, 600]]:
         patch = dataset.load(key).double()
         lab = colour.xyz_to_lab(colour.linear_to_xyz(colour.srgb_decode(patch)), white)
         torch.testing.assert_close(lab[:, 3, 7], torch.tensor([float(v) for v in key.split(",")],
                                    dtype=torch.float64), atol=0.06, rtol=0)  # fmt: skip
 
 
-def test_a_combvd_file_that_is_missing_or_wrong_is_named(combvd_folder, tmp_path):
+def test_a_combvd_file_that_is_missing_or_wrong_is_named(some, tmp_path):
     with pytest.raises(DataError, match=r"bfd-d65\.json is nowhere below"):
         combvd(Files(tmp_path, "combvd"))
     (tmp_path / "bfd_p").mkdir()

@@ -63,7 +63,7 @@ def by_piq(name, distorted, reference):
     [*((name, sized(name, ODD)) for name in PIQ), *((name, LARGE) for name in AVERAGED)],
 )
 def test_it_is_piqs_in_float64(name, size):
-    reference, distorted = photographs(size)
+    reference, distorted = (images[: 1 if size == LARGE else 2] for images in photographs(size))
     assert_piqs(name, reference, distorted, by_piq(name, distorted, reference))
 
 

@@ -1,5 +1,6 @@
 """Metrics of other libraries: listed as they are, with the numbers of the library's own call."""
 
+import functools
 import importlib
 import importlib.util
 
@@ -35,6 +36,7 @@ def example(shared):
     return torch.stack([ref, ref]), torch.stack([p0, p1])
 
 
+@functools.cache
 def metric(name, weights=None):
     return build(adapters.find(name), Networks(weights)).at(None)
 
