@@ -159,7 +159,7 @@ def _with_people(figure: Figure, items: Items, without: Array | None) -> Figure:
     change = np.nan_to_num(without - figure.value)
     change = change - change.mean(axis=0)
     change *= np.sqrt((groups - 1) / groups * parts / (parts - 1))
-    totals = (Totals(1, change.sum(axis=1)), Totals(-1, change.reshape(groups * parts, -1)))
+    totals = ((1, change.sum(axis=1)), (-1, change.reshape(groups * parts, -1)))
     return _varied(figure, items, totals, groups)
 
 
@@ -267,7 +267,7 @@ def _of_ceiling(
     items: Items, score: Array, human: Array, best: Array, bound: str
 ) -> Iterator[Figure]:
     """The part of the way from guessing to the ceiling, by metrics and by a person."""
-    top, slope = ends("2afc", items).ceiling, 1.0
+    top, slope = ends("2afc", items)[1], 1.0
     agree = np.where(np.isnan(best), top, best)
     if not bound:
         agree = np.where(np.isnan(human), np.nanmean(human), human)
@@ -281,8 +281,8 @@ def _of_ceiling(
     known = [("human", human[:, None])] if not bound else []
     for names, each in ((items.metrics, score), *(((who,), x) for who, x in known)):
         each = np.where(np.isnan(each), np.nanmean(each, axis=0), each)
-        value = two_alternative.of_ceiling(each.mean(axis=0), top)
         with np.errstate(invalid="ignore", divide="ignore"):
+            value = np.where(top > 0.5, (each.mean(axis=0) - 0.5) / (top - 0.5), np.nan)
             on = (each - each.mean(axis=0) - value * on_top) / (top - 0.5)
         yield _figure(
             items, "2afc_of_ceiling", names, value, on, CHANCE, notes=(note,) * len(names)
@@ -517,7 +517,8 @@ def _fitted(items: Items) -> Iterator[Figure]:
         return
     std, raters = items.deviations
     if raters is not None:
-        yield _root_mean_square(items, "rmse_star", rating.beyond(error.T, std, raters).T)
+        beyond = np.maximum(np.abs(error.T) - rating.half_width(std, raters), 0)
+        yield _root_mean_square(items, "rmse_star", beyond.T)
     missed = [rating.outliers(e, np.zeros(n), std, raters) for e in error.T]
     how = "" if raters is not None else "raters are not known: beyond twice the deviation"
     each = np.where(np.isnan(error), np.nan, np.stack(missed, axis=1))
@@ -662,5 +663,5 @@ def _one_against_others(items: Items, statistic: str) -> Figure:
         return found
     # Every observer has a value, and these are the sample of people.
     k = len(values)
-    apart = Totals(1, (np.array(values) - value)[:, None] / np.sqrt(k * (k - 1)))
-    return _varied(found, items, (apart,), k)
+    apart = (np.array(values) - value)[:, None] / np.sqrt(k * (k - 1))
+    return _varied(found, items, ((1, apart),), k)
