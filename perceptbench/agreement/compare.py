@@ -48,9 +48,7 @@ class Comparison:
     Attributes
     ----------
     table : one row a dataset, slice and statistic: the figures of both on the items both
-        answered, their difference; ``equivalent``: whether it is shown to lie within the margin
-        (two one-sided tests at 5 %); ``needed``: how many units like these would show the
-        difference that was found with a chance of 80 %, NaN where it is shown already.
+        answered, their difference; `is_equivalent` and `units_needed` of `inference`.
     disputed : the items on which they disagree most: ``dataset, slice``, the images, ``judged``,
         percentiles of ``people`` and of the two metrics (under their names), and ``nearer``, the
         metric that is nearer to people. The images of a triplet or pair are called ``a image``
@@ -120,23 +118,17 @@ def _row(figure: Figure, items: Items, a: str, b: str, margin: float) -> tuple[A
     if spread is None:
         note = note or too_few(units)
     elif not lost:
-        both = (place[0], place[1])
-        error = float(spread.errors_of_differences[both])
-        freedom = float(spread.freedoms_of_differences[both])
+        error, freedom = (float(each[place[0], place[1]]) for each in spread.differences)
         low, high, p = (float(v) for v in differences(x - y, error, freedom, units))
         equivalent = is_equivalent(x - y, error, freedom, margin)
         needed = units_needed(x - y, error, units, p)
-    delong = _delong(figure.statistic, items, place) if not lost else np.nan
+    delong, pairs = np.nan, rated_pairs(items) if figure.statistic in AREAS and not lost else None
+    if pairs is not None:
+        seen = items.distances[0][:, place]
+        apart = seen[pairs.i] - seen[pairs.j]
+        p_of = krasula.compare(apart[:, 0], apart[:, 1], pairs.significance)
+        delong = p_of[figure.statistic]
     return x, y, x - y, low, high, p, delong, equivalent, needed, figure.n, units, note
-
-
-def _delong(statistic: str, items: Items, place: Sequence[int]) -> float:
-    pairs = rated_pairs(items) if statistic in AREAS else None
-    if pairs is None:
-        return float("nan")
-    x = items.distances[0][:, place]
-    apart = x[pairs.i] - x[pairs.j]
-    return krasula.compare(apart[:, 0], apart[:, 1], pairs.significance)[statistic]
 
 
 def _disputed(items: Items, a: str, b: str) -> pd.DataFrame:
@@ -173,14 +165,8 @@ def _percentiles(values: Array) -> Array:
 def in_words(
     table: pd.DataFrame, a: str, b: str, in_domain: Mapping[str, Collection[str]] | None = None
 ) -> list[str]:
-    """What the rows of `Comparison.table` of whole tables say, a sentence each, and the sum.
-
-    Parameters
-    ----------
-    table : the rows to be put into words.
-    a, b : the metrics.
-    in_domain : dataset -> metrics trained on it.
-    """
+    """What the rows of `Comparison.table` of whole tables say of a and b, a sentence each, and the
+    sum; `in_domain`: dataset -> metrics trained on it."""
     sentences, better = [], {a: 0, b: 0, "": 0}
     rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
     for row in rows:
@@ -188,7 +174,9 @@ def in_words(
         if np.isnan(row["difference"]):
             sentences.append(f"On {where}, {row['statistic']} is undefined ({row['note']}).")
             continue
-        winner = _winner(row, a, b)
+        larger, smaller = (b, a) if row["statistic"] in SMALLER_IS_BETTER else (a, b)
+        winner = larger if row["difference"] > 0 else smaller
+        winner = winner if row["p_holm"] < SIGNIFICANT else ""
         better[winner] += 1
         said = f"{a} and {b} cannot be told apart"
         if winner:
@@ -220,21 +208,11 @@ def _more(row: Mapping[str, Any]) -> str:
     return ""
 
 
-def _winner(row: Mapping[str, Any], a: str, b: str) -> str:
-    if not row["p_holm"] < SIGNIFICANT:
-        return ""
-    return a if (row["difference"] > 0) != (row["statistic"] in SMALLER_IS_BETTER) else b
-
-
 def _spread(row: Mapping[str, Any]) -> str:
     if np.isnan(row["low"]):
         return f"without an interval ({row['note']})" if row["note"] else "without an interval"
-    interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
-    return f"{interval}, p {_digits(row['p'])}, {_digits(row['p_holm'])} after correction"
-
-
-def _digits(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"= {p:.4f}"
+    p, holm = ("< 0.0001" if v < 1e-4 else f"= {v:.4f}" for v in (row["p"], row["p_holm"]))
+    return f"[{row['low']:+.3f}, {row['high']:+.3f}], p {p}, {holm} after correction"
 
 
 def _trained(

@@ -43,14 +43,8 @@ NO_SPREAD = "no interval: nothing varies between the units"
 
 @dataclass
 class Evaluation:
-    """What `evaluate` found.
-
-    Attributes
-    ----------
-    table : the agreement table.
-    comparisons : paired differences of all metrics on the leaderboard's columns; of metrics that
-        order everything alike (`orders.same_order`) the first stands for the others.
-    """
+    """The agreement table; paired differences of all metrics on the leaderboard's columns, where of
+    metrics that order everything alike (`orders.same_order`) the first stands for the others."""
 
     table: pd.DataFrame
     comparisons: pd.DataFrame
@@ -288,8 +282,7 @@ def _compare(figure: Figure, items: Items, stands_for: Mapping[str, str]) -> pd.
     value, spread, units, n = figure.value[there], figure.sure, figure.units, figure.n
     errors = freedom = np.full((len(there), len(there)), np.nan)
     if spread is not None:
-        own = np.ix_(there, there)
-        errors, freedom = spread.errors_of_differences[own], spread.freedoms_of_differences[own]
+        errors, freedom = (each[np.ix_(there, there)] for each in spread.differences)
     pairs = all_pairs(names, value, errors, freedom, units)
     i, j = np.triu_indices(len(names), 1)
     pairs = pairs.assign(

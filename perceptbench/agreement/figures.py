@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -83,7 +83,6 @@ class Figure:
 
     Attributes
     ----------
-    statistic, metrics : what of whom.
     value : on all items, (m,).
     spread : how it varies; None where that is not known.
     n : items behind it.
@@ -538,8 +537,7 @@ def _root_mean_square(items: Items, statistic: str, error: Array) -> Figure:
     )
 
 
-@dataclass(frozen=True)
-class RatedPairs:
+class RatedPairs(NamedTuple):
     """Pairs of rated items, for Krasula's analysis: items i and j, and -1, 0 or 1."""
 
     i: NDArray[np.intp]
@@ -558,7 +556,7 @@ def rated_pairs(items: Items) -> RatedPairs | None:
     if std is None or raters is None or n < 2 or not (raters > 1).all() or not (std > 0).any():
         return None
     if (count := n * (n - 1) // 2) <= PAIRS:
-        i, j = krasula.pairs(n)
+        i, j = np.triu_indices(n, 1)
     else:
         i, j = np.random.default_rng(0).integers(0, n, (2, DRAWN))
         i, j = i[i != j], j[i != j]
@@ -653,15 +651,15 @@ def _one_against_others(items: Items, statistic: str) -> Figure:
             continue  # one of a crowd who said the same of the few that were shown
         values.append(value)
         total[both] += on * n / len(both)
+    k = len(values)
     value = np.array([np.mean(values) if values else np.nan])
-    who = f"the same {len(values)} observers throughout" if asked.all() else f"{len(values)} raters"
+    who = f"the same {k} observers throughout" if asked.all() else f"{k} raters"
     note = (f"one observer against the mean of the others; {who}",)
     scale = "share" if statistic == "stress" else "correlation"
-    on = total[:, None] / max(len(values), 1)
+    on = total[:, None] / max(k, 1)
     found = _figure(items, statistic, ("human",), value, on, OBSERVER, scale=scale, notes=note)
-    if found.spread is None or len(values) < FEWEST or not people.counted(items.votes):
+    if found.spread is None or k < FEWEST or not people.counted(items.votes):
         return found
     # Every observer has a value, and these are the sample of people.
-    k = len(values)
     apart = (np.array(values) - value)[:, None] / np.sqrt(k * (k - 1))
     return _varied(found, items, ((1, apart),), k)

@@ -30,12 +30,9 @@ class Items:
 
     Attributes
     ----------
-    protocol : of the judgements.
     table : one row an item.
     distances : (sides, items, metrics): two sides in a 2afc table, else one; NaN where a metric
         did not answer.
-    metrics : their names.
-    units : of the items.
     observers : ratings of single people, (items, observers), in the direction of the table; NaN
         where one was not asked.
     agree : the chance that two people agree, from their single votes, (items,); NaN where that
@@ -186,9 +183,7 @@ class Items:
         known = (std >= 0) & (std < LARGEST)
         if raters is not None:
             known &= (raters >= 1) & (raters < LARGEST)
-        if not known.all():
-            return None
-        return std, raters
+        return (std, raters) if known.all() else None
 
     @cached_property
     def reliability(self) -> float:

@@ -50,7 +50,6 @@ class Scores:
     ----------
     source : the file, or ``published by SOMEBODY``.
     table : ``reference, distorted`` and one column of distances a metric, NaN for no answer.
-    metrics : their names, in alphabetical order.
     assumed : what was assumed to read them, in sentences.
     reasons : (metric, reference, distorted) -> why a cell is no score.
     dataset : the only dataset they are of; "" where names of images say it.
@@ -100,20 +99,12 @@ class Scores:
 
 @dataclass
 class Tables:
-    """Judgements and scores that belong together.
-
-    Attributes
-    ----------
-    judgements, scores : the two.
-    failed : what of the judgements has no score, as in ``failed.csv``.
-    said : what was assumed to read them, what seems to point the wrong way and what was not
-        answered, in sentences.
-    """
+    """Judgements and scores that belong together."""
 
     judgements: Judgements
     scores: Scores
-    failed: pd.DataFrame
-    said: list[str]
+    failed: pd.DataFrame  # what of the judgements has no score, as in ``failed.csv``
+    said: list[str]  # what was assumed, seems to point the wrong way, and was not answered
 
     def evaluate(self) -> Evaluation:
         """How well the metrics agree with the people."""
@@ -227,9 +218,9 @@ def read_scores(path: Path, metrics: Sequence[str] = ()) -> Scores:
     keys = {column: as_text(table[column], str(path)) for column in KEY}
     found = pd.DataFrame({**keys, **{name: values[name] for name in names}})
     reasons = {
-        (name, keys["reference"].iloc[row], keys["distorted"].iloc[row]): _reason(cell, row)
+        (name, *(key.iloc[row] for key in keys.values())): _reason(table[name].iloc[row], int(row))
         for name in names
-        for row, cell in _bad(table[name], values[name])
+        for row in np.flatnonzero(~np.isfinite(values[name].to_numpy()))
     }
     if found.duplicated(KEY).any():  # of all columns only where need be: that takes memory
         before = len(found)
@@ -279,12 +270,6 @@ def _numeric(
             shown = f" and {len(names) - 5} more" * (len(names) > 5)
             assumed.append(f"{', '.join(names[:5])}{shown} {what}; left out")
     return found
-
-
-def _bad(column: pd.Series, values: pd.Series) -> list[tuple[int, object]]:
-    """Row, from 0, and content of the cells that are no finite number."""
-    rows = np.flatnonzero(~np.isfinite(values.to_numpy()))
-    return [(int(row), column.iloc[row]) for row in rows]
 
 
 def _reason(cell: object, row: int) -> str:

@@ -81,19 +81,14 @@ class Spread:
         return unit * np.sqrt(sum(self._variances(lambda v: ((v / unit) ** 2).sum(axis=0))))
 
     @cached_property
-    def errors_of_differences(self) -> Array:
-        """Standard errors of every figure minus every other one, (metrics, metrics)."""
-        return np.sqrt(sum(self._variances(_apart)))
-
-    @cached_property
     def freedoms(self) -> Array:
         """Degrees of freedom of `errors`, (metrics,)."""
         return self._freedoms(lambda v: (v**2).sum(axis=0))
 
     @cached_property
-    def freedoms_of_differences(self) -> Array:
-        """Degrees of freedom of `errors_of_differences`, (metrics, metrics)."""
-        return self._freedoms(_apart)
+    def differences(self) -> tuple[Array, Array]:
+        """Of every figure minus every other one: errors and their freedom, (metrics, metrics)."""
+        return np.sqrt(sum(self._variances(_apart))), self._freedoms(_apart)
 
     def _variances(self, of: Callable[[Array], Array]) -> tuple[Array, Array]:
         """The variance over units, and what people add to it."""
@@ -136,11 +131,11 @@ def _apart(values: Array) -> Array:
 
 @dataclass(frozen=True)
 class Units:
-    """The units of the items of one table.
+    """The units of the items of one table, as integers from 0.
 
     Attributes
     ----------
-    every : (items, k) what each item shows, as integers from 0.
+    every : (items, k) what each item shows.
     codes : (items, k) the units of each item, ascending; -1 before the first of an item of fewer.
     """
 
@@ -191,13 +186,7 @@ class Units:
         return found
 
     def spread(self, influence: Array) -> Spread:
-        """The spread of figures from the influence of every item on them.
-
-        Parameters
-        ----------
-        influence : (items, metrics), mean 0: how much a figure grows, times the number of items,
-            when a little more of the items are like this one.
-        """
+        """The spread of figures from the influence (items, metrics) of every item on them."""
         n = len(influence)
         totals = []
         for sign, items, starts in self._groups:
