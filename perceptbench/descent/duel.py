@@ -40,22 +40,15 @@ REACH, HALVINGS = 0.2, 24
 
 
 def differentiate(
-    held: Loss,
-    moved: Loss,
-    start: Tensor,
-    reference: Tensor,
-    sign: int,
-    steps: int,
-    level: Tensor | None = None,
+    held: Loss, moved: Loss, start: Tensor, reference: Tensor, sign: int, steps: int
 ) -> Tensor:
-    """The images at which `moved` is least (sign -1) or greatest (1) where `held` is at `level`.
+    """The images at which `moved` is least (sign -1) or greatest (1) where `held` is as at `start`.
 
     Parameters
     ----------
     held, moved : (images, references) -> (N,), differentiable in the first.
     start, reference : (N, 3, H, W) in [0, 1].
     steps : their length falls from STRIDE times the start's distance to 0 as a half cosine.
-    level : (N,); default: of the start.
 
     Returns
     -------
@@ -65,7 +58,7 @@ def differentiate(
     ------
     Unavailable : no gradient reaches the images.
     """
-    x, radius = start, _norm(start - reference)
+    x, level, radius = start, None, _norm(start - reference)
     for step in range(steps):
         value, across = _gradient(held, x, reference)
         _, along = _gradient(moved, x, reference)
@@ -113,10 +106,8 @@ def on_level(held: Loss, images: Tensor, reference: Tensor, level: Tensor) -> tu
         better = error < off
         best = torch.where(better.view(-1, 1, 1, 1), rounded, best)
         off = torch.where(better, error, off)
-        low, high = (
-            torch.where(value < level, factor, low),
-            torch.where(value < level, high, factor),
-        )
+        below = value < level
+        low, high = torch.where(below, factor, low), torch.where(below, high, factor)
     return best, off
 
 
@@ -133,11 +124,7 @@ def duel(
 ) -> tuple[str, dict[str, bytes], list[str]]:
     """The table for the terminal, the files, and the pairs that could not be held equal.
 
-    Parameters
-    ----------
-    infos : the two metrics.
-    names, references : of the images, see `starts.references`.
-    steps, seed, device, weights_dir, command : as in `engine.run`.
+    `infos` are the two metrics, `names, references` as of `starts.references`.
 
     Raises
     ------

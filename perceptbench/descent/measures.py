@@ -77,10 +77,9 @@ def coefficients(images: np.ndarray) -> np.ndarray:
 
 def panel_mean(values: np.ndarray) -> np.ndarray:
     """The mean over the metrics, axis 1, of those that are asked; NaN where none is."""
-    known = ~np.isnan(values)
-    counts = known.sum(1)
-    means = np.where(known, values, 0).sum(1) / np.where(counts, counts, 1)
-    return np.where(counts, means, np.nan)
+    counts = (~np.isnan(values)).sum(1)
+    with np.errstate(invalid="ignore"):
+        return np.nansum(values, axis=1) / counts
 
 
 def mean_t(values: np.ndarray) -> tuple[float, float, float]:
@@ -93,10 +92,8 @@ def mean_t(values: np.ndarray) -> tuple[float, float, float]:
     >>> mean_t(np.array([[0.0], [1.0]]))
     (0.5, -5.853..., 6.853...)
     """
-    with np.errstate(invalid="ignore"):
-        known = ~np.isnan(values)
-        sums, counts = np.where(known, values, 0).sum(1), known.sum(1)
-    means = sums[counts > 0] / counts[counts > 0]
+    means = panel_mean(values)
+    means = means[~np.isnan(means)]
     if not len(means):
         return (np.nan,) * 3
     value = float(means.mean())

@@ -1,6 +1,7 @@
 """What `perceptbench descend` writes: tables, and a page with the pictures side by side."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,10 +55,15 @@ def _lead(work: Descents, table: pd.DataFrame, steps: int) -> str:
 def _sections(work: Descents, table: pd.DataFrame) -> list[Section]:
     losses = list(table["metric"])
     return [
-        Section("The losses", READING, SUMMARY, [summary_row(row) for row in _records(table)]),
+        Section(
+            "The losses", READING, SUMMARY, [_summary_row(row) for row in table.to_dict("records")]
+        ),
         Section(
             "Where they end", "Look: a number does not say how it looks.",
-            pictures={_caption(work, i): _ends(work, losses, i) for i in _shown(work)},
+            pictures={
+                f"{name}: the reference, and what each loss makes of each start":
+                _ends(work, losses, i) for i, name in enumerate(work.names[:SHOWN])
+            },
         ),
         Section(
             "The way", "From the first start, at the steps above the pictures.",
@@ -84,23 +90,11 @@ def _sections(work: Descents, table: pd.DataFrame) -> list[Section]:
 SUMMARY = ("loss", *FIGURES.values(), "monotone", "steps", "ms")
 
 
-def _records(table: pd.DataFrame) -> list[Mapping[str, float]]:
-    return table.to_dict("records")  # type: ignore[return-value]
-
-
-def summary_row(row: Mapping[str, float]) -> list[str]:
-    """A row of `figures.summary` as text, under SUMMARY."""
+def _summary_row(row: Mapping[Any, Any]) -> list[str]:
+    """A row of `summary` as text, under SUMMARY."""
     told = [estimate(*(row[f"{n}{s}"] for s in ("", " low", " high")), places=2) for n in FIGURES]
     last = [f"{row['monotone']:.0%}", f"{row['steps']:.0f}", f"{row['ms']:.2g}"]
     return [str(row["metric"]), *told, *last]
-
-
-def _shown(work: Descents) -> Iterable[int]:
-    return range(min(SHOWN, len(work.names)))
-
-
-def _caption(work: Descents, image: int) -> str:
-    return f"{work.names[image]}: the reference, and what each loss makes of each start"
 
 
 def _ends(work: Descents, losses: list[str], image: int) -> bytes:
