@@ -77,11 +77,7 @@ class Run:
     @property
     def columns(self) -> list[Column]:
         """The figures the leaderboard ranks by."""
-        return [
-            Column(part.dataset, part.slice, statistic)
-            for part in self.judgements
-            for statistic in part.statistics
-        ]
+        return [Column(p.dataset, p.slice, s) for p in self.judgements for s in p.statistics]
 
 
 def board(run: Run) -> pd.DataFrame:
