@@ -64,8 +64,7 @@ def sweep(
 
     Parameters
     ----------
-    backbones : networks, see `networks.architecture`.
-    distances : keys of SCALES.
+    backbones, distances : networks, see `networks.architecture`; keys of SCALES.
     taps : layers to read, in the order of the network; none: `default_taps`.
     weights : ``imagenet``, ``random`` (seed 0) or the path of a file; formulas have none.
 
@@ -138,7 +137,7 @@ def default_taps(backbone: str) -> list[str]:
     if backbone in AS_LPIPS:
         return [row.layer for row in read_loss(AS_LPIPS[backbone])[0].tap]
     if backbone in STAGES:
-        return list(STAGES[backbone])
+        return STAGES[backbone]
     network = load_network(backbone)
     if hasattr(network.module, "taps"):
         return network.nodes[1:]
