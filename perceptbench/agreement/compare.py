@@ -8,7 +8,7 @@ how large a distance is among the items; those of two sides (2afc) are of the ma
 where the metric finds b closer.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +83,7 @@ def compare(
         known = scores[scores["dataset"] == part.dataset] if "dataset" in scores else scores
         items = collect(part, known, [a, b], stress_power or {})
         items = items.part(np.flatnonzero(items.answered.all(axis=1)))
-        for name, some in _slices(part, items):
+        for _, name, some in [("", part.slice, items), *items.parts(part.slice)]:
             wanted = {*part.statistics, *(AREAS if some is items else ())}
             for figure in figures(some, some is items, only=wanted):
                 if figure.statistic in wanted and not set(figure.metrics) & set(PEOPLE):
@@ -97,13 +97,6 @@ def compare(
     family = found["p"].groupby([found["dataset"], np.array(is_part, dtype=bool)])
     found["p_holm"] = family.transform(lambda p: holm(p.to_numpy(float)))
     return Comparison(found[list(COLUMNS)], pd.concat(disputed, ignore_index=True))
-
-
-def _slices(part: Judgements, items: Items) -> Iterator[tuple[str, Items]]:
-    yield part.slice, items
-    for column, value, some in items.parts():
-        name = f"{column}={value}"
-        yield (name if part.slice == "all" else f"{part.slice} {name}"), some
 
 
 def _row(figure: Figure, items: Items, a: str, b: str, margin: float) -> tuple[Any, ...]:
@@ -181,12 +174,13 @@ def in_words(
         said = f"{a} and {b} cannot be told apart"
         if winner:
             said = f"{winner} agrees better with people than {b if winner == a else a}"
+        trained = [m for m in (a, b) if m in (in_domain or {}).get(row["dataset"], ())]
+        seen = f" ({' and '.join(trained)} was trained on this dataset.)" if trained else ""
         sentences.append(
             f"On {where}, {said}: {row['statistic']} {row['a']:.3f} against {row['b']:.3f}, a "
             f"difference of {row['difference']:+.3f} {_spread(row)} ({row['n']} items, "
-            f"{row['units']} units).{_trained(row['dataset'], (a, b), in_domain)}"
+            f"{row['units']} units).{seen}{_more(row)}"
         )
-        sentences[-1] += _more(row)
     total = sum(better.values())
     if total > 1:
         sentences.append(
@@ -213,10 +207,3 @@ def _spread(row: Mapping[str, Any]) -> str:
         return f"without an interval ({row['note']})" if row["note"] else "without an interval"
     p, holm = ("< 0.0001" if v < 1e-4 else f"= {v:.4f}" for v in (row["p"], row["p_holm"]))
     return f"[{row['low']:+.3f}, {row['high']:+.3f}], p {p}, {holm} after correction"
-
-
-def _trained(
-    dataset: str, names: Sequence[str], in_domain: Mapping[str, Collection[str]] | None
-) -> str:
-    trained = [name for name in names if name in (in_domain or {}).get(dataset, ())]
-    return f" ({' and '.join(trained)} was trained on this dataset.)" if trained else ""

@@ -113,11 +113,9 @@ def evaluate(
                 chance, ceiling, known = ends(statistic, items)
                 rows = rows.assign(chance=chance, ceiling=ceiling, ceiling_known=known)
             found.append(rows.assign(slice=part.slice))
-        for column_name, value, fewer in () if ranked_only else items.parts():
+        for value, name, fewer in () if ranked_only else items.parts(part.slice):
             if (part.dataset, value) in named:
                 continue  # the dataset has a table of this part of its own
-            name = f"{column_name}={value}"
-            name = name if part.slice == "all" else f"{part.slice} {name}"
             for rows in _tables(fewer, _measured(fewer, bar, whole=False)):
                 found.append(rows.assign(slice=name))
         bar.close()

@@ -120,13 +120,11 @@ def read(
     resample: Sequence[str] = (),
     mos: Mos = "mean",
 ) -> Tables:
-    """Both tables, checked against each other.
+    """Both tables, CSV, Excel or Parquet files, checked against each other.
 
     Parameters
     ----------
-    judgements, scores : CSV, Excel or Parquet files.
     metrics : columns of the scores; all of numbers where none is named.
-    higher_is_better : those of them that are larger for more alike images.
     resample : columns of the judgements that hold further units, beside the images that items
         share (`perceptbench.agreement.units`).
     mos : how the ratings of single people (a column `rater`) become one.
