@@ -144,9 +144,10 @@ def scoring(command: Callable[..., Any]) -> Callable[..., Any]:
         chosen |= {"store": None if store == "none" else store, "compile": given.pop("compiled")}
         return command(scoring=Options(**chosen), **given)
 
+    command_with: Callable[..., Any] = with_scoring
     for option in reversed(_SCORING):
-        with_scoring = option(with_scoring)
-    return with_scoring
+        command_with = option(command_with)
+    return command_with
 
 
 _DESCENTS = (
