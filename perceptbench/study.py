@@ -122,7 +122,6 @@ class _File(BaseModel):
 class Study:
     """What a study file says, as the module's head explains it."""
 
-    name: str
     title: str
     claims: tuple[Claim, ...]
     metrics: list[MetricInfo]  # those that a claim names and that are computed, once
@@ -177,8 +176,8 @@ def read_study(name: str, found: Catalogue) -> Study:
         computed = [n for n in names if n not in theirs or n in own or n in found.metrics]
         infos = [own[n] if n in own else _named(n, found, path) for n in computed]
     return Study(
-        path.stem, file.title, file.claim, infos, file.margin, file.datasets, file.options,
-        file.published, theirs,
+        file.title, file.claim, infos, file.margin, file.datasets, file.options, file.published,
+        theirs,
     )  # fmt: skip
 
 

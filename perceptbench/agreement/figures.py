@@ -79,25 +79,15 @@ NO_PAIR = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One statistic of several metrics.
-
-    Attributes
-    ----------
-    value : on all items, (m,).
-    spread : how it varies; None where that is not known.
-    n : items behind it.
-    notes : what has to be said of each, (m,); a note that begins with ``no interval`` says that
-        the interval of this one does not hold.
-    scale : on which it is symmetric, of `inference.SCALES`.
-    """
+    """One statistic of several metrics."""
 
     statistic: str
     metrics: tuple[str, ...]
-    value: Array
-    spread: Spread | None
-    n: int
-    notes: tuple[str, ...]
-    scale: str = "plain"
+    value: Array  # on all items, (m,)
+    spread: Spread | None  # how it varies; None where that is not known
+    n: int  # items behind it
+    notes: tuple[str, ...]  # of each; ``no interval ...``: that of this one does not hold
+    scale: str = "plain"  # on which it is symmetric, of `inference.SCALES`
 
     @property
     def units(self) -> int:
@@ -242,13 +232,8 @@ def _two_alternative(items: Items, whole: bool, only: Collection[str]) -> Iterat
         each = two_alternative.likelihood(p, p)
         yield _mean(items, "log_likelihood", ("oracle",), each, scale="plain")
     if names and (not only or "log_likelihood" in only):
-        each = np.stack(
-            [
-                two_alternative.cross_validated(a[:, i], b[:, i], p, items.folds)
-                for i in range(len(names))
-            ],
-            axis=1,
-        )
+        of = partial(two_alternative.cross_validated, p_b=p, groups=items.folds)
+        each = np.stack([of(*sides) for sides in zip(a.T, b.T, strict=True)], axis=1)
         yield _mean(items, "log_likelihood", names, each, ALONE, scale="plain")
 
 

@@ -48,23 +48,18 @@ class Scores:
 
     Attributes
     ----------
-    source : the file, or ``published by SOMEBODY``.
-    table : ``reference, distorted`` and one column of distances a metric, NaN for no answer.
-    assumed : what was assumed to read them, in sentences.
     reasons : (metric, reference, distorted) -> why a cell is no score.
-    dataset : the only dataset they are of; "" where names of images say it.
     records : metric -> what goes into ``run.json`` of it: title, citation, trained_on.
-    here : metric -> the same metric as computed here, see `score_sets.Here`; our distance is
-        ``times`` x theirs + ``plus``.
+    here : metric -> the same metric as computed here, see `score_sets.Here`.
     changes : what stands behind an @ in a metric's name -> what was done to the images.
     """
 
-    source: str
-    table: pd.DataFrame
+    source: str  # the file, or ``published by SOMEBODY``
+    table: pd.DataFrame  # reference, distorted and a column of distances a metric; NaN: no answer
     metrics: list[str]
-    assumed: list[str] = field(default_factory=list)
+    assumed: list[str] = field(default_factory=list)  # to read them, in sentences
     reasons: dict[tuple[str, str, str], str] = field(default_factory=dict)
-    dataset: str = ""
+    dataset: str = ""  # the only one they are of; "" where names of images say it
     records: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     here: Mapping[str, Here] = field(default_factory=dict)
     changes: Mapping[str, str] = field(default_factory=dict)

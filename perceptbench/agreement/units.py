@@ -46,20 +46,15 @@ Totals = tuple[int, Array]
 class Spread:
     """How the figures of several metrics vary together.
 
-    Attributes
-    ----------
-    totals : by the number of units, see the module's head.
-    units, freedom : how many there are, and their degrees of freedom.
-    people : the same of the raters, where they vary too: what each (or each group) adds, less
-        what it adds on each part of the items, since the noise of votes is in the units already.
-    groups : of raters; 0 where people are taken as given.
+    `people` are totals of the raters, where they vary too: what each (or each group) adds, less
+    what it adds on each part of the items, since the noise of votes is in the units already.
     """
 
-    totals: tuple[Totals, ...]
+    totals: tuple[Totals, ...]  # by the number of units, see the module's head
     units: int
-    freedom: float
+    freedom: float  # degrees of freedom of the units
     people: tuple[Totals, ...] = ()
-    groups: int = 0
+    groups: int = 0  # of raters; 0 where people are taken as given
 
     def of_a_slope(self) -> "Spread":
         """That of correlations: beside a centre they estimate a slope, as regressions do.
@@ -131,16 +126,10 @@ def _apart(values: Array) -> Array:
 
 @dataclass(frozen=True)
 class Units:
-    """The units of the items of one table, as integers from 0.
+    """The units of the items of one table, as integers from 0."""
 
-    Attributes
-    ----------
-    every : (items, k) what each item shows.
-    codes : (items, k) the units of each item, ascending; -1 before the first of an item of fewer.
-    """
-
-    every: Codes
-    codes: Codes
+    every: Codes  # what each item shows, (items, k)
+    codes: Codes  # its units, ascending, (items, k); -1 before the first where there are fewer
 
     @staticmethod
     def of(codes: NDArray[np.intp]) -> "Units":
