@@ -185,7 +185,9 @@ def fit(
     columns = _columns(train, form, weights_dir, options)
     items = columns.items(train.judgements)
     weights = nonnegative.fit_items(items, ridge, seed)
-    found = Fit(_tables(form, columns, weights), weights, _shares(form, columns, weights))
+    parts, tap = columns.values.mean(axis=0) * weights, np.asarray(columns.tap)
+    shares = {t: float(parts[tap == n].sum() / parts.sum()) for n, t in enumerate(form.taps)}
+    found = Fit(_tables(form, columns, weights), weights, shares)
     found.notes, found.complete = columns.notes(), not columns.lost
     if train.name not in found.tables.setdefault("trained_on", []):
         found.tables["trained_on"].append(train.name)
@@ -377,12 +379,6 @@ def _tables(form: Form, columns: _Columns, weights: np.ndarray) -> dict[str, Any
     heads = [[float(w) for w in weights[tap == n]] for n in range(len(form.taps))]
     alive = [HEADED[form.distance] if any(head) else 0.0 for head in heads]
     return form.tables(alive, heads)
-
-
-def _shares(form: Form, columns: _Columns, weights: np.ndarray) -> dict[str, float]:
-    parts = columns.values.mean(axis=0) * weights
-    tap, total = np.asarray(columns.tap), parts.sum()
-    return {layer: float(parts[tap == n].sum() / total) for n, layer in enumerate(form.taps)}
 
 
 def loss_toml(fit: Fit, title: str, scale: str, comments: Sequence[str] = ()) -> str:

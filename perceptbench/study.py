@@ -244,8 +244,9 @@ def verdicts(study: Study, run: Run) -> pd.DataFrame:
             continue
         better, worse = (stands_for.get(m, m) for m in (claim.better, claim.worse))
         here = _oriented(pairs, better, worse)
-        if better == worse:
-            here = _no_difference(pairs, better)
+        if better == worse:  # of one ordering: no difference wherever it stood
+            stood = pairs[(pairs["a"] == better) | (pairs["b"] == better)]
+            here = stood.drop_duplicates("group").assign(value=0.0, error=0.0)
         rows.append({**start, "dataset": "", **_pooled(here, study.margin)})
         each: list[dict[str, Any]] = here.to_dict("records")  # type: ignore[assignment]
         for row in each:
@@ -272,12 +273,6 @@ def _oriented(pairs: pd.DataFrame, better: str, worse: str) -> pd.DataFrame:
     two = pairs[(pairs["a"] == worse) & (pairs["b"] == better)]
     rows = pd.concat([one, two.assign(value=-two["value"])])
     return rows[rows["value"].notna() & rows["error"].notna()]
-
-
-def _no_difference(pairs: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Of two metrics of one ordering: no difference on any dataset that one of them stood on."""
-    rows = pairs[(pairs["a"] == metric) | (pairs["b"] == metric)].drop_duplicates("group")
-    return rows.assign(value=0.0, error=0.0)
 
 
 def _pooled(here: pd.DataFrame, margin: float) -> dict[str, Any]:

@@ -460,7 +460,7 @@ def _within_reference(items: Items) -> Iterator[Figure]:
         return
     x, y = items.distances[0], items.badness
     by_metric = [rating.within(column, y, codes) for column in x.T]
-    by_reference = Units.of(np.arange(int(codes.max()) + 1))
+    by_reference = Units(*2 * (np.arange(codes.max() + 1)[:, None],))
     off = blind(items)
     for statistic in CORRELATIONS:
         each = np.stack([found[statistic] for found in by_metric], axis=1)

@@ -107,11 +107,9 @@ def attained(
     rows = rows.astype(dict.fromkeys(("value", "error"), float))
     reach = _reach(rows)
     rows = rows[reach.notna()]
-    rows = rows.assign(
-        share=(rows["value"] - rows["chance"]) / reach, wide=rows["error"] / reach.abs()
-    )
-    return _by_group(rows.rename(columns={"share": "value", "value": "raw", "wide": "error",
-                                          "error": "raw error"}), ["metric"], groups)  # fmt: skip
+    share = (rows["value"] - rows["chance"]) / reach
+    rows = rows.assign(value=share, error=rows["error"] / reach.abs())
+    return _by_group(rows, ["metric"], groups)
 
 
 def attained_pairs(

@@ -131,12 +131,6 @@ class Units:
     every: Codes  # what each item shows, (items, k)
     codes: Codes  # its units, ascending, (items, k); -1 before the first where there are fewer
 
-    @staticmethod
-    def of(codes: NDArray[np.intp]) -> "Units":
-        """One unit an item, given as integers from 0."""
-        own = codes.astype(np.int64)[:, None]
-        return Units(own, own)
-
     @cached_property
     def count(self) -> int:
         """How many different units the items have."""

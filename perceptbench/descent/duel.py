@@ -40,15 +40,22 @@ REACH, HALVINGS = 0.2, 24
 
 
 def differentiate(
-    held: Loss, moved: Loss, start: Tensor, reference: Tensor, sign: int, steps: int
+    held: Loss,
+    moved: Loss,
+    start: Tensor,
+    reference: Tensor,
+    sign: int,
+    steps: int,
+    level: Tensor | None = None,
 ) -> Tensor:
-    """The images at which `moved` is least (sign -1) or greatest (1) where `held` is as at `start`.
+    """The images at which `moved` is least (sign -1) or greatest (1) where `held` is at `level`.
 
     Parameters
     ----------
     held, moved : (images, references) -> (N,), differentiable in the first.
     start, reference : (N, 3, H, W) in [0, 1].
     steps : their length falls from STRIDE times the start's distance to 0 as a half cosine.
+    level : (N,); default: of the start.
 
     Returns
     -------
@@ -58,7 +65,7 @@ def differentiate(
     ------
     Unavailable : no gradient reaches the images.
     """
-    x, level, radius = start, None, _norm(start - reference)
+    x, radius = start, _norm(start - reference)
     for step in range(steps):
         value, across = _gradient(held, x, reference)
         _, along = _gradient(moved, x, reference)

@@ -67,7 +67,10 @@ def _sections(work: Descents, table: pd.DataFrame) -> list[Section]:
         ),
         Section(
             "The way", "From the first start, at the steps above the pictures.",
-            pictures={f"{work.names[0]}, {work.starts[0]}": _way(work, losses)},
+            pictures={f"{work.names[0]}, {work.starts[0]}": sheet(
+                [*(f"step {step}" for step in work.found[losses[0]].looks), "reference"],
+                {m: [*work.found[m].images[:, 0], work.references[0]] for m in losses},
+            )},
         ),
         _matrix(
             "What each metric of the panel says",
@@ -104,12 +107,6 @@ def _ends(work: Descents, losses: list[str], image: int) -> bytes:
     }
     rows |= {loss: [None, *work.found[loss].images[-1, here]] for loss in losses}
     return sheet(["reference", *work.starts], rows)
-
-
-def _way(work: Descents, losses: list[str]) -> bytes:
-    looks = work.found[losses[0]].looks
-    rows = {loss: [*work.found[loss].images[:, 0], work.references[0]] for loss in losses}
-    return sheet([*(f"step {step}" for step in looks), "reference"], rows)
 
 
 def _by_start(work: Descents, losses: list[str]) -> Iterable[tuple[str, pd.DataFrame]]:

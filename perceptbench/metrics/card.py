@@ -128,7 +128,9 @@ def _measure(
     apart = (both - call(y, x)).abs().max().item() / scale
     card.note("symmetric", f"swapping the images changes it by {apart:.1%} of its largest value")
     for ladder, rows in ladders.items():
-        word = "monotone" if all(map(_rises, rows)) else "not monotone"
+        near = [1e-6 * max(map(abs, row)) for row in rows]  # within rounding
+        rises = all(b >= a - e for row, e in zip(rows, near, strict=True) for a, b in pairwise(row))
+        word = "monotone" if rises else "not monotone"
         means = ", ".join(f"{np.mean(column):.3g}" for column in zip(*rows, strict=True))
         card.note(f"ladder {ladder}", f"{word}: {means}")
     shift = float(np.mean([row[0] for row in ladders["shift"]]))
@@ -147,12 +149,6 @@ def _leak(card: Card, call: Callable[[Tensor, Tensor], Tensor], side: int, devic
     x, y = (_tensor([image], device) for image in (base, distort(base, "noise", 1, rng)))
     grown = memory.leak(call, x, y)
     card.hard("no leak", not grown, grown and f"{grown} on the same images")
-
-
-def _rises(row: Sequence[float]) -> bool:
-    """Whether every step of a ladder goes up (or stays within rounding)."""
-    top = max(abs(v) for v in row)
-    return all(b >= a - 1e-6 * top for a, b in pairwise(row))
 
 
 def _gradient(

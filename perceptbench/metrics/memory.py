@@ -8,7 +8,6 @@ tensors are counted besides, which no noise of an allocator hides.
 
 import ctypes
 import gc
-import mmap
 import sys
 import time
 from collections.abc import Callable
@@ -28,15 +27,6 @@ SECONDS = 1.0
 UNTOLD = 4 << 30
 #: Bytes a round, and bytes a call, below which growth is an allocator's noise.
 NOISE, NOISE_A_CALL = 1 << 20, 16 << 10
-
-
-def held(device: str) -> int:
-    """Bytes this process holds on a device, as they are; 0 where that cannot be told."""
-    if device.startswith("cuda"):
-        return torch.cuda.memory_allocated(device)
-    with suppress(OSError):
-        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
-    return 0
 
 
 def free(device: str) -> int:

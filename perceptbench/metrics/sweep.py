@@ -14,7 +14,6 @@ by definition.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from torch import nn
 
@@ -87,8 +86,10 @@ def sweep(
             table["weights"] = weights
         layers = list(dict.fromkeys(taps)) or default_taps(backbone)
         for distance in dict.fromkeys(distances):
+            head = {"head": [1.0]} if distance == "unit_normalised" else {}
             for which, weighted in _sets(layers):
-                rows = [_row(backbone, layer, distance, weight) for layer, weight in weighted]
+                rows = [{"layer": layer, "distance": distance, "weight": weight, **head}
+                        for layer, weight in weighted]  # fmt: skip
                 found.append(
                     MetricInfo(
                         name=f"{backbone}:{which}:{distance}",
@@ -112,13 +113,6 @@ def _sets(layers: Sequence[str]) -> Iterator[tuple[str, list[tuple[str, float]]]
         yield f"to-{layers[k - 1]}", [(layer, 1.0) for layer in layers[:k]]
     yield "equal", [(layer, 1.0) for layer in layers]
     yield "depth", [(layer, (k + 1) / count) for k, layer in enumerate(layers)]
-
-
-def _row(backbone: str, layer: str, distance: str, weight: float) -> dict[str, Any]:
-    row: dict[str, Any] = {"layer": layer, "distance": distance, "weight": weight}
-    if distance == "unit_normalised":
-        row["head"] = [1.0]
-    return row
 
 
 def default_taps(backbone: str) -> list[str]:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,21 +124,15 @@ def test_maps(run: Run, metrics: Sequence[str]) -> list[HeatMap]:
 
 def _single_taps(run: Run, metrics: Sequence[str]) -> pd.DataFrame:
     """``metric, backbone, layer, distance`` of the losses that read one layer."""
-    records = run.provenance.get("metrics", {})
-    found = [(m, *tap) for m in metrics if (tap := single_tap(records.get(m, {})))]
+    found = []
+    for metric in metrics:
+        loss = run.provenance.get("metrics", {}).get(metric, {}).get("loss") or {}
+        taps, backbone = loss.get("tap", []), loss.get("backbone")
+        if len(taps) == 1 and backbone is not None:
+            weights = backbone.get("weights", "imagenet")
+            name = f"{backbone['name']} {'' if weights == 'imagenet' else weights}".strip()
+            found.append((metric, name, taps[0]["layer"], taps[0]["distance"]))
     return pd.DataFrame(found, columns=["metric", "backbone", "layer", "distance"])
-
-
-def single_tap(record: dict[str, Any]) -> tuple[str, str, str] | None:
-    """(backbone, layer, distance) of a loss that reads one layer, from its entry in run.json."""
-    loss = record.get("loss") or {}
-    taps = loss.get("tap", [])
-    if len(taps) != 1 or "backbone" not in loss:
-        return None
-    backbone = loss["backbone"]
-    weights = "" if backbone.get("weights", "imagenet") == "imagenet" else backbone["weights"]
-    name = f"{backbone['name']} {weights}".strip()
-    return name, taps[0]["layer"], taps[0]["distance"]
 
 
 def _depth(layer: str) -> tuple[tuple[int, int | str], ...]:

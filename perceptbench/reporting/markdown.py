@@ -14,6 +14,7 @@ from perceptbench.reporting.result import Run
 
 def render(run: Run) -> dict[str, str]:
     """One page: the leaderboard, how to read it, what is missing, where it comes from."""
+    missing = _list(f"{kind}: {text}" for kind, text in notes.missing(run))
     parts = [
         table(run),
         *_choice(run),
@@ -21,7 +22,7 @@ def render(run: Run) -> dict[str, str]:
         "### The figures\n",
         _list(f"{title}: {text}" for title, text in notes.figures(run).items()),
         *_alignment(run),
-        *_missing(run),
+        *(["### What is missing, and why\n", missing] if missing else []),
         *origin("###", run),
     ]
     return {"leaderboard.md": "\n".join(part for part in parts if part)}
@@ -52,11 +53,6 @@ def _alignment(run: Run) -> list[str]:
         header, *body = [[escape(cell) for cell in row] for row in lines]
         parts += [f"{escape(title)}\n", format_table(header, body)]
     return parts
-
-
-def _missing(run: Run) -> list[str]:
-    items = _list(f"{kind}: {text}" for kind, text in notes.missing(run))
-    return ["### What is missing, and why\n", items] if items else []
 
 
 def table(run: Run) -> str:
