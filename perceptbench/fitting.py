@@ -50,8 +50,6 @@ class Form:
     Attributes
     ----------
     backbone : the table ``[backbone]`` of a loss file; paths in it absolute.
-    taps : names of layers.
-    distance : taken at every tap.
     heads : whether a weight is learned for every channel, as in LPIPS, or one for every tap.
 
     Raises
@@ -96,26 +94,15 @@ class Form:
 
 @dataclass
 class Fit:
-    """What `fit` found.
+    """What `fit` found."""
 
-    Attributes
-    ----------
-    tables : of the loss file, fitted to everything in the training set.
-    weights : one a column of the fit, (k,).
-    shares : tap -> its part of the loss, on average over the training pairs.
-    cross_validated : agreement on references left out; None where there are too few.
-    tested : agreement on the test set; None where there is none.
-    notes : what has to be known to read these figures, in sentences.
-    complete : whether every pair could be scored.
-    """
-
-    tables: dict[str, Any]
-    weights: np.ndarray
-    shares: dict[str, float]
-    cross_validated: Evaluation | None = None
+    tables: dict[str, Any]  # of the loss file, fitted to everything in the training set
+    weights: np.ndarray  # one a column of the fit, (k,)
+    shares: dict[str, float]  # tap -> its part of the loss, on average over the training pairs
+    cross_validated: Evaluation | None = None  # None where there are too few references
     tested: Evaluation | None = None
-    notes: list[str] = field(default_factory=list)
-    complete: bool = True
+    notes: list[str] = field(default_factory=list)  # what has to be known to read the figures
+    complete: bool = True  # whether every pair could be scored
 
 
 @dataclass(frozen=True)
@@ -164,13 +151,10 @@ def fit(
 
     Parameters
     ----------
-    train : what to learn from, 2AFC or ratings; see `of_split`.
-    form : which loss.
-    test : other judgements to measure the weights on.
+    train, test : 2AFC or ratings to learn from, others to measure on; see `of_split`.
     beside : metrics to measure, too.
     folds : of the cross-validation by reference, at least 2.
     ridge : see `agreement.nonnegative`.
-    weights_dir, options : see `run`.
     seed : of the folds and of the drawn pairs of ratings.
 
     Raises
@@ -201,7 +185,9 @@ def fit(
     columns = _columns(train, form, weights_dir, options)
     items = columns.items(train.judgements)
     weights = nonnegative.fit_items(items, ridge, seed)
-    found = Fit(_tables(form, columns, weights), weights, _shares(form, columns, weights))
+    parts, tap = columns.values.mean(axis=0) * weights, np.asarray(columns.tap)
+    shares = {t: float(parts[tap == n].sum() / parts.sum()) for n, t in enumerate(form.taps)}
+    found = Fit(_tables(form, columns, weights), weights, shares)
     found.notes, found.complete = columns.notes(), not columns.lost
     if train.name not in found.tables.setdefault("trained_on", []):
         found.tables["trained_on"].append(train.name)
@@ -256,19 +242,13 @@ def of_split(dataset: Dataset, split: str | None) -> Dataset:
     """
     if split is None:
         return dataset
-    known: set[str] = set()
-    parts = []
-    for part in dataset.judgements:
-        if "split" not in part.table:
-            continue
-        values = part.table["split"].astype(str)
-        known |= set(values)
-        rows = np.flatnonzero(values == split)
-        if len(rows):
-            parts.append(part.rows(rows))
+    having = [part for part in dataset.judgements if "split" in part.table]
+    values = [part.table["split"].astype(str) for part in having]
+    rows = [np.flatnonzero(column == split) for column in values]
+    parts = tuple(p.rows(some) for p, some in zip(having, rows, strict=True) if len(some))
     if not parts:
-        raise absent(dataset.name, "split", split, known)
-    return replace(dataset, judgements=tuple(parts))
+        raise absent(dataset.name, "split", split, {name for column in values for name in column})
+    return replace(dataset, judgements=parts)
 
 
 def refuse_overlap(train: Dataset, test: Dataset) -> None:
@@ -278,7 +258,10 @@ def refuse_overlap(train: Dataset, test: Dataset) -> None:
         "name disjoint splits (--train NAME:train --test NAME:val), another dataset, or leave out "
         "--test for the cross-validated figure"
     )
-    ours, theirs = _references(train), _references(test)
+    ours, theirs = (
+        sorted({r for part in dataset.judgements for r in part.table["reference"]})
+        for dataset in (train, test)
+    )
     shared = sorted(set(ours) & set(theirs)) if same else []
     if not shared:
         seen = {digest for key in ours if (digest := _pixels(train, key)) is not None}
@@ -294,18 +277,12 @@ def _seen(train: Dataset, test: Dataset) -> float:
     """Share of judgements to test on that show an image of the training set, by its name."""
     if (train.name, train.folder) != (test.name, test.folder):
         return 0.0
-    known = {image for part in train.judgements for image in _images(part).to_numpy().flat}
-    return float(
-        np.concatenate([_images(p).isin(known).any(axis=1) for p in test.judgements]).mean()
+    ours, theirs = (
+        [part.table[list(PROTOCOLS[part.protocol][1])] for part in dataset.judgements]
+        for dataset in (train, test)
     )
-
-
-def _images(part: Judgements) -> pd.DataFrame:
-    return part.table[list(PROTOCOLS[part.protocol][1])]
-
-
-def _references(dataset: Dataset) -> list[str]:
-    return sorted({r for part in dataset.judgements for r in part.table["reference"]})
+    known = {image for images in ours for image in images.to_numpy().flat}
+    return float(np.concatenate([images.isin(known).any(axis=1) for images in theirs]).mean())
 
 
 def _pixels(dataset: Dataset, key: str) -> str | None:
@@ -402,12 +379,6 @@ def _tables(form: Form, columns: _Columns, weights: np.ndarray) -> dict[str, Any
     heads = [[float(w) for w in weights[tap == n]] for n in range(len(form.taps))]
     alive = [HEADED[form.distance] if any(head) else 0.0 for head in heads]
     return form.tables(alive, heads)
-
-
-def _shares(form: Form, columns: _Columns, weights: np.ndarray) -> dict[str, float]:
-    parts = columns.values.mean(axis=0) * weights
-    tap, total = np.asarray(columns.tap), parts.sum()
-    return {layer: float(parts[tap == n].sum() / total) for n, layer in enumerate(form.taps)}
 
 
 def loss_toml(fit: Fit, title: str, scale: str, comments: Sequence[str] = ()) -> str:

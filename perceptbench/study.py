@@ -68,9 +68,8 @@ from perceptbench.metrics.registry import (
     parse_info,
     select,
 )
-from perceptbench.reporting import notes
 from perceptbench.reporting.leaderboard import estimate, format_table
-from perceptbench.reporting.markdown import code, escape
+from perceptbench.reporting.markdown import escape, origin
 from perceptbench.reporting.result import Run
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
@@ -121,27 +120,13 @@ class _File(BaseModel):
 
 @dataclass(frozen=True)
 class Study:
-    """What a study file says.
+    """What a study file says, as the module's head explains it."""
 
-    Attributes
-    ----------
-    name, title : of the study.
-    claims : in the order of the file.
-    metrics : every metric that a claim names and that is computed, once.
-    margin : a difference within it is none, as a share of the way from chance to people.
-    datasets : what it is run on by default; empty: all that is at hand.
-    options : how datasets that have such options are read.
-    published : the datasets whose published scores it takes.
-    as_published : metric -> the published one that it is there, ``NAME@VARIANT`` under a change of
-        the images.
-    """
-
-    name: str
     title: str
     claims: tuple[Claim, ...]
-    metrics: list[MetricInfo]
+    metrics: list[MetricInfo]  # those that a claim names and that are computed, once
     margin: float = MARGIN
-    datasets: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()  # none: all that is at hand
     options: Mapping[str, str] = field(default_factory=dict)
     published: tuple[str, ...] = ()
     as_published: Mapping[str, str] = field(default_factory=dict)
@@ -154,12 +139,7 @@ def shipped() -> dict[str, Path]:
 
 
 def read_study(name: str, found: Catalogue) -> Study:
-    """A study that comes with the program, or the one in a TOML file.
-
-    Parameters
-    ----------
-    name : of the study, or a path that ends in ``.toml``.
-    found : where metrics are looked up.
+    """A study that comes with the program, or the one in a file NAME.toml.
 
     Raises
     ------
@@ -196,8 +176,8 @@ def read_study(name: str, found: Catalogue) -> Study:
         computed = [n for n in names if n not in theirs or n in own or n in found.metrics]
         infos = [own[n] if n in own else _named(n, found, path) for n in computed]
     return Study(
-        path.stem, file.title, file.claim, infos, file.margin, file.datasets, file.options,
-        file.published, theirs,
+        file.title, file.claim, infos, file.margin, file.datasets, file.options, file.published,
+        theirs,
     )  # fmt: skip
 
 
@@ -211,11 +191,7 @@ def _named(name: str, found: Catalogue, path: Path) -> MetricInfo:
 
 
 def _own(
-    name: str,
-    table: _Own,
-    own: Mapping[str, MetricInfo],
-    found: Catalogue,
-    source: str,
+    name: str, table: _Own, own: Mapping[str, MetricInfo], found: Catalogue, source: str
 ) -> MetricInfo:
     """The metric of a table ``[metric.NAME]``."""
     where = f"{source}: metric {name}"
@@ -250,18 +226,11 @@ def _laid(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def verdicts(study: Study, run: Run) -> pd.DataFrame:
-    """What a run says of each claim, over all datasets and on each.
+    """What a run of its metrics says of each claim of a study, over all datasets and on each.
 
-    Parameters
-    ----------
-    study : the claims.
-    run : of the study's metrics (`perceptbench.run.run`).
-
-    Returns
-    -------
-    DataFrame with COLUMNS; ``claim`` counts from 1. The first row of a claim, ``dataset`` empty,
-    is its pooled effect and verdict; one row a dataset follows. A claim with a metric that could
-    not be had is ``not run``; one without a difference on any dataset is ``undefined``.
+    COLUMNS; ``claim`` counts from 1. The first row of a claim, ``dataset`` empty, is its pooled
+    effect and verdict; one row a dataset follows. A claim with a metric that could not be had is
+    ``not run``; one without a difference on any dataset is ``undefined``.
     """
     keys = [column.key for column in run.columns]
     pairs = attained_pairs(run.agreement, run.comparisons, keys)
@@ -275,8 +244,9 @@ def verdicts(study: Study, run: Run) -> pd.DataFrame:
             continue
         better, worse = (stands_for.get(m, m) for m in (claim.better, claim.worse))
         here = _oriented(pairs, better, worse)
-        if better == worse:
-            here = _no_difference(pairs, better)
+        if better == worse:  # of one ordering: no difference wherever it stood
+            stood = pairs[(pairs["a"] == better) | (pairs["b"] == better)]
+            here = stood.drop_duplicates("group").assign(value=0.0, error=0.0)
         rows.append({**start, "dataset": "", **_pooled(here, study.margin)})
         each: list[dict[str, Any]] = here.to_dict("records")  # type: ignore[assignment]
         for row in each:
@@ -305,12 +275,6 @@ def _oriented(pairs: pd.DataFrame, better: str, worse: str) -> pd.DataFrame:
     return rows[rows["value"].notna() & rows["error"].notna()]
 
 
-def _no_difference(pairs: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Of two metrics of one ordering: no difference on any dataset that one of them stood on."""
-    rows = pairs[(pairs["a"] == metric) | (pairs["b"] == metric)].drop_duplicates("group")
-    return rows.assign(value=0.0, error=0.0)
-
-
 def _pooled(here: pd.DataFrame, margin: float) -> dict[str, Any]:
     """The pooled effect of a claim and its verdict before significance is known."""
     if here.empty:
@@ -336,25 +300,14 @@ def _pooled(here: pd.DataFrame, margin: float) -> dict[str, Any]:
 
 
 def page(study: Study, run: Run, table: pd.DataFrame, left_out: Mapping[str, str]) -> str:
-    """The verdict as Markdown.
-
-    Parameters
-    ----------
-    study, run : what was asked, what was found.
-    table : `verdicts` of the two.
-    left_out : dataset -> why it could not be used.
-    """
+    """The verdict as Markdown; `left_out`: dataset -> why it could not be used."""
     parts = [f"# {escape(study.title)}\n", *_where(study, run, left_out), "## The claims\n"]
     parts += [_summary(study, table), _reading(study), "## Dataset by dataset\n"]
     for number, claim in enumerate(study.claims, start=1):
         rows = table[table["claim"] == number]
         parts.append(f"### {number}. {escape(claim.text)}: {rows['verdict'].iloc[0]}\n")
         parts.append(_forest(claim, run, rows))
-    parts.append("## Where the numbers come from\n")
-    parts.append("  \n".join(escape(line) for line in notes.provenance(run)) + "\n")
-    if command := run.provenance.get("command"):
-        parts.append(f"Made by {code(command)}.\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, *origin("##", run)])
 
 
 def _where(study: Study, run: Run, left_out: Mapping[str, str]) -> list[str]:
@@ -410,7 +363,9 @@ def _forest(claim: Claim, run: Run, rows: pd.DataFrame) -> str:
             f"Not run: {escape(name)}: {escape(why)}.\n"
             for name, why in zip(names, whys, strict=True)
         )
-    figures = _rows_by(run.agreement, "metric")
+    table: list[dict[str, Any]] = run.agreement.to_dict("records")  # type: ignore[assignment]
+    key = ("dataset", "slice", "statistic", "metric")
+    figures = {tuple(row[c] for c in key): row for row in table}
     body = []
     for row in rows[rows["dataset"] != ""].to_dict("records"):
         body.append([escape(str(row["dataset"])), _estimate(row), _p(row["p"]),
@@ -423,31 +378,20 @@ def _forest(claim: Claim, run: Run, rows: pd.DataFrame) -> str:
     for column in run.columns:
         nothing = {"value": np.nan, "note": NO_ITEM, "in_domain": False}
         sides = [figures.get((*column.key, m), nothing) for m in (claim.better, claim.worse)]
-        values = " against ".join(
-            _number(side["value"]) + "†" * bool(side["in_domain"]) for side in sides
-        )
-        lost = [
-            f" ({name} is undefined: {side['note']})"
-            for name, side in zip((claim.better, claim.worse), sides, strict=True)
-            if side["value"] != side["value"]
-        ]
-        told.append(f"- {escape(f'{column.title}: {values}' + ''.join(lost))}\n")
+        values, lost = [], ""
+        for name, side in zip((claim.better, claim.worse), sides, strict=True):
+            undefined = side["value"] != side["value"]
+            number = "-" if undefined else f"{side['value']:.3f}"
+            values.append(number + "†" * bool(side["in_domain"]))
+            lost += f" ({name} is undefined: {side['note']})" * undefined
+        said = f"{column.title}: {' against '.join(values)}{lost}"
+        told.append(f"- {escape(said)}\n")
     text += "\nThe figures, better against worse:\n\n" + "".join(told)
     return text + ("\n†: trained on this dataset; not counted.\n" if "†" in text else "")
 
 
-def _rows_by(table: pd.DataFrame, *names: str) -> dict[tuple[str, ...], dict[str, Any]]:
-    """The rows of a table by dataset, slice, statistic and `names`."""
-    rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
-    return {tuple(row[c] for c in ("dataset", "slice", "statistic", *names)): row for row in rows}
-
-
 def _estimate(row: Mapping[Any, Any] | pd.Series) -> str:
     return estimate(row["difference"], row["low"], row["high"], places=3, sign="+")
-
-
-def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.3f}"
 
 
 def _p(value: float) -> str:

@@ -49,7 +49,10 @@ def test_a_board_of_published_scores_needs_no_image(live, shown):
     assert values.round(4).to_dict() == expected
     source = "published by Ghildyal et al. 2025 (zs-iqa)"
     assert result.provenance["sources"] == dict.fromkeys(expected, source)
-    assert "Published by Ghildyal et al. 2025 (zs-iqa): fsim, lpips, psnr." in markdown.page(result)
+    assert (
+        "Published by Ghildyal et al. 2025 (zs-iqa): fsim, lpips, psnr."
+        in markdown.render(result)["leaderboard.md"]
+    )
 
 
 def test_the_same_board_is_made_again_byte_for_byte(live, shown, tmp_path):
@@ -57,7 +60,10 @@ def test_the_same_board_is_made_again_byte_for_byte(live, shown, tmp_path):
     for name, result in (("first", shown), ("second", board(live))):
         run_folder.write(result, tmp_path / name)
         again = run_folder.read(tmp_path / name)
-        pages += [markdown.page(again), markdown.page(result)]
+        pages += [
+            markdown.render(again)["leaderboard.md"],
+            markdown.render(result)["leaderboard.md"],
+        ]
     assert len(set(pages)) == 1
     for table in ("agreement.csv", "leaderboard.csv", "comparisons.csv", "scores.parquet"):
         assert (tmp_path / "first" / table).read_bytes() == (
@@ -109,7 +115,7 @@ def test_the_same_metric_computed_and_published_is_compared():
     assert result.provenance["sources"] == {
         "mse": "computed here", "theirs": "published by somebody",
     }  # fmt: skip
-    assert "the largest difference is 0.5 (halved)" in markdown.page(result)
+    assert "the largest difference is 0.5 (halved)" in markdown.render(result)["leaderboard.md"]
 
 
 def test_what_was_not_run_on_a_dataset_takes_no_part_there(live):
@@ -133,7 +139,7 @@ def test_what_was_not_run_on_a_dataset_takes_no_part_there(live):
     assert board["rank"].to_dict() == {"other": 1, "fsim": 2, "psnr": 3}
     assert board["stood"].to_dict() == {"other": 1, "fsim": 2, "psnr": 1}
     assert np.isnan(board.at["psnr", "toy srcc"])
-    page = markdown.page(result)
+    page = markdown.render(result)["leaderboard.md"]
     assert "not run: psnr on toy srcc." in page and "not run: other on live" in page
 
 
@@ -148,7 +154,7 @@ def test_changed_images_are_computed_and_held_against_the_same_judgements(tmp_pa
     np.testing.assert_allclose(result.alignment["aligned"], result.board["toy srcc"].iloc[0])
     run_folder.write(result, tmp_path)
     pd.testing.assert_frame_equal(run_folder.read(tmp_path).alignment, result.alignment)
-    assert "When the images are changed a little" in markdown.page(result)
+    assert "When the images are changed a little" in markdown.render(result)["leaderboard.md"]
 
 
 def test_the_fall_is_paired_and_the_worst_case_is_named(live):
@@ -282,7 +288,7 @@ def test_every_format_has_the_source_and_the_worst_case(tmp_path):
     left = f"{falls.at['theirs', 'changed']:.3f}"
     fall = f"{falls.at['theirs', 'fall']:+.3f}"
 
-    page = markdown.page(result)
+    page = markdown.render(result)["leaderboard.md"]
     head, _, *rows = page.splitlines()
     assert "toy srcc, worst" in head and head.rstrip(" |").endswith("source")
     row = next(row for row in rows if "theirs" in row)
@@ -315,7 +321,7 @@ def test_without_changes_and_others_there_is_no_such_column():
 
 
 def test_of_ratings_it_is_said_why_krasulas_analysis_is_missing(shown):
-    page = markdown.page(shown)
+    page = markdown.render(shown)["leaderboard.md"]
     assert "no Krasula analysis, since the spread of the ratings is not" in page
 
 

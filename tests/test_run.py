@@ -82,7 +82,7 @@ def test_a_run_ranks_and_states_where_its_numbers_come_from(tmp_path):
     ):
         assert key in record
     assert record["datasets"]["toy"]["fingerprint"] == toy().fingerprint()
-    assert "Made by `perceptbench run x`" in markdown.page(result)
+    assert "Made by `perceptbench run x`" in markdown.render(result)["leaderboard.md"]
 
 
 def test_a_run_made_again_gives_the_same_bytes(tmp_path):
@@ -105,7 +105,7 @@ def test_the_order_of_metrics_and_datasets_changes_no_byte(tmp_path):
         run_folder.write(result, tmp_path / name)
     for file in set(FILES) - {"run.json"}:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
-    assert markdown.page(one) == markdown.page(two)
+    assert markdown.render(one)["leaderboard.md"] == markdown.render(two)["leaderboard.md"]
 
 
 def test_an_unreadable_image_and_unequal_sizes_are_named_and_the_rest_is_done():
@@ -113,7 +113,7 @@ def test_an_unreadable_image_and_unequal_sizes_are_named_and_the_rest_is_done():
     result = go([toy(extra=extra)], metrics("mse"))
     assert not result.complete and len(result.failures) == 2
     assert result.agreement["n"].eq(24).all() and result.agreement["value"].notna().all()
-    report = markdown.page(result)
+    report = markdown.render(result)["leaderboard.md"]
     assert "failed: toy: pair (0.5, broken): broken: cannot be read as an image" in report
     assert "pair (0.5, tall 0.6): the images differ in size: 32 x 32 and 32 x 48 pixels" in report
     assert go([toy()], metrics("mse")).complete
@@ -122,7 +122,7 @@ def test_an_unreadable_image_and_unequal_sizes_are_named_and_the_rest_is_done():
 def test_many_failures_are_counted_in_the_report_and_all_in_the_record(tmp_path):
     extra = [("0.5", f"tall 0.{i}", 9.0) for i in range(100, 150)]
     result = go([toy(extra=extra)], metrics("mse"))
-    assert "30 more pairs, all named in run.json" in markdown.page(result)
+    assert "30 more pairs, all named in run.json" in markdown.render(result)["leaderboard.md"]
     run_folder.write(result, tmp_path)
     assert len(json.loads((tmp_path / "run.json").read_text())["failures"]) == 50
 
@@ -149,7 +149,7 @@ def test_a_metric_that_raises_costs_its_own_column_only():
     assert not result.complete
     values = result.board.set_index("metric")["toy srcc"]
     assert np.isnan(values["bad"]) and values["mse"] > 0.9
-    assert "undefined: bad on toy srcc: " in markdown.page(result)
+    assert "undefined: bad on toy srcc: " in markdown.render(result)["leaderboard.md"]
 
 
 def test_what_cannot_be_had_is_skipped_with_its_reason(tmp_path, monkeypatch):
@@ -158,13 +158,13 @@ def test_what_cannot_be_had_is_skipped_with_its_reason(tmp_path, monkeypatch):
     result = go([toy()], metrics("mse", "lpips-alex"), weights_dir=tmp_path)
     assert list(result.skipped) == ["lpips-alex"] and result.complete
     assert "lpips-alex" not in set(result.board.metric)
-    assert "- skipped: lpips-alex: " in markdown.page(result)
+    assert "- skipped: lpips-alex: " in markdown.render(result)["leaderboard.md"]
     with pytest.raises(DataError, match="no metric is left to rank"):
         go([toy()], metrics("lpips-alex"), weights_dir=tmp_path)
 
 
 def test_what_is_assumed_of_the_viewing_distance_is_said():
-    report = markdown.page(go([toy()], metrics("watson-ahumada")))
+    report = markdown.render(go([toy()], metrics("watson-ahumada")))["leaderboard.md"]
     assert "assumed: watson-ahumada takes toy to be seen at 60 px/deg" in report
 
 

@@ -193,8 +193,8 @@ NAMED = ("one", "two", "three", "four", "five", "six", "seven")
 
 
 def study(*claims, margin=0.02):
-    return Study("mine", "Mine", tuple(Claim(text=f"{a} over {b}", better=a, worse=b)
-                                       for a, b in claims), [], margin)  # fmt: skip
+    return Study("Mine", tuple(Claim(text=f"{a} over {b}", better=a, worse=b)
+                               for a, b in claims), [], margin)  # fmt: skip
 
 
 def pooled(table):

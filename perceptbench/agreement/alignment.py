@@ -33,17 +33,10 @@ def alignment(
     changes: Mapping[str, Sequence[str]],
     stress_power: Mapping[str, float | None] | None = None,
 ) -> pd.DataFrame:
-    """The fall of each metric under each change, in the figures of the leaderboard.
+    """The fall of each metric under each of its `changes`, in the figures of the leaderboard.
 
-    Parameters
-    ----------
-    parts, stress_power : as of `evaluate`.
-    scores : with a column ``METRIC`` and one ``METRIC@CHANGE`` for each change.
-    changes : metric -> changes.
-
-    Returns
-    -------
-    DataFrame with COLUMNS, one row a figure, metric and change.
+    `parts` and `stress_power` are as of `evaluate`, as `scores` with columns ``METRIC@CHANGE``.
+    The table has COLUMNS, one row a figure, metric and change.
     """
     rows = []
     both = [(metric, f"{metric}@{name}") for metric, names in changes.items() for name in names]
@@ -70,8 +63,7 @@ def _fall(figure: Figure) -> dict[str, Any]:
     """Agreement of the first metric minus that of the second, with interval and p."""
     value, error, freedom = figure.value, np.nan, np.nan
     if figure.sure is not None:
-        error = float(figure.sure.errors_of_differences[0, 1])
-        freedom = float(figure.sure.freedoms_of_differences[0, 1])
+        error, freedom = (float(each[0, 1]) for each in figure.sure.differences)
     fall = value[0] - value[1]
     fall = -fall if figure.statistic in SMALLER_IS_BETTER else fall
     low, high, p = (float(x) for x in differences(fall, error, freedom, figure.units))

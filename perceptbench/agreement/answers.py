@@ -30,12 +30,8 @@ def distances(
 ) -> NDArray[np.float64]:
     """Distances of the judged pairs, (sides, rows, metrics); NaN where there is none.
 
-    Parameters
-    ----------
-    part : the judgements.
-    scores : ``reference, distorted`` and one column of distances a metric; with a column
-        ``dataset``, only the rows of the judgements' dataset count.
-    metrics : which columns.
+    `scores` are ``reference, distorted`` and one column of distances a metric; with a column
+    ``dataset``, only the rows of the judgements' dataset count.
     """
     table = part.table
     sides = [table[list(side)] for side in SIDES[part.protocol]]
@@ -84,12 +80,8 @@ def unanswered(
 ) -> pd.DataFrame:
     """The judged pairs without a finite distance: the rows of ``failed.csv``, columns FAILED.
 
-    Parameters
-    ----------
-    part, scores, metrics : as of `distances`.
-    reasons : (metric, reference, distorted) -> why there is none, where that is known; the metric
-        or both images may be empty: they then stand for all.
-    otherwise : the reason where none is known.
+    `reasons` are (metric, reference, distorted) -> why there is none; the metric or both images
+    may be empty: they then stand for all. `otherwise` is the reason where none is known.
     """
     needed = pairs(part.table)
     (found,) = _found(part, scores, metrics, [needed])
@@ -141,16 +133,10 @@ def directions(
 ) -> list[str]:
     """Questions about what seems to point the wrong way; nothing is turned round.
 
-    Parameters
-    ----------
-    part, scores, metrics : as of `distances`; the scores of `higher_is_better` are negated.
-    higher_is_better : the metrics that were said to be similarities.
-
-    Returns
-    -------
     A sentence for each metric whose rank correlation with people (for ``2afc``, of the difference
     of its distances with p_b) is below DOUBTFUL and ERRORS standard errors from 0, one for the
-    judgements where all of several metrics are so, and those of `own_judgements.odd`.
+    judgements where all of several metrics are so, and those of `own.odd`. The scores of those in
+    `higher_is_better` were said to be similarities and are negated.
     """
     found = distances(part, scores, metrics)
     value = part.table[value_column(part.table)].to_numpy(float)

@@ -4,35 +4,14 @@
 statistic's range. The two ends are taken as known: their own noise is not in the intervals.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
 from perceptbench.agreement import rating, same_different, two_alternative
 from perceptbench.agreement.items import Items
 
-Array = NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class Ends:
-    """The ends of a statistic on some items.
-
-    Attributes
-    ----------
-    chance : what a metric that says nothing has.
-    ceiling : what the best metric could have.
-    known : whether `ceiling` comes from people, or is the end of the range.
-    """
-
-    chance: float
-    ceiling: float
-    known: bool
-
-
-def ends(statistic: str, items: Items) -> Ends:
-    """Chance and ceiling of a statistic that a leaderboard may rank by.
+def ends(statistic: str, items: Items) -> tuple[float, float, bool]:
+    """Of a statistic that a leaderboard may rank by: chance, ceiling, whether people set that one.
 
     ``2afc``: 1/2, and what the best metric reaches against infinitely many people
     (`two_alternative.ceiling`) where votes are known, mean max(p, 1-p) where only shares are.
@@ -44,24 +23,21 @@ def ends(statistic: str, items: Items) -> Ends:
     table = items.table
     if statistic.startswith("2afc"):
         p, agree = table["p_b"].to_numpy(float), items.two_people
-        if statistic != "2afc" or np.isin(p, (0, 0.5, 1)).all():
-            return Ends(0.5, 1.0, False)
+        fair = p[~items.adaptive]
+        known = len(fair) if agree is None else not np.isnan(agree).all()
+        if statistic != "2afc" or np.isin(p, (0, 0.5, 1)).all() or not known:
+            return 0.5, 1.0, False
         if agree is None:
-            fair = p[~items.adaptive]
-            if not len(fair):
-                return Ends(0.5, 1.0, False)
-            return Ends(0.5, float(two_alternative.oracle(fair).mean()), True)
-        if np.isnan(agree).all():
-            return Ends(0.5, 1.0, False)
-        return Ends(0.5, float(two_alternative.ceiling(np.nanmean(agree))), True)
+            return 0.5, float(two_alternative.oracle(fair).mean()), True
+        return 0.5, float(two_alternative.ceiling(np.nanmean(agree))), True
     if statistic.startswith("jnd_ap"):
         p = table["p_same"].to_numpy(float)
-        return Ends(float(p.mean()), float(same_different.jnd_ap(-p, p)), True)
+        return float(p.mean()), float(same_different.jnd_ap(-p, p)), True
     if statistic == "matching_rmse":
         match = (table[c].to_numpy() for c in ("contrast", "impairment", "pattern"))
-        return Ends(rating.physical_rmse(*match), 0.0, False)
+        return rating.physical_rmse(*match), 0.0, False
     if statistic in ("srcc", "plcc") and items.reliability > 0:
-        return Ends(0.0, float(np.sqrt(items.reliability)), True)
+        return 0.0, float(np.sqrt(items.reliability)), True
     if statistic.startswith(("srcc", "krcc", "plcc")):
-        return Ends(0.0, 1.0, False)
-    return Ends(float("nan"), float("nan"), False)
+        return 0.0, 1.0, False
+    return float("nan"), float("nan"), False

@@ -8,7 +8,7 @@ how large a distance is among the items; those of two sides (2afc) are of the ma
 where the metric finds b closer.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,9 +48,7 @@ class Comparison:
     Attributes
     ----------
     table : one row a dataset, slice and statistic: the figures of both on the items both
-        answered, their difference; ``equivalent``: whether it is shown to lie within the margin
-        (two one-sided tests at 5 %); ``needed``: how many units like these would show the
-        difference that was found with a chance of 80 %, NaN where it is shown already.
+        answered, their difference; `is_equivalent` and `units_needed` of `inference`.
     disputed : the items on which they disagree most: ``dataset, slice``, the images, ``judged``,
         percentiles of ``people`` and of the two metrics (under their names), and ``nearer``, the
         metric that is nearer to people. The images of a triplet or pair are called ``a image``
@@ -85,7 +83,7 @@ def compare(
         known = scores[scores["dataset"] == part.dataset] if "dataset" in scores else scores
         items = collect(part, known, [a, b], stress_power or {})
         items = items.part(np.flatnonzero(items.answered.all(axis=1)))
-        for name, some in _slices(part, items):
+        for _, name, some in [("", part.slice, items), *items.parts(part.slice)]:
             wanted = {*part.statistics, *(AREAS if some is items else ())}
             for figure in figures(some, some is items, only=wanted):
                 if figure.statistic in wanted and not set(figure.metrics) & set(PEOPLE):
@@ -101,13 +99,6 @@ def compare(
     return Comparison(found[list(COLUMNS)], pd.concat(disputed, ignore_index=True))
 
 
-def _slices(part: Judgements, items: Items) -> Iterator[tuple[str, Items]]:
-    yield part.slice, items
-    for column, value, some in items.parts():
-        name = f"{column}={value}"
-        yield (name if part.slice == "all" else f"{part.slice} {name}"), some
-
-
 def _row(figure: Figure, items: Items, a: str, b: str, margin: float) -> tuple[Any, ...]:
     """Values, difference, interval, p, DeLong's p, equivalence, units needed, n, units, note."""
     place = [figure.metrics.index(name) for name in (a, b)]
@@ -120,23 +111,17 @@ def _row(figure: Figure, items: Items, a: str, b: str, margin: float) -> tuple[A
     if spread is None:
         note = note or too_few(units)
     elif not lost:
-        both = (place[0], place[1])
-        error = float(spread.errors_of_differences[both])
-        freedom = float(spread.freedoms_of_differences[both])
+        error, freedom = (float(each[place[0], place[1]]) for each in spread.differences)
         low, high, p = (float(v) for v in differences(x - y, error, freedom, units))
         equivalent = is_equivalent(x - y, error, freedom, margin)
         needed = units_needed(x - y, error, units, p)
-    delong = _delong(figure.statistic, items, place) if not lost else np.nan
+    delong, pairs = np.nan, rated_pairs(items) if figure.statistic in AREAS and not lost else None
+    if pairs is not None:
+        seen = items.distances[0][:, place]
+        apart = seen[pairs.i] - seen[pairs.j]
+        p_of = krasula.compare(apart[:, 0], apart[:, 1], pairs.significance)
+        delong = p_of[figure.statistic]
     return x, y, x - y, low, high, p, delong, equivalent, needed, figure.n, units, note
-
-
-def _delong(statistic: str, items: Items, place: Sequence[int]) -> float:
-    pairs = rated_pairs(items) if statistic in AREAS else None
-    if pairs is None:
-        return float("nan")
-    x = items.distances[0][:, place]
-    apart = x[pairs.i] - x[pairs.j]
-    return krasula.compare(apart[:, 0], apart[:, 1], pairs.significance)[statistic]
 
 
 def _disputed(items: Items, a: str, b: str) -> pd.DataFrame:
@@ -173,14 +158,8 @@ def _percentiles(values: Array) -> Array:
 def in_words(
     table: pd.DataFrame, a: str, b: str, in_domain: Mapping[str, Collection[str]] | None = None
 ) -> list[str]:
-    """What the rows of `Comparison.table` of whole tables say, a sentence each, and the sum.
-
-    Parameters
-    ----------
-    table : the rows to be put into words.
-    a, b : the metrics.
-    in_domain : dataset -> metrics trained on it.
-    """
+    """What the rows of `Comparison.table` of whole tables say of a and b, a sentence each, and the
+    sum; `in_domain`: dataset -> metrics trained on it."""
     sentences, better = [], {a: 0, b: 0, "": 0}
     rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
     for row in rows:
@@ -188,17 +167,20 @@ def in_words(
         if np.isnan(row["difference"]):
             sentences.append(f"On {where}, {row['statistic']} is undefined ({row['note']}).")
             continue
-        winner = _winner(row, a, b)
+        larger, smaller = (b, a) if row["statistic"] in SMALLER_IS_BETTER else (a, b)
+        winner = larger if row["difference"] > 0 else smaller
+        winner = winner if row["p_holm"] < SIGNIFICANT else ""
         better[winner] += 1
         said = f"{a} and {b} cannot be told apart"
         if winner:
             said = f"{winner} agrees better with people than {b if winner == a else a}"
+        trained = [m for m in (a, b) if m in (in_domain or {}).get(row["dataset"], ())]
+        seen = f" ({' and '.join(trained)} was trained on this dataset.)" if trained else ""
         sentences.append(
             f"On {where}, {said}: {row['statistic']} {row['a']:.3f} against {row['b']:.3f}, a "
             f"difference of {row['difference']:+.3f} {_spread(row)} ({row['n']} items, "
-            f"{row['units']} units).{_trained(row['dataset'], (a, b), in_domain)}"
+            f"{row['units']} units).{seen}{_more(row)}"
         )
-        sentences[-1] += _more(row)
     total = sum(better.values())
     if total > 1:
         sentences.append(
@@ -220,25 +202,8 @@ def _more(row: Mapping[str, Any]) -> str:
     return ""
 
 
-def _winner(row: Mapping[str, Any], a: str, b: str) -> str:
-    if not row["p_holm"] < SIGNIFICANT:
-        return ""
-    return a if (row["difference"] > 0) != (row["statistic"] in SMALLER_IS_BETTER) else b
-
-
 def _spread(row: Mapping[str, Any]) -> str:
     if np.isnan(row["low"]):
         return f"without an interval ({row['note']})" if row["note"] else "without an interval"
-    interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
-    return f"{interval}, p {_digits(row['p'])}, {_digits(row['p_holm'])} after correction"
-
-
-def _digits(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"= {p:.4f}"
-
-
-def _trained(
-    dataset: str, names: Sequence[str], in_domain: Mapping[str, Collection[str]] | None
-) -> str:
-    trained = [name for name in names if name in (in_domain or {}).get(dataset, ())]
-    return f" ({' and '.join(trained)} was trained on this dataset.)" if trained else ""
+    p, holm = ("< 0.0001" if v < 1e-4 else f"= {v:.4f}" for v in (row["p"], row["p_holm"]))
+    return f"[{row['low']:+.3f}, {row['high']:+.3f}], p {p}, {holm} after correction"

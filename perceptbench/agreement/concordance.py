@@ -18,22 +18,14 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Concordance:
-    """How each item stands to the others of its group, all (n,).
+    """How each item stands to the others of its group, all (n,)."""
 
-    Attributes
-    ----------
-    net : the concordant minus the discordant ones.
-    below_x, below_y : those of smaller x, of smaller y.
-    tied_x, tied_y : those of equal x, of equal y, the item itself included.
-    size : all of its group.
-    """
-
-    net: Integers
-    below_x: Integers
+    net: Integers  # the concordant minus the discordant ones
+    below_x: Integers  # those of smaller x
     below_y: Integers
-    tied_x: Integers
+    tied_x: Integers  # those of equal x, the item itself included
     tied_y: Integers
-    size: Integers
+    size: Integers  # all of its group
 
 
 def concordance(x: Array, y: Array, groups: NDArray[np.intp] | None = None) -> Concordance:

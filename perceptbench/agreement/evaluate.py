@@ -43,14 +43,8 @@ NO_SPREAD = "no interval: nothing varies between the units"
 
 @dataclass
 class Evaluation:
-    """What `evaluate` found.
-
-    Attributes
-    ----------
-    table : the agreement table.
-    comparisons : paired differences of all metrics on the leaderboard's columns; of metrics that
-        order everything alike (`orders.same_order`) the first stands for the others.
-    """
+    """The agreement table; paired differences of all metrics on the leaderboard's columns, where of
+    metrics that order everything alike (`orders.same_order`) the first stands for the others."""
 
     table: pd.DataFrame
     comparisons: pd.DataFrame
@@ -116,16 +110,12 @@ def evaluate(
                 here = pairs[pairs["statistic"] == statistic]
                 trained = (in_domain or {}).get(part.dataset, ())
                 rows = _with_places(rows, here, stands_for, trained)
-                span = ends(statistic, items)
-                rows = rows.assign(
-                    chance=span.chance, ceiling=span.ceiling, ceiling_known=span.known
-                )
+                chance, ceiling, known = ends(statistic, items)
+                rows = rows.assign(chance=chance, ceiling=ceiling, ceiling_known=known)
             found.append(rows.assign(slice=part.slice))
-        for column_name, value, fewer in () if ranked_only else items.parts():
+        for value, name, fewer in () if ranked_only else items.parts(part.slice):
             if (part.dataset, value) in named:
                 continue  # the dataset has a table of this part of its own
-            name = f"{column_name}={value}"
-            name = name if part.slice == "all" else f"{part.slice} {name}"
             for rows in _tables(fewer, _measured(fewer, bar, whole=False)):
                 found.append(rows.assign(slice=name))
         bar.close()
@@ -148,17 +138,10 @@ def _typed(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFra
 
 @dataclass(frozen=True)
 class Measured:
-    """The figures of the metrics that answered the same items; of people, of no metric.
+    """The figures of the metrics that answered the same items; of people, of no metric."""
 
-    Attributes
-    ----------
-    answered : which items, (items,).
-    metrics : which metrics, (metrics,).
-    figures : of these.
-    """
-
-    answered: NDArray[np.bool_]
-    metrics: NDArray[np.bool_]
+    answered: NDArray[np.bool_]  # (items,)
+    metrics: NDArray[np.bool_]  # (metrics,)
     figures: list[Figure]
 
 
@@ -294,16 +277,14 @@ def _compare(figure: Figure, items: Items, stands_for: Mapping[str, str]) -> pd.
     alone = np.array([m not in stands_for for m in figure.metrics], dtype=bool)
     there = np.flatnonzero(~np.isnan(figure.value) & alone)
     names = [figure.metrics[k] for k in there]
-    value, spread, units = figure.value[there], figure.sure, figure.units
+    value, spread, units, n = figure.value[there], figure.sure, figure.units, figure.n
     errors = freedom = np.full((len(there), len(there)), np.nan)
     if spread is not None:
-        own = np.ix_(there, there)
-        errors, freedom = spread.errors_of_differences[own], spread.freedoms_of_differences[own]
+        errors, freedom = (each[np.ix_(there, there)] for each in spread.differences)
     pairs = all_pairs(names, value, errors, freedom, units)
     i, j = np.triu_indices(len(names), 1)
     pairs = pairs.assign(
-        statistic=figure.statistic, error=errors[i, j], freedom=freedom[i, j], units=units,
-        n=figure.n,
+        statistic=figure.statistic, error=errors[i, j], freedom=freedom[i, j], units=units, n=n,
         p_meng=np.nan, p_steiger=np.nan,
     )  # fmt: skip
     if figure.statistic not in ("srcc", "plcc") or not len(pairs):
@@ -314,10 +295,8 @@ def _compare(figure: Figure, items: Items, stands_for: Mapping[str, str]) -> pd.
         x = pd.DataFrame(x).rank().to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
         between = np.atleast_2d(np.corrcoef(x.T))[i, j]
-    return pairs.assign(
-        p_meng=meng_rosenthal_rubin(value[i], value[j], between, figure.n)[1],
-        p_steiger=steiger(value[i], value[j], between, figure.n)[1],
-    )
+    tests = {"p_meng": meng_rosenthal_rubin, "p_steiger": steiger}
+    return pairs.assign(**{p: of(value[i], value[j], between, n)[1] for p, of in tests.items()})
 
 
 def _with_places(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -79,26 +79,15 @@ NO_PAIR = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One statistic of several metrics.
-
-    Attributes
-    ----------
-    statistic, metrics : what of whom.
-    value : on all items, (m,).
-    spread : how it varies; None where that is not known.
-    n : items behind it.
-    notes : what has to be said of each, (m,); a note that begins with ``no interval`` says that
-        the interval of this one does not hold.
-    scale : on which it is symmetric, of `inference.SCALES`.
-    """
+    """One statistic of several metrics."""
 
     statistic: str
     metrics: tuple[str, ...]
-    value: Array
-    spread: Spread | None
-    n: int
-    notes: tuple[str, ...]
-    scale: str = "plain"
+    value: Array  # on all items, (m,)
+    spread: Spread | None  # how it varies; None where that is not known
+    n: int  # items behind it
+    notes: tuple[str, ...]  # of each; ``no interval ...``: that of this one does not hold
+    scale: str = "plain"  # on which it is symmetric, of `inference.SCALES`
 
     @property
     def units(self) -> int:
@@ -159,7 +148,7 @@ def _with_people(figure: Figure, items: Items, without: Array | None) -> Figure:
     change = np.nan_to_num(without - figure.value)
     change = change - change.mean(axis=0)
     change *= np.sqrt((groups - 1) / groups * parts / (parts - 1))
-    totals = (Totals(1, change.sum(axis=1)), Totals(-1, change.reshape(groups * parts, -1)))
+    totals = ((1, change.sum(axis=1)), (-1, change.reshape(groups * parts, -1)))
     return _varied(figure, items, totals, groups)
 
 
@@ -243,13 +232,8 @@ def _two_alternative(items: Items, whole: bool, only: Collection[str]) -> Iterat
         each = two_alternative.likelihood(p, p)
         yield _mean(items, "log_likelihood", ("oracle",), each, scale="plain")
     if names and (not only or "log_likelihood" in only):
-        each = np.stack(
-            [
-                two_alternative.cross_validated(a[:, i], b[:, i], p, items.folds)
-                for i in range(len(names))
-            ],
-            axis=1,
-        )
+        of = partial(two_alternative.cross_validated, p_b=p, groups=items.folds)
+        each = np.stack([of(*sides) for sides in zip(a.T, b.T, strict=True)], axis=1)
         yield _mean(items, "log_likelihood", names, each, ALONE, scale="plain")
 
 
@@ -267,7 +251,7 @@ def _of_ceiling(
     items: Items, score: Array, human: Array, best: Array, bound: str
 ) -> Iterator[Figure]:
     """The part of the way from guessing to the ceiling, by metrics and by a person."""
-    top, slope = ends("2afc", items).ceiling, 1.0
+    top, slope = ends("2afc", items)[1], 1.0
     agree = np.where(np.isnan(best), top, best)
     if not bound:
         agree = np.where(np.isnan(human), np.nanmean(human), human)
@@ -281,8 +265,8 @@ def _of_ceiling(
     known = [("human", human[:, None])] if not bound else []
     for names, each in ((items.metrics, score), *(((who,), x) for who, x in known)):
         each = np.where(np.isnan(each), np.nanmean(each, axis=0), each)
-        value = two_alternative.of_ceiling(each.mean(axis=0), top)
         with np.errstate(invalid="ignore", divide="ignore"):
+            value = np.where(top > 0.5, (each.mean(axis=0) - 0.5) / (top - 0.5), np.nan)
             on = (each - each.mean(axis=0) - value * on_top) / (top - 0.5)
         yield _figure(
             items, "2afc_of_ceiling", names, value, on, CHANCE, notes=(note,) * len(names)
@@ -476,7 +460,7 @@ def _within_reference(items: Items) -> Iterator[Figure]:
         return
     x, y = items.distances[0], items.badness
     by_metric = [rating.within(column, y, codes) for column in x.T]
-    by_reference = Units.of(np.arange(int(codes.max()) + 1))
+    by_reference = Units(*2 * (np.arange(codes.max() + 1)[:, None],))
     off = blind(items)
     for statistic in CORRELATIONS:
         each = np.stack([found[statistic] for found in by_metric], axis=1)
@@ -517,7 +501,8 @@ def _fitted(items: Items) -> Iterator[Figure]:
         return
     std, raters = items.deviations
     if raters is not None:
-        yield _root_mean_square(items, "rmse_star", rating.beyond(error.T, std, raters).T)
+        beyond = np.maximum(np.abs(error.T) - rating.half_width(std, raters), 0)
+        yield _root_mean_square(items, "rmse_star", beyond.T)
     missed = [rating.outliers(e, np.zeros(n), std, raters) for e in error.T]
     how = "" if raters is not None else "raters are not known: beyond twice the deviation"
     each = np.where(np.isnan(error), np.nan, np.stack(missed, axis=1))
@@ -537,8 +522,7 @@ def _root_mean_square(items: Items, statistic: str, error: Array) -> Figure:
     )
 
 
-@dataclass(frozen=True)
-class RatedPairs:
+class RatedPairs(NamedTuple):
     """Pairs of rated items, for Krasula's analysis: items i and j, and -1, 0 or 1."""
 
     i: NDArray[np.intp]
@@ -557,7 +541,7 @@ def rated_pairs(items: Items) -> RatedPairs | None:
     if std is None or raters is None or n < 2 or not (raters > 1).all() or not (std > 0).any():
         return None
     if (count := n * (n - 1) // 2) <= PAIRS:
-        i, j = krasula.pairs(n)
+        i, j = np.triu_indices(n, 1)
     else:
         i, j = np.random.default_rng(0).integers(0, n, (2, DRAWN))
         i, j = i[i != j], j[i != j]
@@ -652,15 +636,15 @@ def _one_against_others(items: Items, statistic: str) -> Figure:
             continue  # one of a crowd who said the same of the few that were shown
         values.append(value)
         total[both] += on * n / len(both)
+    k = len(values)
     value = np.array([np.mean(values) if values else np.nan])
-    who = f"the same {len(values)} observers throughout" if asked.all() else f"{len(values)} raters"
+    who = f"the same {k} observers throughout" if asked.all() else f"{k} raters"
     note = (f"one observer against the mean of the others; {who}",)
     scale = "share" if statistic == "stress" else "correlation"
-    on = total[:, None] / max(len(values), 1)
+    on = total[:, None] / max(k, 1)
     found = _figure(items, statistic, ("human",), value, on, OBSERVER, scale=scale, notes=note)
-    if found.spread is None or len(values) < FEWEST or not people.counted(items.votes):
+    if found.spread is None or k < FEWEST or not people.counted(items.votes):
         return found
     # Every observer has a value, and these are the sample of people.
-    k = len(values)
-    apart = Totals(1, (np.array(values) - value)[:, None] / np.sqrt(k * (k - 1)))
-    return _varied(found, items, (apart,), k)
+    apart = (np.array(values) - value)[:, None] / np.sqrt(k * (k - 1))
+    return _varied(found, items, ((1, apart),), k)

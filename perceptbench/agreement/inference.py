@@ -36,19 +36,10 @@ SCALES: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., An
 
 
 def intervals(
-    value: ArrayLike,
-    error: ArrayLike,
-    freedom: ArrayLike,
-    scale: str = "plain",
-    level: float = 0.95,
+    value: ArrayLike, error: ArrayLike, freedom: ArrayLike, scale: str = "plain"
 ) -> tuple[Array, Array]:
-    """Low and high ends of figures with standard errors; NaN where nothing varies.
-
-    Parameters
-    ----------
-    value, error : (m,).
-    freedom : degrees of freedom, one or (m,).
-    scale : of SCALES.
+    """95 % intervals of figures (m,) with standard errors (m,), symmetric on one of SCALES; NaN
+    where nothing varies.
 
     >>> [float(end.round(3)) for end in intervals(0.5, 0.1, 10, "correlation")]
     [0.247, 0.689]
@@ -56,7 +47,7 @@ def intervals(
     v, e = np.asarray(value, dtype=float), np.asarray(error, dtype=float)
     to, back, slope = SCALES[scale]
     with np.errstate(all="ignore"):
-        half = stdtrit(freedom, (1 + level) / 2) * e * slope(v)
+        half = stdtrit(freedom, 1 - SIGNIFICANT / 2) * e * slope(v)
         low, high = back(to(v) - half), back(to(v) + half)
     size = np.abs(v) if scale == "positive" else np.maximum(1, np.abs(v))
     sound = (e > TIE * size) & np.isfinite(low) & np.isfinite(high)
@@ -140,10 +131,7 @@ def all_pairs(
 ) -> pd.DataFrame:
     """Every pair of metrics: ``a, b, a value, b value, difference, low, high, p``; a minus b.
 
-    Parameters
-    ----------
-    value : (m,).
-    errors, freedom : standard errors of the differences and their degrees of freedom, (m, m).
+    `value` is (m,), `errors` and `freedom` are those of the differences, (m, m).
     """
     i, j = np.triu_indices(len(names), 1)
     apart = value[i] - value[j]
@@ -158,18 +146,9 @@ def all_pairs(
 def rank_sets(names: Sequence[str], pairs: pd.DataFrame, smaller: bool) -> pd.DataFrame:
     """The places each metric may have: 1 + those surely better, to all less those surely worse.
 
-    Mogstad, Romano, Shaikh and Wilhelm 2024 (doi:10.1093/restud/rdad006), from corrected p values.
-
-    Parameters
-    ----------
-    names : the metrics.
-    pairs : ``a, b, difference, p_holm`` of pairs of them.
-    smaller : whether smaller is better.
-
-    Returns
-    -------
-    DataFrame indexed by metric: ``first, last`` (places) and ``best`` (whether it cannot be told
-    from the best: no other is surely better).
+    Mogstad, Romano, Shaikh and Wilhelm 2024 (doi:10.1093/restud/rdad006), from corrected p values
+    of `pairs` (``a, b, difference, p_holm``); `smaller`: whether smaller is better. The table is
+    indexed by metric: ``first, last``, and ``best``, whether no other one is surely better.
     """
     place = {name: i for i, name in enumerate(names)}
     known = pairs[pairs["a"].isin(place) & pairs["b"].isin(place)]

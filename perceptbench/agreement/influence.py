@@ -56,7 +56,7 @@ def plcc(x: Array, y: Array, groups: NDArray[np.intp] | None = None) -> tuple[fl
 
 
 def stress(x: Array, y: Array) -> tuple[float, Array]:
-    """STRESS and each item's influence on it; both sides not negative, see `rating.stress`."""
+    """STRESS, in [0, 1], and each item's influence on it; both sides are not negative."""
     a, b = in_range(x), in_range(y)
     xy, xx, yy = (a * b).mean(), (a * a).mean(), (b * b).mean()
     if not xx > 0 or not yy > 0:

@@ -26,32 +26,27 @@ RATER_GROUPS, ITEM_PARTS = 30, 5
 
 @dataclass(frozen=True)
 class Items:
-    """Judged items with their distances.
+    """Judged items with their distances; None is what is not known.
 
     Attributes
     ----------
-    protocol : of the judgements.
-    table : one row an item.
     distances : (sides, items, metrics): two sides in a 2afc table, else one; NaN where a metric
         did not answer.
-    metrics : their names.
-    units : of the items.
     observers : ratings of single people, (items, observers), in the direction of the table; NaN
         where one was not asked.
     agree : the chance that two people agree, from their single votes, (items,); NaN where that
-        is not known, or an adaptive sampler asked. None where single votes are not known.
-    stress_power : metric -> power its distance is raised to before STRESS.
-    votes : as `Judgements.votes`, of these items by their place here; None where not known.
+        is not known, or an adaptive sampler asked.
+    votes : as `Judgements.votes`, of these items by their place here.
     """
 
     protocol: str
-    table: pd.DataFrame
+    table: pd.DataFrame  # one row an item
     distances: Array
     metrics: tuple[str, ...]
     units: Units
     observers: Array | None
     agree: Array | None
-    stress_power: Mapping[str, float | None]
+    stress_power: Mapping[str, float | None]  # to which distances are raised before STRESS
     votes: pd.DataFrame | None = None
 
     def of(self, metrics: NDArray[np.bool_]) -> "Items":
@@ -118,8 +113,9 @@ class Items:
         """Which items each metric has a distance for (on both sides), (items, metrics)."""
         return np.asarray(~np.isnan(self.distances).any(axis=0), dtype=bool)
 
-    def parts(self) -> Iterator[tuple[str, str, "Items"]]:
-        """The items of each distortion, band of level and category: column, its value, items."""
+    def parts(self, of: str) -> Iterator[tuple[str, str, "Items"]]:
+        """Those of each distortion, band of level and category: value, name as a part of the slice
+        `of`, items."""
         for column in ("distortion", "level", "category"):
             if column not in self.table:
                 continue
@@ -128,7 +124,8 @@ class Items:
             for code, name in enumerate(names if len(names) > 1 else ()):
                 kept = np.flatnonzero(codes == code)
                 if len(kept) >= MIN_PART:
-                    yield column, str(name), self.part(kept)
+                    whole = "" if of == "all" else f"{of} "
+                    yield str(name), f"{whole}{column}={name}", self.part(kept)
 
     @property
     def folds(self) -> NDArray[np.intp]:
@@ -186,9 +183,7 @@ class Items:
         known = (std >= 0) & (std < LARGEST)
         if raters is not None:
             known &= (raters >= 1) & (raters < LARGEST)
-        if not known.all():
-            return None
-        return std, raters
+        return (std, raters) if known.all() else None
 
     @cached_property
     def reliability(self) -> float:

@@ -24,10 +24,7 @@ def largest(values: Array) -> float:
 def in_range(values: Array, axis: int | None = None) -> Array:
     """Finite values in another unit, a power of two, where their own would overflow or vanish.
 
-    Parameters
-    ----------
-    values : any shape.
-    axis : along which values share a unit, 0 for columns; None: all do.
+    Along `axis` values share a unit, 0 for columns; all do where it is None.
 
     >>> in_range(np.array([1.0, 2.0])).tolist(), in_range(np.array([0.0, 2.0**1000])).tolist()
     ([1.0, 2.0], [0.0, 1.0])

@@ -57,20 +57,10 @@ def fit_weights(
     -------
     Weights (k,), on the scale of the likelihood; 0 for a column that is 0 throughout.
 
-    Raises
-    ------
-    ValueError : shapes do not fit, or a share is not in [0, 1].
-
-    Examples
-    --------
     >>> fit_weights([[1.0], [-1.0]], [0.75, 0.25], ridge=0).round(4)  # the logarithm of 3
     array([1.0986])
     """
     x, p = np.asarray(difference, dtype=float), np.asarray(p_b, dtype=float)
-    if x.ndim != 2 or p.shape != x.shape[:1]:
-        raise ValueError(f"expected (n, k) differences and (n,) shares, got {x.shape}, {p.shape}")
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("p_b must be shares in [0, 1]")
     share = np.ones(len(p)) if counts is None else np.asarray(counts, dtype=float)
     share = share / share.sum()
     scale = np.sqrt(np.mean(x**2, axis=0))
@@ -133,7 +123,8 @@ def fit_items(tables: Sequence[Items], ridge: float = RIDGE, seed: int = 0) -> A
     weights = fit_weights(x, p, counts, ridge)
     if not weights.any():
         raise DataError("no distance grows as people's judgement does: all weights would be 0")
-    return rescaled(weights, np.concatenate([_flat(items) for items in tables]))
+    whole = [items.distances[:, items.answered.all(axis=1)] for items in tables]
+    return rescaled(weights, np.concatenate([side for both in whole for side in both]))
 
 
 def rescaled(weights: Array, distances: Array) -> Array:
@@ -143,8 +134,7 @@ def rescaled(weights: Array, distances: Array) -> Array:
     array([0. , 2.5])
     """
     means = distances.mean(axis=0)
-    scaled: Array = weights * (means.sum() / (means @ weights))
-    return scaled
+    return np.asarray(weights * (means.sum() / (means @ weights)))
 
 
 def folds(references: Sequence[str], count: int, seed: int = 0) -> dict[str, int]:
@@ -165,13 +155,12 @@ def held_out_weights(
     seed: int = 0,
 ) -> Array:
     """Weights (folds, k): row f is fitted to all judgements but those of references in fold f."""
-    count = max(fold_of.values()) + 1
     fitted = []
-    for fold in range(count):
-        others = []
-        for items in tables:
-            kept = np.flatnonzero(items.table["reference"].map(fold_of).to_numpy() != fold)
-            others.append(items.part(kept))
+    for fold in range(max(fold_of.values()) + 1):
+        kept = [
+            np.flatnonzero(t.table["reference"].map(fold_of).to_numpy() != fold) for t in tables
+        ]
+        others = [items.part(rows) for items, rows in zip(tables, kept, strict=True)]
         fitted.append(fit_items(others, ridge, seed))
     return np.stack(fitted)
 
@@ -190,9 +179,3 @@ def shared_images(table: pd.DataFrame, fold_of: dict[str, int]) -> float:
     )  # fmt: skip
     several = long.groupby("image")["fold"].transform("nunique") > 1
     return float(long.loc[several, "row"].nunique() / len(table))
-
-
-def _flat(items: Items) -> Array:
-    """Distances of all sides, (n, k), of items that have them all."""
-    whole = np.isfinite(items.distances).all(axis=(0, 2))
-    return np.concatenate(list(items.distances[:, whole]))

@@ -48,24 +48,18 @@ class Scores:
 
     Attributes
     ----------
-    source : the file, or ``published by SOMEBODY``.
-    table : ``reference, distorted`` and one column of distances a metric, NaN for no answer.
-    metrics : their names, in alphabetical order.
-    assumed : what was assumed to read them, in sentences.
     reasons : (metric, reference, distorted) -> why a cell is no score.
-    dataset : the only dataset they are of; "" where names of images say it.
     records : metric -> what goes into ``run.json`` of it: title, citation, trained_on.
-    here : metric -> the same metric as computed here, see `score_sets.Here`; our distance is
-        ``times`` x theirs + ``plus``.
+    here : metric -> the same metric as computed here, see `score_sets.Here`.
     changes : what stands behind an @ in a metric's name -> what was done to the images.
     """
 
-    source: str
-    table: pd.DataFrame
+    source: str  # the file, or ``published by SOMEBODY``
+    table: pd.DataFrame  # reference, distorted and a column of distances a metric; NaN: no answer
     metrics: list[str]
-    assumed: list[str] = field(default_factory=list)
+    assumed: list[str] = field(default_factory=list)  # to read them, in sentences
     reasons: dict[tuple[str, str, str], str] = field(default_factory=dict)
-    dataset: str = ""
+    dataset: str = ""  # the only one they are of; "" where names of images say it
     records: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     here: Mapping[str, Here] = field(default_factory=dict)
     changes: Mapping[str, str] = field(default_factory=dict)
@@ -100,20 +94,12 @@ class Scores:
 
 @dataclass
 class Tables:
-    """Judgements and scores that belong together.
-
-    Attributes
-    ----------
-    judgements, scores : the two.
-    failed : what of the judgements has no score, as in ``failed.csv``.
-    said : what was assumed to read them, what seems to point the wrong way and what was not
-        answered, in sentences.
-    """
+    """Judgements and scores that belong together."""
 
     judgements: Judgements
     scores: Scores
-    failed: pd.DataFrame
-    said: list[str]
+    failed: pd.DataFrame  # what of the judgements has no score, as in ``failed.csv``
+    said: list[str]  # what was assumed, seems to point the wrong way, and was not answered
 
     def evaluate(self) -> Evaluation:
         """How well the metrics agree with the people."""
@@ -129,13 +115,11 @@ def read(
     resample: Sequence[str] = (),
     mos: Mos = "mean",
 ) -> Tables:
-    """Both tables, checked against each other.
+    """Both tables, CSV, Excel or Parquet files, checked against each other.
 
     Parameters
     ----------
-    judgements, scores : CSV, Excel or Parquet files.
     metrics : columns of the scores; all of numbers where none is named.
-    higher_is_better : those of them that are larger for more alike images.
     resample : columns of the judgements that hold further units, beside the images that items
         share (`perceptbench.agreement.units`).
     mos : how the ratings of single people (a column `rater`) become one.
@@ -227,9 +211,9 @@ def read_scores(path: Path, metrics: Sequence[str] = ()) -> Scores:
     keys = {column: as_text(table[column], str(path)) for column in KEY}
     found = pd.DataFrame({**keys, **{name: values[name] for name in names}})
     reasons = {
-        (name, keys["reference"].iloc[row], keys["distorted"].iloc[row]): _reason(cell, row)
+        (name, *(key.iloc[row] for key in keys.values())): _reason(table[name].iloc[row], int(row))
         for name in names
-        for row, cell in _bad(table[name], values[name])
+        for row in np.flatnonzero(~np.isfinite(values[name].to_numpy()))
     }
     if found.duplicated(KEY).any():  # of all columns only where need be: that takes memory
         before = len(found)
@@ -279,12 +263,6 @@ def _numeric(
             shown = f" and {len(names) - 5} more" * (len(names) > 5)
             assumed.append(f"{', '.join(names[:5])}{shown} {what}; left out")
     return found
-
-
-def _bad(column: pd.Series, values: pd.Series) -> list[tuple[int, object]]:
-    """Row, from 0, and content of the cells that are no finite number."""
-    rows = np.flatnonzero(~np.isfinite(values.to_numpy()))
-    return [(int(row), column.iloc[row]) for row in rows]
 
 
 def _reason(cell: object, row: int) -> str:

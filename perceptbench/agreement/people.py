@@ -6,6 +6,7 @@ Conventions
 ``adaptive``. Questions that an adaptive sampler chose are in no ceiling: it asks what is hard.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 
 import numpy as np
@@ -28,9 +29,7 @@ MOST = 10_000
 
 def unbiased(votes: pd.DataFrame) -> pd.DataFrame:
     """The votes that a ceiling may be taken from: on questions that no earlier answer chose."""
-    if "adaptive" not in votes:
-        return votes
-    return votes[~votes["adaptive"].astype(bool)]
+    return votes[~votes["adaptive"].astype(bool)] if "adaptive" in votes else votes
 
 
 def counted(votes: pd.DataFrame | None) -> int:
@@ -50,17 +49,10 @@ def pairs_agree(count: ArrayLike, total: ArrayLike, square: ArrayLike) -> Array:
 
 
 def two_people(votes: pd.DataFrame) -> pd.Series:
-    """Chance that two votes on an item agree, by item; unbiased for any number of votes.
+    """`pairs_agree` by item, of the items with two votes or more: unbiased for any number of them.
 
-    Parameters
-    ----------
-    votes : of choices, values in [0, 1]; 0.5, neither, agrees by half with every answer. Each
-        counts as a person's, a second one by the same rater too.
-
-    Returns
-    -------
-    Series indexed by item, of the items with two votes or more: `pairs_agree`. Its mean is what
-    one person reaches against another.
+    Votes are choices, in [0, 1]; 0.5, neither, agrees by half with every answer. Each counts as a
+    person's, a second one by the same rater too. The mean is what a person reaches against another.
 
     >>> two_people(pd.DataFrame({"item": 0, "rater": list("wxyz"), "value": [1, 1, 1, 0]})).tolist()
     [0.5]
@@ -142,25 +134,15 @@ def majority_ceiling(agreement: float, raters: int) -> float:
     return float((weight / 2 * (p * wins + (1 - p) * (1 - wins))).sum())
 
 
-def enough(ceiling: Callable[[int], float], limit: float, within: float = POINT) -> int | None:
-    """The fewest raters from which on a ceiling is `within` its limit; None for more than MOST.
-
-    Parameters
-    ----------
-    ceiling : of so many raters; it rises with them.
-    limit : that of infinitely many.
-    """
-    if limit - ceiling(MOST) >= within:
-        return None
-    low, high = 0, MOST
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if limit - ceiling(middle) >= within else (low, middle)
-    return high
+def enough(ceiling: Callable[[int], float], limit: float) -> int | None:
+    """The fewest raters from which on a ceiling, which rises with them, is within POINT of its
+    limit for infinitely many; None for more than MOST."""
+    raters = bisect_left(range(1, MOST + 1), True, key=lambda k: limit - ceiling(k) < POINT) + 1
+    return raters if raters <= MOST else None
 
 
-def raters_enough(votes: pd.DataFrame, within: float = POINT) -> int | None:
-    """How many raters an item needs for the ceiling of its judgements to move by no more.
+def raters_enough(votes: pd.DataFrame) -> int | None:
+    """How many raters an item needs for the ceiling of its judgements to move by POINT at most.
 
     Of choices the ceiling is `majority_ceiling`, of ratings (a value beyond [0, 1]) `mos_ceiling`.
     None where no number up to MOST is enough, or people do not agree at all.
@@ -171,12 +153,10 @@ def raters_enough(votes: pd.DataFrame, within: float = POINT) -> int | None:
             return None
         limit = float(two_alternative.ceiling(agreement))
         # Of two raters the majority says what one does: even numbers add nothing.
-        half = enough(lambda k: majority_ceiling(agreement, 2 * k - 1), limit, within)
+        half = enough(lambda k: majority_ceiling(agreement, 2 * k - 1), limit)
         return None if half is None else 2 * half - 1
     single = icc(votes)
-    if not single > 0:
-        return None
-    return enough(lambda k: mos_ceiling(single, k), 1.0, within)
+    return enough(lambda k: mos_ceiling(single, k), 1.0) if single > 0 else None
 
 
 def in_words(part: Judgements) -> list[str]:
@@ -202,7 +182,5 @@ def in_words(part: Judgements) -> list[str]:
     number = raters_enough(votes)
     if number is None:
         return [*said, "no number of raters settles the ceiling"]
-    enough_are = (
-        f"{number:,} raters an item are enough for the ceiling to move by less than a point"
-    )
-    return [*said, enough_are]
+    what = "raters an item are enough for the ceiling to move by less than a point"
+    return [*said, f"{number:,} {what}"]

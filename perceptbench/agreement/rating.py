@@ -4,7 +4,7 @@ Conventions
 -----------
 ``distance`` (n,) is the metric's, ``badness`` (n,) people's: an impairment, or minus a quality.
 Larger is better for every statistic but those of `ranking.SMALLER_IS_BETTER`. Undefined (a constant
-input, fewer than two items) is NaN.
+input, fewer than two items) is NaN. Correlations and STRESS of all items are in `influence`.
 
 Statistics
 ----------
@@ -36,7 +36,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from perceptbench.agreement import influence
 from perceptbench.agreement.concordance import concordance
 
 Array = NDArray[np.float64]
@@ -52,49 +51,6 @@ SHOWN = (1e-4, 1.0)
 STIMULUS = {"impairment", "contrast", "value"}
 
 
-def srcc(distance: ArrayLike, badness: ArrayLike) -> float:
-    """Spearman's rank correlation; scipy.stats.spearmanr.
-
-    >>> round(srcc([1, 2, 3, 4], [1, 2, 5, 3]), 6)
-    0.8
-    """
-    return influence.srcc(*_prepare(distance, badness))[0]
-
-
-def plcc(distance: ArrayLike, badness: ArrayLike) -> float:
-    """Pearson's correlation of the values as they are.
-
-    >>> round(plcc([1, 2, 3, 4], [1, 2, 3, 5]), 6)
-    0.982708
-    """
-    return influence.plcc(*_prepare(distance, badness))[0]
-
-
-def krcc(distance: ArrayLike, badness: ArrayLike) -> float:
-    """Kendall's tau-b; scipy.stats.kendalltau.
-
-    >>> round(krcc([1, 2, 3, 4], [1, 2, 5, 3]), 6)
-    0.666667
-    """
-    return influence.krcc(*_prepare(distance, badness))[0]
-
-
-def stress(distance: ArrayLike, badness: ArrayLike) -> float:
-    """STRESS between distances and perceived differences, both non-negative, in [0, 1].
-
-    >>> stress([2, 4, 6], [1, 2, 3])
-    0.0
-    """
-    x, y = _prepare(distance, badness)
-    return float("nan") if negative(x) or negative(y) else influence.stress(x, y)[0]
-
-
-def beyond(error: ArrayLike, std: ArrayLike, raters: ArrayLike) -> Array:
-    """What of each error lies beyond the 95 % interval of the mean rating, 0 within it."""
-    found: Array = np.maximum(np.abs(np.asarray(error, dtype=float)) - half_width(std, raters), 0)
-    return found
-
-
 def half_width(std: ArrayLike, raters: ArrayLike) -> Array:
     """Half of the 95 % interval of mean ratings: t(.975, raters - 1) std / sqrt(raters).
 
@@ -102,8 +58,7 @@ def half_width(std: ArrayLike, raters: ArrayLike) -> Array:
     array([0.4128])
     """
     n = np.asarray(raters, dtype=float)
-    found: Array = stdtrit(np.maximum(n - 1, 1), 0.975) * np.asarray(std, dtype=float) / np.sqrt(n)
-    return found
+    return np.asarray(stdtrit(np.maximum(n - 1, 1), 0.975) * np.asarray(std, float) / np.sqrt(n))
 
 
 def matching_errors(
@@ -151,10 +106,8 @@ def matching_errors(
 
 def matched(strength: ArrayLike, pattern: ArrayLike) -> NDArray[np.bool_]:
     """Which items of a matching table were matched to a standard, see `matching_errors`."""
-    names, s = np.asarray(pattern), np.asarray(strength, dtype=float)
-    standard = names == "standard"
-    found: NDArray[np.bool_] = ~standard & np.isin(s, s[standard])
-    return found
+    standard, s = np.asarray(pattern) == "standard", np.asarray(strength, dtype=float)
+    return np.asarray(~standard & np.isin(s, s[standard]))
 
 
 def physical_rmse(contrast: ArrayLike, strength: ArrayLike, pattern: ArrayLike) -> float:
@@ -247,10 +200,3 @@ def within(distance: Array, badness: Array, groups: ArrayLike) -> dict[str, Arra
 def negative(values: Array) -> bool:
     """Whether any value is below zero by more than rounding (1 - SSIM of like images is)."""
     return bool((values < -1e-9 * np.abs(values).max(initial=0)).any())
-
-
-def _prepare(distance: ArrayLike, badness: ArrayLike) -> tuple[Array, Array]:
-    x, y = np.asarray(distance, dtype=float), np.asarray(badness, dtype=float)
-    if x.shape != y.shape or x.ndim != 1:
-        raise ValueError(f"expected two equally long vectors, got {x.shape} and {y.shape}")
-    return (x, y) if len(x) else (np.full(1, 0.0), np.full(1, 0.0))

@@ -37,15 +37,8 @@ STEPS, CHANGE = 200, 1e-10
 def scale(part: Judgements, model: Model = "bradley-terry") -> tuple[pd.DataFrame, list[str]]:
     """A rating table of the images that were chosen between, and what there is to say of it.
 
-    Parameters
-    ----------
-    part : choices of the protocol ``2afc``, with single votes where they are known.
-    model : as in the module's conventions.
-
-    Returns
-    -------
-    DataFrame ``reference, distorted, quality, low, high, std, raters``, a 95 % interval and, as of
-    any rating, the deviation and number of votes: std / sqrt(raters) is the standard error.
+    ``reference, distorted, quality, low, high, std, raters``: a 95 % interval and, as of any
+    rating, the deviation and number of votes, so that std / sqrt(raters) is the standard error.
 
     Raises
     ------
@@ -102,12 +95,8 @@ def fit(
 ) -> Array:  # fmt: skip
     """Qualities (images,) that maximise the penalised likelihood, by damped Fisher scoring.
 
-    Parameters
-    ----------
-    a, b : (choices,), which images were shown.
-    p, n : (choices,), share of the votes for b, and their number.
-    images : how many there are.
-    ridge : of the penalty.
+    `a, b` (choices,) are the images that were shown, `p, n` (choices,) the share of the votes for
+    b and their number.
     """
 
     def loss(q: Array) -> float:
@@ -119,7 +108,10 @@ def fit(
     best = loss(quality)
     for _ in range(STEPS):
         score, info = _derivatives(quality, a, b, p, n, model)
-        gradient = _gathered(score, a, b, images) - 2 * ridge * quality
+        gradient = np.zeros(images)
+        np.add.at(gradient, b, score)
+        np.add.at(gradient, a, -score)
+        gradient -= 2 * ridge * quality
         step = np.linalg.solve(_information(info, a, b, images, ridge), gradient)
         while (now := loss(quality + step)) > best and np.abs(step).max() > CHANGE:
             step = step / 2
@@ -166,13 +158,6 @@ def _derivatives(
     density = np.exp(-(d**2) / 2) / np.sqrt(2 * np.pi)
     slope = density / (f * (1 - f))
     return n * (p - f) * slope, n * density * slope
-
-
-def _gathered(score: Array, a: NDArray[np.intp], b: NDArray[np.intp], images: int) -> Array:
-    found = np.zeros(images)
-    np.add.at(found, b, score)
-    np.add.at(found, a, -score)
-    return found
 
 
 def _information(

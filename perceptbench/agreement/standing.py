@@ -42,27 +42,17 @@ MARGIN = 0.01
 
 @dataclass(frozen=True)
 class Pooled:
-    """Effects of several datasets together.
+    """Effects of several datasets together."""
 
-    Attributes
-    ----------
-    value, low, high : the mean effect and its 95 % interval.
-    new_low, new_high : the 95 % prediction interval for a new dataset; NaN below three.
-    p : two-sided, that the mean effect is 0.
-    i2 : the share of the spread that is not sampling, in [0, 1].
-    q_p : p that the datasets do not differ (Cochran's Q).
-    error, freedom : of the mean effect.
-    """
-
-    value: float
+    value: float  # the mean effect, and its 95 % interval
     low: float
     high: float
-    new_low: float
+    new_low: float  # the 95 % prediction interval for a new dataset; NaN below three
     new_high: float
-    p: float
-    i2: float
-    q_p: float
-    error: float
+    p: float  # two-sided, that the mean effect is 0
+    i2: float  # the share of the spread that is not sampling, in [0, 1]
+    q_p: float  # that the datasets do not differ (Cochran's Q)
+    error: float  # of the mean effect
     freedom: float
 
 
@@ -107,18 +97,9 @@ def random_effects(effects: ArrayLike, variances: ArrayLike) -> Pooled:
 def attained(
     agreement: pd.DataFrame, columns: Sequence[Key], groups: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """Attained agreement by dataset and metric.
+    """Attained agreement, ``group, metric, value, error, columns``; arguments as of `standing`.
 
-    Parameters
-    ----------
-    agreement : the agreement table (`evaluate`).
-    columns : the leaderboard's.
-    groups : dataset, or ``dataset/slice``, -> what it is counted under; itself where it is not
-        named.
-
-    Returns
-    -------
-    ``group, metric, value, error, columns``; in-domain and undefined figures have no row.
+    In-domain and undefined figures have no row.
     """
     rows = _of_columns(agreement, columns)
     rows = rows[~rows["metric"].isin(PEOPLE) & rows["value"].notna()]
@@ -126,11 +107,9 @@ def attained(
     rows = rows.astype(dict.fromkeys(("value", "error"), float))
     reach = _reach(rows)
     rows = rows[reach.notna()]
-    rows = rows.assign(
-        share=(rows["value"] - rows["chance"]) / reach, wide=rows["error"] / reach.abs()
-    )
-    return _by_group(rows.rename(columns={"share": "value", "value": "raw", "wide": "error",
-                                          "error": "raw error"}), ["metric"], groups)  # fmt: skip
+    share = (rows["value"] - rows["chance"]) / reach
+    rows = rows.assign(value=share, error=rows["error"] / reach.abs())
+    return _by_group(rows, ["metric"], groups)
 
 
 def attained_pairs(
@@ -292,11 +271,8 @@ def left_out(
     names = list(dict.fromkeys(each["group"]))
     if len(names) < 3:
         return {}
-    found = {}
-    for name in names:
-        order = _order(each[each["group"] != name], len(names) - 1)
-        found[name] = str(order.idxmax())
-    return found
+    rest = {name: _order(each[each["group"] != name], len(names) - 1) for name in names}
+    return {name: str(order.idxmax()) for name, order in rest.items()}
 
 
 def not_worse(

@@ -65,11 +65,6 @@ def majority(distance_a: ArrayLike, distance_b: ArrayLike, p_b: ArrayLike) -> Ar
     return np.where(split, np.nan, picks)
 
 
-def two_afc(distance_a: ArrayLike, distance_b: ArrayLike, p_b: ArrayLike) -> float:
-    """Mean of `score` over the items."""
-    return float(score(distance_a, distance_b, p_b).mean())
-
-
 def human(p_b: ArrayLike) -> Array:
     """Per item, the chance that two people agree, drawn with replacement: p^2 + (1-p)^2."""
     p = np.asarray(p_b, dtype=float)
@@ -110,13 +105,6 @@ def ceiling(two_people_agree: ArrayLike) -> Array:
         a = (1 - agree) / (2 * agree - 1)
         value = 0.5 + 1 / (a * beta(a, a) * 4.0**a)
     return np.where(agree >= 1, 1.0, np.where(np.isfinite(value), value, 0.5))
-
-
-def of_ceiling(two_afc: ArrayLike, ceiling: ArrayLike) -> Array:
-    """The part of the way from guessing to the ceiling: (2afc - 1/2) / (ceiling - 1/2)."""
-    reach = np.asarray(ceiling, dtype=float) - 0.5
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(reach > 0, (np.asarray(two_afc, dtype=float) - 0.5) / reach, np.nan)
 
 
 def likelihood(p_b: ArrayLike, predicted: ArrayLike) -> Array:

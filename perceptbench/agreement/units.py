@@ -37,39 +37,24 @@ Codes = NDArray[np.int64]
 FEWEST, ROUGH = 5, 10
 
 
-@dataclass(frozen=True)
-class Totals:
-    """What single units (or pairs, or triples of them) add to figures.
-
-    Attributes
-    ----------
-    sign : 1 for single units and triples, -1 for pairs.
-    values : what leaving each out changes, (of them, metrics).
-    """
-
-    sign: int
-    values: Array
+#: What single units (or pairs, or triples of them) add to figures: 1 for single ones and triples,
+#: -1 for pairs; what leaving each out changes, (of them, metrics).
+Totals = tuple[int, Array]
 
 
 @dataclass(frozen=True)
 class Spread:
     """How the figures of several metrics vary together.
 
-    Attributes
-    ----------
-    totals : by the number of units, see the module's head.
-    units : how many there are.
-    freedom : degrees of freedom of these.
-    people : the same of the raters, where they vary too: what each (or each group) adds, less
-        what it adds on each part of the items, since the noise of votes is in the units already.
-    groups : of raters; 0 where people are taken as given.
+    `people` are totals of the raters, where they vary too: what each (or each group) adds, less
+    what it adds on each part of the items, since the noise of votes is in the units already.
     """
 
-    totals: tuple[Totals, ...]
+    totals: tuple[Totals, ...]  # by the number of units, see the module's head
     units: int
-    freedom: float
+    freedom: float  # degrees of freedom of the units
     people: tuple[Totals, ...] = ()
-    groups: int = 0
+    groups: int = 0  # of raters; 0 where people are taken as given
 
     def of_a_slope(self) -> "Spread":
         """That of correlations: beside a centre they estimate a slope, as regressions do.
@@ -79,21 +64,16 @@ class Spread:
         """
         left = max(self.freedom - 1, 1.0)
         wider = np.sqrt(max(self.freedom / left, 1.0))
-        totals = tuple(Totals(t.sign, wider * t.values) for t in self.totals)
+        totals = tuple((sign, wider * values) for sign, values in self.totals)
         return replace(self, totals=totals, freedom=left)
 
     @cached_property
     def errors(self) -> Array:
         """Standard errors of the figures, (metrics,)."""
         # In units of the largest, since a metric's own may be enormous.
-        unit = np.max([np.abs(t.values).max(axis=0, initial=0) for t in self.totals], axis=0)
+        unit = np.max([np.abs(v).max(axis=0, initial=0) for _, v in self.totals], axis=0)
         unit = np.where(unit > 0, unit, 1.0)
         return unit * np.sqrt(sum(self._variances(lambda v: ((v / unit) ** 2).sum(axis=0))))
-
-    @cached_property
-    def errors_of_differences(self) -> Array:
-        """Standard errors of every figure minus every other one, (metrics, metrics)."""
-        return np.sqrt(sum(self._variances(_apart)))
 
     @cached_property
     def freedoms(self) -> Array:
@@ -101,16 +81,16 @@ class Spread:
         return self._freedoms(lambda v: (v**2).sum(axis=0))
 
     @cached_property
-    def freedoms_of_differences(self) -> Array:
-        """Degrees of freedom of `errors_of_differences`, (metrics, metrics)."""
-        return self._freedoms(_apart)
+    def differences(self) -> tuple[Array, Array]:
+        """Of every figure minus every other one: errors and their freedom, (metrics, metrics)."""
+        return np.sqrt(sum(self._variances(_apart))), self._freedoms(_apart)
 
     def _variances(self, of: Callable[[Array], Array]) -> tuple[Array, Array]:
         """The variance over units, and what people add to it."""
         over_units = sum_of_squares(self.totals, of)
         if not self.people:
             return over_units, np.zeros_like(over_units)
-        added = np.sum([t.sign * of(t.values) for t in self.people], axis=0)
+        added = np.sum([sign * of(values) for sign, values in self.people], axis=0)
         return over_units, np.maximum(added, 0)
 
     def _freedoms(self, of: Callable[[Array], Array]) -> Array:
@@ -133,7 +113,7 @@ def sum_of_squares(totals: Sequence[Totals], of: Callable[[Array], Array]) -> Ar
     if not totals:
         return of(np.zeros((1, 0)))
     with np.errstate(over="ignore", invalid="ignore"):
-        parts = [t.sign * of(t.values) for t in totals]
+        parts = [sign * of(values) for sign, values in totals]
         return np.maximum(np.sum(parts, axis=0), parts[0] / (len(totals) + 1))
 
 
@@ -146,22 +126,10 @@ def _apart(values: Array) -> Array:
 
 @dataclass(frozen=True)
 class Units:
-    """The units of the items of one table.
+    """The units of the items of one table, as integers from 0."""
 
-    Attributes
-    ----------
-    every : (items, k) what each item shows, as integers from 0.
-    codes : (items, k) the units of each item, ascending; -1 before the first of an item of fewer.
-    """
-
-    every: Codes
-    codes: Codes
-
-    @staticmethod
-    def of(codes: NDArray[np.intp]) -> "Units":
-        """One unit an item, given as integers from 0."""
-        own = codes.astype(np.int64)[:, None]
-        return Units(own, own)
+    every: Codes  # what each item shows, (items, k)
+    codes: Codes  # its units, ascending, (items, k); -1 before the first where there are fewer
 
     @cached_property
     def count(self) -> int:
@@ -201,13 +169,7 @@ class Units:
         return found
 
     def spread(self, influence: Array) -> Spread:
-        """The spread of figures from the influence of every item on them.
-
-        Parameters
-        ----------
-        influence : (items, metrics), mean 0: how much a figure grows, times the number of items,
-            when a little more of the items are like this one.
-        """
+        """The spread of figures from the influence (items, metrics) of every item on them."""
         n = len(influence)
         totals = []
         for sign, items, starts in self._groups:
@@ -215,7 +177,7 @@ class Units:
                 sums = np.add.reduceat(influence[items], starts, axis=0) / n
                 share = np.diff(starts, append=len(items)) / n
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    totals.append(Totals(sign, sums / (1 - share)[:, None]))
+                    totals.append((sign, sums / (1 - share)[:, None]))
         return Spread(tuple(totals), self.count, self.freedom)
 
 
@@ -224,7 +186,7 @@ def of_left_out(left: Array, units: int) -> Spread:
     groups = len(left)
     with np.errstate(over="ignore", invalid="ignore"):  # of a metric with an enormous unit
         apart = (left - left.mean(axis=0)) * np.sqrt((groups - 1) / groups)
-    return Spread((Totals(1, apart),), units, max(groups - 1, 1))
+    return Spread(((1, apart),), units, max(groups - 1, 1))
 
 
 def find(part: Judgements) -> Units:
@@ -233,27 +195,20 @@ def find(part: Judgements) -> Units:
     Images are found from the table; the columns of `Judgements.resample` come before them.
     Replicates (column ``item``) have the units of their first row.
     """
-    columns = _columns(part)
+    table = part.table
+    if "item" in table:
+        table = table.drop_duplicates("item")
+    # One name is one image whatever its column.
+    images = {name for _, names in PROTOCOLS.values() for name in names}
+    columns = [table[c].astype(str).radd(f"{c}\0") for c in part.resample if c not in images]
+    columns += [table[c].astype(str) for c in PROTOCOLS[part.protocol][1]]
     codes = pd.factorize(pd.concat(columns, ignore_index=True))[0].astype(np.int64)
-    return _units(codes.reshape(len(columns), len(columns[0])).T)
+    return _units(codes.reshape(len(columns), len(table)).T)
 
 
 def _units(every: Codes) -> Units:
     varying = _varying(every)
     return Units(every, _packed(varying, _undominated(varying)))
-
-
-def _columns(part: Judgements) -> list[pd.Series]:
-    """What may be a unit: the manifest's columns, then the images, as text."""
-    table = part.table
-    if "item" in table:
-        table = table.drop_duplicates("item")
-    named = [table[c].astype(str).radd(f"{c}\0") for c in part.resample if c not in IMAGES]
-    return [*named, *(table[c].astype(str) for c in PROTOCOLS[part.protocol][1])]
-
-
-#: Columns that name images: one name is one image whatever its column.
-IMAGES = {name for _, names in PROTOCOLS.values() for name in names}
 
 
 def _varying(codes: Codes) -> Codes:
@@ -295,5 +250,4 @@ def _packed(table: Codes, kept: NDArray[np.bool_]) -> Codes:
     if not len(rows):
         return np.zeros((0, 1), dtype=np.int64)
     width = int((rows >= 0).sum(axis=1).max())
-    rows = rows[:, rows.shape[1] - max(width, 1) :]
-    return rows
+    return rows[:, rows.shape[1] - max(width, 1) :]

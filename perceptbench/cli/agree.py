@@ -106,19 +106,11 @@ def _printed(table: "pd.DataFrame") -> str:
 
     whole = table[table["slice"] == "all"]
     shown = [s for s in SHOWN if s in set(whole["statistic"])]
-    cells = {
-        (row["metric"], row["statistic"]): " ".join(
-            filter(
-                None,
-                (
-                    estimate(row["value"], row["low"], row["high"]),
-                    "°" * row["best"],
-                    f"({row['n']} of {row['of']})" * (row["n"] < row["of"]),
-                ),
-            )
-        )
-        for row in whole.dropna(subset="value").to_dict("records")
-    }
+    cells = {}
+    for row in whole.dropna(subset="value").to_dict("records"):
+        cell = estimate(row["value"], row["low"], row["high"]) + " °" * row["best"]
+        cell += f" ({row['n']} of {row['of']})" * (row["n"] < row["of"])
+        cells[row["metric"], row["statistic"]] = cell
     first = whole[whole["statistic"] == shown[0]].assign(
         people=lambda t: t["metric"].isin(PEOPLE), size=lambda t: -t["value"].abs()
     )

@@ -40,10 +40,9 @@ def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], margin: float,
     from perceptbench.reporting.leaderboard import estimate, format_table
 
     result = run_folder.read(run)
-    metrics = [str(c) for c in result.scores if c not in ("dataset", "reference", "distorted")]
     for name in (a, b):
-        if name not in metrics:
-            raise absent(run, "metric", name, metrics)
+        if name not in result.metrics:
+            raise absent(run, "metric", name, result.metrics)
     if a == b:
         raise UsageError(f"{a} is no different from itself; name two metrics")
     known = list(dict.fromkeys(part.dataset for part in result.judgements))
@@ -61,7 +60,7 @@ def compare(run: Path, a: str, b: str, datasets: tuple[str, ...], margin: float,
         top=top,
     )
     whole = found.table[found.table["statistic"].isin({c.statistic for c in result.columns})]
-    titles = {(c.dataset, c.slice) for c in result.columns}
+    titles = {column.key[:2] for column in result.columns}
     whole = whole[[key in titles for key in zip(whole["dataset"], whole["slice"], strict=True)]]
     trained = result.agreement[result.agreement["in_domain"].astype(bool)]
     in_domain = {str(name): set(rows["metric"]) for name, rows in trained.groupby("dataset")}

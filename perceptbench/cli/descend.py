@@ -63,12 +63,8 @@ def descend(
     device = choose_device(device)
     titles, references = starts.references(images, count, size, seed)
     folder = run_folder.create(out)
-    work: dict[str, Any] = {
-        "steps": steps,
-        "seed": seed,
-        "device": device,
-        "weights_dir": weights_dir,
-    }
+    work: dict[str, Any] = {"steps": steps, "seed": seed, "device": device}
+    work["weights_dir"] = weights_dir
     command, failed = options.command_line(), False
     if mistakes:
         text, files = verdicts.files(judges, titles, references, command=command, **work)

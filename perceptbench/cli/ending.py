@@ -18,11 +18,10 @@ def end(
     written: str,
     files: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Writes the run, reports in `formats` and further `files`; prints `text`; says what is broken.
+    """Writes the run, reports in `formats` and further `files`; prints `text` and what is broken.
 
-    `text` None is the page of the leaderboard, which `formats` then have.
-
-    Raises SystemExit(1) where a pair or a metric failed. `written` is what is said of the files.
+    `text` None is the page of the leaderboard; `written` is said of the files. Ends with code 1
+    where a pair or a metric failed.
     """
     from perceptbench.reporting import run_folder
     from perceptbench.reporting.formats import render

@@ -180,21 +180,20 @@ def _figures(evaluation: "Evaluation") -> list[str]:
     from perceptbench.fitting import FITTED
     from perceptbench.reporting.leaderboard import estimate, format_table
 
-    table, pairs = evaluation.table, evaluation.comparisons
+    table, apart = evaluation.table, {}
+    pairs: list[dict[str, Any]] = evaluation.comparisons.to_dict("records")  # type: ignore[assignment]
+    for pair in pairs:
+        key = (pair["dataset"], pair["slice"], pair["statistic"])
+        value, low, high = pair["difference"], pair["low"], pair["high"]
+        apart[*key, pair["a"], pair["b"]] = estimate(value, low, high, sign="+")
+        apart[*key, pair["b"], pair["a"]] = estimate(-value, -high, -low, sign="+")
     rows = []
     losses: list[dict[str, Any]] = table[~table["metric"].isin(PEOPLE)].to_dict("records")  # type: ignore[assignment]
     for row in losses:
-        same = (pairs[["dataset", "slice", "statistic"]] == [
-            row["dataset"], row["slice"], row["statistic"]]).all(axis=1)  # fmt: skip
-        apart = "-"
-        for pair in pairs[same].to_dict("records"):
-            if {pair["a"], pair["b"]} == {FITTED, row["metric"]}:
-                ends = [pair["difference"], pair["low"], pair["high"]]
-                if pair["a"] != FITTED:
-                    ends = [-ends[0], -ends[2], -ends[1]]
-                apart = estimate(*ends, sign="+")
+        key = (row["dataset"], row["slice"], row["statistic"])
         value = estimate(row["value"], row["low"], row["high"])
-        rows.append([row["slice"], row["statistic"], row["metric"], value, apart, str(row["n"])])
+        beside = apart.get((*key, FITTED, row["metric"]), "-")
+        rows.append([*key[1:], row["metric"], value, beside, str(row["n"])])
     header = ["slice", "figure", "loss", "value [95 %]", "fitted minus it [95 %]", "n"]
     said = table[table["note"] != ""].groupby("note", sort=False)["metric"]
     reasons = [f"- {', '.join(dict.fromkeys(names))}: {note}." for note, names in said]

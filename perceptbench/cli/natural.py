@@ -64,14 +64,10 @@ def load(
 def for_study(
     study: "Study", names: Sequence[str], data_dir: Path | str | None, cache: Path
 ) -> tuple[list["Dataset"], list["Scores"], dict[str, str]]:
-    """The datasets named, and their published scores as the study calls them.
+    """The datasets named, their published scores as the study calls them, what is left out and why.
 
     A study of metrics that are computed takes published scores only of what is at hand without
     images, and fetches none.
-
-    Returns
-    -------
-    datasets (one with images has no scores here), scores, left out (dataset -> why).
     """
     from perceptbench.datasets.fetch.remote import local_copy
     from perceptbench.datasets.manifest import find_manifest
@@ -98,10 +94,7 @@ def for_study(
 
 
 def board(folder: Path, cache: Path, clock: "Clock") -> None:
-    """Ranks metrics on TID2013 and LIVE by the scores that come with the program.
-
-    `clock` is told what the time is spent on.
-    """
+    """Ranks metrics on TID2013 and LIVE by the scores that come with the program."""
     from perceptbench import run as pipeline
     from perceptbench.cli.ending import end
     from perceptbench.datasets.manifest import find_manifest

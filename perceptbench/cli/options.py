@@ -74,6 +74,12 @@ dataset: Decorator = click.option(
 )  # fmt: skip
 
 
+device: Decorator = click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
+    help="auto takes the GPU where there is one.",
+)  # fmt: skip
+
+
 class _Size(click.ParamType):
     """``8G`` -> bytes."""
 
@@ -91,10 +97,7 @@ class _Size(click.ParamType):
 
 
 _SCORING = (
-    click.option(
-        "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
-        help="auto takes the GPU where there is one.",
-    ),
+    device,
     click.option(
         "--precision", default="fp32", show_default=True,
         type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
@@ -141,9 +144,10 @@ def scoring(command: Callable[..., Any]) -> Callable[..., Any]:
         chosen |= {"store": None if store == "none" else store, "compile": given.pop("compiled")}
         return command(scoring=Options(**chosen), **given)
 
+    command_with: Callable[..., Any] = with_scoring
     for option in reversed(_SCORING):
-        with_scoring = option(with_scoring)
-    return with_scoring
+        command_with = option(command_with)
+    return command_with
 
 
 _DESCENTS = (
@@ -161,10 +165,7 @@ _DESCENTS = (
         "--seed", default=0, show_default=True, type=click.IntRange(0),
         help="Of computed images and of noise.",
     ),
-    click.option(
-        "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
-        help="auto takes the GPU where there is one.",
-    ),
+    device,
 )  # fmt: skip
 
 

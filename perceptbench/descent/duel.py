@@ -113,10 +113,8 @@ def on_level(held: Loss, images: Tensor, reference: Tensor, level: Tensor) -> tu
         better = error < off
         best = torch.where(better.view(-1, 1, 1, 1), rounded, best)
         off = torch.where(better, error, off)
-        low, high = (
-            torch.where(value < level, factor, low),
-            torch.where(value < level, high, factor),
-        )
+        below = value < level
+        low, high = torch.where(below, factor, low), torch.where(below, high, factor)
     return best, off
 
 
@@ -133,11 +131,7 @@ def duel(
 ) -> tuple[str, dict[str, bytes], list[str]]:
     """The table for the terminal, the files, and the pairs that could not be held equal.
 
-    Parameters
-    ----------
-    infos : the two metrics.
-    names, references : of the images, see `starts.references`.
-    steps, seed, device, weights_dir, command : as in `engine.run`.
+    `infos` are the two metrics, `names, references` as of `starts.references`.
 
     Raises
     ------

@@ -56,46 +56,27 @@ class Member:
 
 @dataclass(frozen=True)
 class Descent:
-    """What one loss does to N starts.
+    """What one loss does to N starts."""
 
-    Attributes
-    ----------
-    looks : steps after which the images were looked at, (K,).
-    images : the images then, uint8 (K, N, H, W, 3).
-    own : the loss itself after every step, (steps + 1, N).
-    distances : of each metric of the panel (K, M, N), see `measures.removed`.
-    invented : see `measures.invented`, (K, N).
-    seconds : a step took, for one of the N.
-    """
-
-    looks: np.ndarray
-    images: np.ndarray
-    own: np.ndarray
-    distances: np.ndarray
-    invented: np.ndarray
-    seconds: float
+    looks: np.ndarray  # steps after which the images were looked at, (K,)
+    images: np.ndarray  # then, uint8 (K, N, H, W, 3)
+    own: np.ndarray  # the loss itself after every step, (steps + 1, N)
+    distances: np.ndarray  # of each metric of the panel (K, M, N), see `measures.removed`
+    invented: np.ndarray  # see `measures.invented`, (K, N)
+    seconds: float  # a step took, for one of the N
 
 
 @dataclass
 class Descents:
-    """What every loss does.
+    """What every loss does."""
 
-    Attributes
-    ----------
-    names, references : of the images, (n, H, W, 3).
-    starts, degraded : their names; the images, image by image, (n * starts, H, W, 3).
-    panel : names of the metrics that judge.
-    found : loss -> its descents.
-    skipped : loss or metric -> why it takes no part.
-    """
-
-    names: list[str]
-    references: np.ndarray
+    names: list[str]  # of the images
+    references: np.ndarray  # (n, H, W, 3)
     starts: tuple[str, ...]
-    degraded: np.ndarray
-    panel: list[str]
+    degraded: np.ndarray  # the starts, image by image, (n * starts, H, W, 3)
+    panel: list[str]  # the metrics that judge
     found: dict[str, Descent]
-    skipped: dict[str, str]
+    skipped: dict[str, str]  # loss or metric -> why it takes no part
 
 
 def descend(
@@ -108,18 +89,15 @@ def descend(
     also: Sequence[tuple[Tensor, float]] = (),
     step_done: Callable[[], object] = lambda: None,
 ) -> tuple[Tensor, np.ndarray]:
-    """Adam from `start` toward `reference`, kept in [0, 1].
+    """Adam from `start` toward `reference`, (N, 3, H, W) in [0, 1], at RATE falling to 0.
 
     Each image's loss is divided by its first value, so that Adam's epsilon is small beside it.
 
     Parameters
     ----------
     loss : (images, references) -> (N,), differentiable in the first.
-    start, reference : (N, 3, H, W) in [0, 1].
-    steps : of Adam, at RATE falling to 0.
     looks : steps whose images are kept; 0 is the start.
     also : what is trained with the pixels, and its rate; see `mistakes`, for it should not be.
-    step_done : called after every step.
 
     Returns
     -------
@@ -174,10 +152,20 @@ def objective(metric: Metric) -> Loss:
 
 
 def judge(members: Sequence[Member], images: Tensor, reference: Tensor) -> np.ndarray:
-    """Distances (M, N) of `images` from `reference` as each metric sees them, d_m of `measures`."""
-    with torch.no_grad():
-        found = [m.call(images, reference).clamp_min(0).double() ** m.power for m in members]
-    return np.stack([values.cpu().numpy() for values in found])
+    """Distances (M, N) of `images` from `reference` as each metric sees them, d_m of `measures`.
+
+    Raises
+    ------
+    DataError : one is no number; names the metric.
+    """
+    found = []
+    for member in members:
+        with torch.no_grad():
+            values = member.call(images, reference).clamp_min(0).double() ** member.power
+        if not values.isfinite().all():
+            raise DataError(f"the distance of {member.name} is no number")
+        found.append(values.cpu().numpy())
+    return np.stack(found)
 
 
 def convene(
@@ -222,24 +210,18 @@ def run(
 
     Parameters
     ----------
-    losses, panel : what descends; what judges.
     names, references : see `starts.references`.
-    starts : keys of `starts.STARTS`.
-    steps, seed : of Adam; of what is random in the starts.
-    device, weights_dir : where it is computed; folder with network weights.
+    starts : keys of `starts.STARTS`, whose random part has the seed.
     folder : where what is done is kept; None: nothing is.
 
     Raises
     ------
     DataError : no loss, or no metric of the panel, can be had.
     """
-    everyone = {info.name: info for info in (*losses, *panel)}
-    metrics, members, skipped = convene(
-        list(everyone.values()), references.shape[1], device, weights_dir
-    )
-    asked = {info.name for info in losses}
+    asked, judges = ({info.name: info for info in infos} for infos in (losses, panel))
+    everyone = list((asked | judges).values())
+    metrics, members, skipped = convene(everyone, references.shape[1], device, weights_dir)
     metrics = [metric for metric in metrics if metric.info.name in asked]
-    judges = {info.name for info in panel}
     worse = degraded(references, starts, seed)
     pair = tensor(worse, device), tensor(references.repeat(len(starts), 0), device)
     members = _fit([member for member in members if member.name in judges], *pair, skipped)
@@ -280,20 +262,12 @@ def _fit(
     found = []
     for member in members:
         try:
-            _numbers([member], judge([member], start, reference))
+            judge([member], start, reference)
         except Exception as error:  # a metric may raise anything
             skipped[member.name] = f"failed as a judge: {first_line(error)}"
         else:
             found.append(member)
     return found
-
-
-def _numbers(members: Sequence[Member], distances: np.ndarray) -> np.ndarray:
-    """The distances (..., M, N); raises DataError where one is no number, naming the metric."""
-    for number, member in enumerate(members):
-        if not np.isfinite(distances[..., number, :]).all():
-            raise DataError(f"the distance of {member.name} is no number")
-    return distances
 
 
 def _descent(
@@ -312,7 +286,7 @@ def _descent(
         np.array(looks),
         np.stack([uint8(images) for images in kept]),
         own,
-        _numbers(members, np.stack([judge(members, images, reference) for images in kept])),
+        np.stack([judge(members, images, reference) for images in kept]),
         np.stack(energy),
         seconds,
     )

@@ -29,10 +29,6 @@ def removed(distances: np.ndarray) -> np.ndarray:
     ----------
     distances : d_m(r, e), (steps, metrics, images, starts), the first step being the start.
 
-    Returns
-    -------
-    of the same shape.
-
     >>> removed(np.array([4.0, 1.0, 0.0, 8.0]).reshape(4, 1, 1, 1)).ravel()
     array([ 0.  ,  0.75,  1.  , -0.5 ])
     """
@@ -45,6 +41,8 @@ def removed(distances: np.ndarray) -> np.ndarray:
 def invented(reference: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Energy of `end` that neither reference nor start has, per energy of the degradation, (N,).
 
+    NaN where reference and start are the same.
+
     With R, S and E the coefficients of r, s and e in the orthonormal DCT of blocks of BLOCK x
     BLOCK pixels, channel by channel: sum of dist(E, [min(R, S), max(R, S)])^2, where dist is how
     far E lies outside the interval, over sum of (R - S)^2. So it is 0 for e = r, for e = s, and
@@ -54,10 +52,6 @@ def invented(reference: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.nd
     Parameters
     ----------
     reference, start, end : (N, 3, H, W). Rows and columns that fill no block are not looked at.
-
-    Returns
-    -------
-    (N,); NaN where reference and start are the same.
     """
     r, s, e = (coefficients(images) for images in (reference, start, end))
     outside = np.maximum(0, np.maximum(np.minimum(r, s) - e, e - np.maximum(r, s)))
@@ -77,10 +71,9 @@ def coefficients(images: np.ndarray) -> np.ndarray:
 
 def panel_mean(values: np.ndarray) -> np.ndarray:
     """The mean over the metrics, axis 1, of those that are asked; NaN where none is."""
-    known = ~np.isnan(values)
-    counts = known.sum(1)
-    means = np.where(known, values, 0).sum(1) / np.where(counts, counts, 1)
-    return np.where(counts, means, np.nan)
+    counts = (~np.isnan(values)).sum(1)
+    with np.errstate(invalid="ignore"):
+        return np.nansum(values, axis=1) / counts
 
 
 def mean_t(values: np.ndarray) -> tuple[float, float, float]:
@@ -93,10 +86,8 @@ def mean_t(values: np.ndarray) -> tuple[float, float, float]:
     >>> mean_t(np.array([[0.0], [1.0]]))
     (0.5, -5.853..., 6.853...)
     """
-    with np.errstate(invalid="ignore"):
-        known = ~np.isnan(values)
-        sums, counts = np.where(known, values, 0).sum(1), known.sum(1)
-    means = sums[counts > 0] / counts[counts > 0]
+    means = panel_mean(values)
+    means = means[~np.isnan(means)]
     if not len(means):
         return (np.nan,) * 3
     value = float(means.mean())

@@ -31,41 +31,24 @@ EXTRACTOR_RATE = 1e-3
 
 @dataclass(frozen=True)
 class Finding:
-    """What a study found.
+    """What a study found."""
 
-    Attributes
-    ----------
-    claim : that the mistake costs.
-    trouble : what is measured; larger is worse.
-    right, wrong : what is compared.
-    values : of right and wrong, one a unit (an image, a discriminator), both (units,).
-    picture : a JPEG file, and its caption.
-    """
-
-    claim: str
-    trouble: str
+    claim: str  # that the mistake costs
+    trouble: str  # what is measured; larger is worse
     right: str
     wrong: str
-    values: tuple[np.ndarray, np.ndarray]
-    picture: tuple[str, bytes]
+    values: tuple[np.ndarray, np.ndarray]  # of both, one a unit (image, discriminator), (units,)
+    picture: tuple[str, bytes]  # caption and JPEG file
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What the studies share.
-
-    Attributes
-    ----------
-    names, references : of the images, uint8 (n, H, W, 3).
-    members : the panel.
-    lpips : LPIPS on AlexNet, frozen; with L1 it is `composite`.
-    steps, seed, device, weights_dir : see `engine.run`.
-    """
+    """What the studies share."""
 
     names: Sequence[str]
-    references: np.ndarray
-    members: Sequence[Member]
-    lpips: FeatureLoss
+    references: np.ndarray  # uint8 (n, H, W, 3)
+    members: Sequence[Member]  # the panel
+    lpips: FeatureLoss  # LPIPS on AlexNet, frozen; with L1 it is `composite`
     steps: int
     seed: int
     device: str
@@ -75,27 +58,17 @@ class Bench:
     def composite(self) -> nn.Module:
         return Composite({"l1": (1.0, PixelLoss("l1")), "lpips": (PERCEPTUAL, self.lpips)})
 
-    def start(self, name: str) -> tuple[Tensor, Tensor]:
-        """The images degraded in one way, and their references, (n, 3, H, W)."""
-        worse = degraded(self.references, [name], self.seed)
-        return tensor(worse, self.device), tensor(self.references, self.device)
-
-    def end(
-        self,
-        loss: Loss,
-        start: Tensor,
-        reference: Tensor,
-        also: Sequence[tuple[Tensor, float]] = (),
-    ) -> Tensor:
-        """Where a descent ends, (n, 3, H, W); `also` is trained with it."""
-        return descend(loss, start, reference, self.steps, [self.steps], also=also)[0][0]
-
     def compare(
         self, name: str, right: Loss, wrong: Loss, also: Sequence[tuple[Tensor, float]] = ()
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Start, reference, and the ends done right and with the mistake, which trains `also`."""
-        start, reference = self.start(name)
-        ends = [self.end(right, start, reference), self.end(wrong, start, reference, also)]
+        """The images degraded in one way, their references, and where descents end that are done
+        right and with the mistake, which trains `also`; each (n, 3, H, W)."""
+        worse = degraded(self.references, [name], self.seed)
+        start, reference = tensor(worse, self.device), tensor(self.references, self.device)
+        ends = [
+            descend(loss, start, reference, self.steps, [self.steps], also=more)[0][0]
+            for loss, more in ((right, ()), (wrong, also))
+        ]
         return start, reference, ends
 
 

@@ -1,6 +1,7 @@
 """What `perceptbench descend` writes: tables, and a page with the pictures side by side."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,14 +55,22 @@ def _lead(work: Descents, table: pd.DataFrame, steps: int) -> str:
 def _sections(work: Descents, table: pd.DataFrame) -> list[Section]:
     losses = list(table["metric"])
     return [
-        Section("The losses", READING, SUMMARY, [summary_row(row) for row in _records(table)]),
+        Section(
+            "The losses", READING, SUMMARY, [_summary_row(row) for row in table.to_dict("records")]
+        ),
         Section(
             "Where they end", "Look: a number does not say how it looks.",
-            pictures={_caption(work, i): _ends(work, losses, i) for i in _shown(work)},
+            pictures={
+                f"{name}: the reference, and what each loss makes of each start":
+                _ends(work, losses, i) for i, name in enumerate(work.names[:SHOWN])
+            },
         ),
         Section(
             "The way", "From the first start, at the steps above the pictures.",
-            pictures={f"{work.names[0]}, {work.starts[0]}": _way(work, losses)},
+            pictures={f"{work.names[0]}, {work.starts[0]}": sheet(
+                [*(f"step {step}" for step in work.found[losses[0]].looks), "reference"],
+                {m: [*work.found[m].images[:, 0], work.references[0]] for m in losses},
+            )},
         ),
         _matrix(
             "What each metric of the panel says",
@@ -84,23 +93,11 @@ def _sections(work: Descents, table: pd.DataFrame) -> list[Section]:
 SUMMARY = ("loss", *FIGURES.values(), "monotone", "steps", "ms")
 
 
-def _records(table: pd.DataFrame) -> list[Mapping[str, float]]:
-    return table.to_dict("records")  # type: ignore[return-value]
-
-
-def summary_row(row: Mapping[str, float]) -> list[str]:
-    """A row of `figures.summary` as text, under SUMMARY."""
+def _summary_row(row: Mapping[Any, Any]) -> list[str]:
+    """A row of `summary` as text, under SUMMARY."""
     told = [estimate(*(row[f"{n}{s}"] for s in ("", " low", " high")), places=2) for n in FIGURES]
     last = [f"{row['monotone']:.0%}", f"{row['steps']:.0f}", f"{row['ms']:.2g}"]
     return [str(row["metric"]), *told, *last]
-
-
-def _shown(work: Descents) -> Iterable[int]:
-    return range(min(SHOWN, len(work.names)))
-
-
-def _caption(work: Descents, image: int) -> str:
-    return f"{work.names[image]}: the reference, and what each loss makes of each start"
 
 
 def _ends(work: Descents, losses: list[str], image: int) -> bytes:
@@ -110,12 +107,6 @@ def _ends(work: Descents, losses: list[str], image: int) -> bytes:
     }
     rows |= {loss: [None, *work.found[loss].images[-1, here]] for loss in losses}
     return sheet(["reference", *work.starts], rows)
-
-
-def _way(work: Descents, losses: list[str]) -> bytes:
-    looks = work.found[losses[0]].looks
-    rows = {loss: [*work.found[loss].images[:, 0], work.references[0]] for loss in losses}
-    return sheet([*(f"step {step}" for step in looks), "reference"], rows)
 
 
 def _by_start(work: Descents, losses: list[str]) -> Iterable[tuple[str, pd.DataFrame]]:

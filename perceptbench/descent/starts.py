@@ -23,17 +23,14 @@ from perceptbench.errors import DataError
 COLOURS = 8
 
 
-def _quantised(image: np.ndarray) -> np.ndarray:
-    few = Image.fromarray(image).quantize(COLOURS, dither=Image.Dither.NONE)
-    return np.asarray(few.convert("RGB"))
-
-
 #: Start -> (image, another image, generator of its noise) -> the degraded image.
 STARTS: dict[str, Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]] = {
     "noise": lambda image, _, rng: distort(image, "noise", 4, rng),  # deviation 32 of 255
     "blur": lambda image, _, rng: distort(image, "blur", 3, rng),  # deviation 2.4 pixels
     "jpeg": lambda image, _, rng: distort(image, "jpeg", 4, rng),  # quality 10
-    "quantised": lambda image, _, __: _quantised(image),
+    "quantised": lambda image, _, __: np.asarray(
+        Image.fromarray(image).quantize(COLOURS, dither=Image.Dither.NONE).convert("RGB")
+    ),
     "grey": lambda image, _, rng: distort(image, "colour", 5, rng),  # its luma
     "other": lambda _, other, __: other,
 }
@@ -42,15 +39,10 @@ STARTS: dict[str, Callable[[np.ndarray, np.ndarray, np.random.Generator], np.nda
 def references(
     folder: Path | None, count: int, size: int, seed: int
 ) -> tuple[list[str], np.ndarray]:
-    """Names and references (count, size, size, 3).
+    """Names and references (count, size, size, 3), two at least, since one start is another image.
 
-    Parameters
-    ----------
-    folder : of images, of which the first `count` by name are taken, the shorter side resized to
-        `size`, the centre cut out; None: dead leaves (`perceptbench.descent.dead_leaves`).
-    count : at least 2, since one start is another image.
-    size : pixels a side.
-    seed : of the dead leaves.
+    Of the images in a folder the first `count` by name are taken, the shorter side resized to
+    `size` pixels, the centre cut out; without one, dead leaves with that seed.
 
     Raises
     ------

@@ -90,8 +90,7 @@ def by_start(work: Descents) -> pd.DataFrame:
         for look, step in enumerate(descent.looks):
             for number, start in enumerate(work.starts):
                 values = [figures[name][look, :, number].mean() for name in FIGURES]
-                row = (loss, start, int(step), own[step, :, number].mean(), *values)
-                rows.append(row)
+                rows.append((loss, start, int(step), own[step, :, number].mean(), *values))
     return pd.DataFrame(rows, columns=["metric", "start", "step", "own", *FIGURES])
 
 

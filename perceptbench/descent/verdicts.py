@@ -47,11 +47,7 @@ READING = (
 
 
 def verdicts(findings: Sequence[Finding]) -> pd.DataFrame:
-    """`mistakes.csv`, one row a claim.
-
-    ``claim, trouble, right, wrong``, the ``right value`` and ``wrong value``, ``difference``
-    (wrong minus right) with its interval, ``p_holm``, ``units``, ``verdict``.
-    """
+    """`mistakes.csv`, one row a claim; a ``difference`` is wrong minus right."""
     rows = []
     for finding in findings:
         right, wrong = finding.values

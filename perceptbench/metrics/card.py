@@ -1,10 +1,6 @@
 """Whether a metric keeps the protocol, and how it behaves: what `perceptbench metrics check` shows.
 
-Hard properties fail a metric: its form, finite values, the same number in any batch and at any
-time and by way of its halves where it has them, identity, sign, inputs and global state left
-alone, no memory held from call to call, a sound
-gradient where it says it has one. The rest is reported: symmetry, the order along the distortion
-ladders of `perceptbench.distortions`, a shift by one pixel, speed and memory.
+Hard properties fail a metric (`Card.hard`); the rest is reported (`Card.note`).
 """
 
 import math
@@ -54,14 +50,7 @@ class Card:
 def check(
     metric: Metric, images: Sequence[np.ndarray] = (), seed: int = 0, device: str = "cpu"
 ) -> Card:
-    """Measures a metric on seeded synthetic images, and on `images`.
-
-    Parameters
-    ----------
-    metric : what `perceptbench.metrics.registry.build` returns.
-    images : uint8 (H, W, 3), of any size.
-    seed : of the synthetic images and the noise.
-    """
+    """Measures a metric on synthetic images, seeded, and on `images`, uint8 (H, W, 3)."""
     card = Card(metric.info.name)
     call = metric.at(None)
     if isinstance(call, torch.nn.Module):
@@ -139,8 +128,9 @@ def _measure(
     apart = (both - call(y, x)).abs().max().item() / scale
     card.note("symmetric", f"swapping the images changes it by {apart:.1%} of its largest value")
     for ladder, rows in ladders.items():
-        steps = [_rising(row) for row in rows]
-        word = "monotone" if all(s == LEVELS - 1 for s in steps) else "not monotone"
+        near = [1e-6 * max(map(abs, row)) for row in rows]  # within rounding
+        rises = all(b >= a - e for row, e in zip(rows, near, strict=True) for a, b in pairwise(row))
+        word = "monotone" if rises else "not monotone"
         means = ", ".join(f"{np.mean(column):.3g}" for column in zip(*rows, strict=True))
         card.note(f"ladder {ladder}", f"{word}: {means}")
     shift = float(np.mean([row[0] for row in ladders["shift"]]))
@@ -159,12 +149,6 @@ def _leak(card: Card, call: Callable[[Tensor, Tensor], Tensor], side: int, devic
     x, y = (_tensor([image], device) for image in (base, distort(base, "noise", 1, rng)))
     grown = memory.leak(call, x, y)
     card.hard("no leak", not grown, grown and f"{grown} on the same images")
-
-
-def _rising(row: Sequence[float]) -> int:
-    """How many steps of a ladder go up (or stay within rounding)."""
-    top = max(abs(v) for v in row)
-    return sum(b >= a - 1e-6 * top for a, b in pairwise(row))
 
 
 def _gradient(

@@ -1,7 +1,6 @@
 """Other people's metric as one of ours: fed what it asks for, guarded, turned into a distance."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -36,11 +35,6 @@ COLOUR_SPACES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _whole(halves: Any, reference: Tensor, distorted: Tensor) -> Tensor:
-    value: Tensor = halves.compare(halves.embed(reference), halves.embed(distorted))
-    return value
-
-
 class Foreign(nn.Module):
     """Batches (N, 3, H, W) in [0, 1], sRGB-coded, reference first -> distances (N,).
 
@@ -48,8 +42,7 @@ class Foreign(nn.Module):
 
     Parameters
     ----------
-    call : the metric as its author wrote it.
-    info : what it needs, and which way its number points.
+    call, info : the metric as its author wrote it; what it needs, which way its number points.
 
     Attributes
     ----------
@@ -65,13 +58,16 @@ class Foreign(nn.Module):
         if all(callable(getattr(call, half, None)) for half in ("embed", "compare")):
             self.embed, self.compare = self._embed, self._compare
             if not callable(call):
-                call = partial(_whole, call)
+                call = self._whole
         self.guard = Guard(call, info.name, info.timeout)
 
     def forward(self, reference: Tensor, distorted: Tensor) -> Tensor:
         """Distances (N,); raises whatever the metric does, and where its answer is no (N,)."""
         value = self.guard(self._prepared(reference), self._prepared(distorted))
         return self._distances(value, len(reference))
+
+    def _whole(self, x: Tensor, y: Tensor) -> Any:
+        return self.inner.compare(self.inner.embed(x), self.inner.embed(y))
 
     def _embed(self, images: Tensor) -> Any:
         """What is compared of images (N, 3, H, W); raises whatever the metric does."""

@@ -1,13 +1,10 @@
 """Calls code of other people: under a time limit, on copies, with global state put back.
 
 A metric that hangs is given up and never called again; one that changes its inputs, or a setting
-on which the numbers of others depend, is named in a warning, once, and harms nobody: it works on
-copies, and what it changed is restored. Python cannot stop a thread, so what hangs goes on in the
-background until the process ends, and code that hangs inside C without ever releasing Python's
-lock cannot be timed.
-
-The call runs in a thread of its own, with the caller's gradient mode, CUDA device and stream, and
-without its autocast.
+on which the numbers of others depend, is named in a warning, once, and harms nobody. The call runs
+in a thread of its own, with the caller's gradient mode, CUDA device and stream, and without its
+autocast. Python cannot stop a thread, so what hangs goes on in the background until the process
+ends, and code that hangs inside C without ever releasing Python's lock cannot be timed.
 """
 
 import queue
@@ -17,7 +14,6 @@ import warnings
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -38,23 +34,16 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
 }
 
 
+_Jobs = queue.SimpleQueue[tuple[Future, Callable[[], Any]] | None]
+
+
 class Hung(Exception):
     """Something took longer than it may."""
 
 
 class Guard:
-    """A callable behind a time limit, copies of its inputs and a watch on global state.
-
-    Parameters
-    ----------
-    call : takes tensors.
-    name : whom to name in warnings.
-    timeout : seconds a call may take.
-
-    Attributes
-    ----------
-    offences : what it was found to do that it should not, in words.
-    """
+    """A callable of tensors behind a limit of `timeout` seconds, copies of its inputs and a watch
+    on global state; `offences` are what it was found to do that it should not, in words."""
 
     def __init__(self, call: Callable[..., Any], name: str, timeout: float) -> None:
         self.call, self.name, self.timeout = call, name, timeout
@@ -76,35 +65,42 @@ class Guard:
         """
         if self._hung:
             raise Hung(self._hung)
-        if self._worker is None or not self._worker.is_alive():  # also after a fork
+        if self._worker is None or not self._worker.thread.is_alive():  # also after a fork
             self._worker = _Worker()
-        context = _Context(inputs)
+        inference, grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+        device = inputs[0].device
+        stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
         before = _read_settings()
-        job = self._worker.submit(lambda: self._watched(context, call, inputs))
+
+        def watched() -> Any:
+            with (
+                torch.inference_mode(inference),
+                torch.set_grad_enabled(grad),
+                torch.cuda.stream(stream),
+            ):
+                return self._watched(call, inputs)
+
         try:
-            return _result(job, self.timeout)
+            return _result(self._worker.submit(watched), self.timeout)
         except TimeoutError:
             self._hung = f"gave no answer within {self.timeout:g} s; it is not asked again"
             self._worker = None
             self._report(_restore(before))
             raise Hung(self._hung) from None
 
-    def _watched(
-        self, context: "_Context", call: Callable[..., Any], inputs: tuple[Tensor, ...]
-    ) -> Any:
+    def _watched(self, call: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
         """Runs in the worker."""
-        with context:
-            copies = [t.clone() for t in inputs]
-            before = _read_settings()
-            try:
-                return call(*copies)
-            finally:
-                if not self._hung:  # else it comes late, and others have gone on since
-                    changed = _restore(before)
-                    with torch.no_grad():
-                        if not all(torch.equal(c, t) for c, t in zip(copies, inputs, strict=True)):
-                            changed.append("its input images")
-                    self._report(changed)
+        copies = [t.clone() for t in inputs]
+        before = _read_settings()
+        try:
+            return call(*copies)
+        finally:
+            if not self._hung:  # else it comes late, and others have gone on since
+                changed = _restore(before)
+                with torch.no_grad():
+                    if not all(torch.equal(c, t) for c, t in zip(copies, inputs, strict=True)):
+                        changed.append("its input images")
+                self._report(changed)
 
     def _report(self, changed: list[str]) -> None:
         for what in changed:
@@ -128,14 +124,10 @@ class _Worker:
     """A daemon thread that does one job after the other, until its owner is gone."""
 
     def __init__(self) -> None:
-        jobs: queue.SimpleQueue[tuple[Future, Callable[[], Any]] | None] = queue.SimpleQueue()
-        self._jobs = jobs
-        self._thread = threading.Thread(target=_work, args=(jobs,), daemon=True)
-        self._thread.start()
-        weakref.finalize(self, jobs.put, None)
-
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
+        self._jobs: _Jobs = queue.SimpleQueue()
+        self.thread = threading.Thread(target=_work, args=(self._jobs,), daemon=True)
+        self.thread.start()
+        weakref.finalize(self, self._jobs.put, None)
 
     def submit(self, call: Callable[[], Any]) -> Future:
         job: Future = Future()
@@ -143,7 +135,7 @@ class _Worker:
         return job
 
 
-def _work(jobs: "queue.SimpleQueue[tuple[Future, Callable[[], Any]] | None]") -> None:
+def _work(jobs: _Jobs) -> None:
     while (item := jobs.get()) is not None:
         job, call = item
         try:
@@ -156,32 +148,11 @@ def _work(jobs: "queue.SimpleQueue[tuple[Future, Callable[[], Any]] | None]") ->
 def _result(job: Future, seconds: float) -> Any:
     # The error travels as a value: a TimeoutError the call itself raised is no time-out.
     value, error = job.result(seconds)
-    if isinstance(error, Exception):
-        if isinstance(error, TimeoutError):
-            raise RuntimeError(f"TimeoutError: {error}") from error
+    if isinstance(error, Exception) and not isinstance(error, TimeoutError):
         raise error
     if error is not None:
-        raise RuntimeError(f"{type(error).__name__}: {error}")
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
     return value
-
-
-class _Context:
-    """The caller's thread-local state of torch, for the worker to take on."""
-
-    def __init__(self, inputs: tuple[Tensor, ...]) -> None:
-        self.inference, self.grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
-        device = inputs[0].device
-        self.stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
-        self.stack = ExitStack()
-
-    def __enter__(self) -> None:
-        self.stack.enter_context(torch.inference_mode(self.inference))
-        self.stack.enter_context(torch.set_grad_enabled(self.grad))
-        if self.stream is not None:
-            self.stack.enter_context(torch.cuda.stream(self.stream))
-
-    def __exit__(self, *error: Any) -> None:
-        self.stack.close()
 
 
 def _read_settings() -> dict[str, Any]:

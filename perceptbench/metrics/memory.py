@@ -8,7 +8,6 @@ tensors are counted besides, which no noise of an allocator hides.
 
 import ctypes
 import gc
-import mmap
 import sys
 import time
 from collections.abc import Callable
@@ -28,15 +27,6 @@ SECONDS = 1.0
 UNTOLD = 4 << 30
 #: Bytes a round, and bytes a call, below which growth is an allocator's noise.
 NOISE, NOISE_A_CALL = 1 << 20, 16 << 10
-
-
-def held(device: str) -> int:
-    """Bytes this process holds on a device, as they are; 0 where that cannot be told."""
-    if device.startswith("cuda"):
-        return torch.cuda.memory_allocated(device)
-    with suppress(OSError):
-        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
-    return 0
 
 
 def free(device: str) -> int:
@@ -89,13 +79,7 @@ def _of_status(key: str) -> int:
 
 
 def leak(call: Callable[[Tensor, Tensor], Any], x: Tensor, y: Tensor) -> str:
-    """What a metric holds more of with every call on the same images; empty where nothing.
-
-    Parameters
-    ----------
-    call : the metric.
-    x, y : images (N, 3, H, W).
-    """
+    """What a metric holds more of with every call on images (N, 3, H, W); empty where nothing."""
     call(x, y)
     times = []
     for _ in range(2):
@@ -111,7 +95,8 @@ def leak(call: Callable[[Tensor, Tensor], Any], x: Tensor, y: Tensor) -> str:
         for _ in range(FIRST + ROUNDS):
             for _ in range(calls):
                 call(x, y)
-            found.append((used(str(x.device)), _tensors()))
+            known = sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
+            found.append((used(str(x.device)), known))
     finally:
         gc.unfreeze()
     in_bytes, tensors = np.diff(found[FIRST - 1 :], axis=0).T
@@ -120,8 +105,3 @@ def leak(call: Callable[[Tensor, Tensor], Any], x: Tensor, y: Tensor) -> str:
     if (in_bytes > max(NOISE, NOISE_A_CALL * calls)).all():
         return f"{in_bytes.mean() / calls / 2**20:.2g} MiB more after each call"
     return ""
-
-
-def _tensors() -> int:
-    """Tensors that Python knows of."""
-    return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())

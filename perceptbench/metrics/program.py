@@ -40,20 +40,15 @@ MOST, PATIENCE = 1 << 20, 0.2
 class ProgramMetric:
     """Distances (N,) of two batches (N, 3, H, W) in [0, 1], by running a program on each pair.
 
-    Parameters
-    ----------
-    info : with `program`.
-    workers : programs that run at the same time.
-
     Raises
     ------
     Unavailable : the program is not there, or gives no number for two small images.
     """
 
-    def __init__(self, info: MetricInfo, workers: int | None = None) -> None:
+    def __init__(self, info: MetricInfo) -> None:
         assert info.program is not None
         self.info, self.program = info, info.program
-        self.workers = workers or os.cpu_count() or 1
+        self.workers = os.cpu_count() or 1
         self.command = shlex.split(self.program.command)
         if shutil.which(self.command[0]) is None:
             raise Unavailable(f"the program `{self.command[0]}` is not installed")
@@ -81,8 +76,10 @@ class ProgramMetric:
         return distance.to(reference.device, torch.float32)
 
     def _run(self, reference: Path, distorted: Path) -> float:
-        paths = {"{reference}": str(reference), "{distorted}": str(distorted)}
-        command = [_filled(part, paths) for part in self.command]
+        command = [
+            part.replace("{reference}", str(reference)).replace("{distorted}", str(distorted))
+            for part in self.command
+        ]
         # A session of its own, so that what it started dies with it.
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -127,13 +124,7 @@ class _TooMuch(Exception):
 
 
 def _listened(process: subprocess.Popen[bytes], seconds: float) -> list[str]:
-    """What a program says on its two streams until it ends.
-
-    Raises
-    ------
-    subprocess.TimeoutExpired : it has not ended in time.
-    _TooMuch : it says more than MOST bytes.
-    """
+    """What a program says on its two streams until it ends; raises TimeoutExpired or _TooMuch."""
     end = time.monotonic() + seconds
     assert process.stdout is not None and process.stderr is not None
     said = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
@@ -173,12 +164,6 @@ def _kill_all() -> None:
     _over.set()
     for process in tuple(_running):
         _kill(process)
-
-
-def _filled(part: str, paths: dict[str, str]) -> str:
-    for placeholder, path in paths.items():
-        part = part.replace(placeholder, path)
-    return part
 
 
 def _write(batch: Tensor, folder: Path, side: str) -> list[Path]:

@@ -51,7 +51,7 @@ class Program(BaseModel):
 
     Attributes
     ----------
-    command : the command line; ``{reference}`` and ``{distorted}`` stand for image files.
+    command : ``{reference}`` and ``{distorted}`` stand for image files in it.
     pattern : a regular expression; its first match in the output holds the number, as its group 1
         or, without a group, as a whole. Default: the first number.
     timeout : seconds one pair may take.

@@ -49,14 +49,8 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric ready to score: its description and the callable, one for each resolution.
-
-    Attributes
-    ----------
-    info : its description, with what its code says of itself.
-    at : pixels per degree -> callable (reference, distorted) -> (N,).
-    hash : of a loss: changes exactly when its numbers would; None for other metrics.
-    """
+    """A metric ready to score: its description, with what its code says of itself; pixels per
+    degree -> callable (reference, distorted) -> (N,); of a loss what its numbers hang on."""
 
     info: MetricInfo
     at: Callable[[float | None], Any]
@@ -115,20 +109,15 @@ def _code(module: str) -> str | None:
     if spec is None or spec.origin is None:
         return None
     top = module.partition(".")[0]
-    if top == __name__.partition(".")[0]:
-        files = [
-            *sorted(Path(spec.origin).parent.glob("*.py")),
-            Path(__file__).parents[1] / "colour.py",
-        ]
+    if top == "perceptbench":
+        own = sorted(Path(spec.origin).parent.glob("*.py"))
+        files = [*own, Path(__file__).parents[1] / "colour.py"]
     else:
-        files = [Path(spec.origin)]
         root = importlib.util.find_spec(top)
         folders = (root.submodule_search_locations or []) if root else []
-        files += [path for folder in folders for path in sorted(Path(folder).rglob("*.py"))]
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:20]
+        parts = [path for folder in folders for path in sorted(Path(folder).rglob("*.py"))]
+        files = [Path(spec.origin), *parts]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:20]
 
 
 def _read_entry(point: EntryPoint) -> Iterable[MetricInfo]:
@@ -158,18 +147,11 @@ def read_info(path: Path) -> MetricInfo:
 def parse_info(
     table: Mapping[str, Any], name: str, source: str, where: str | None = None
 ) -> MetricInfo:
-    """The metric described by the tables of a file.
-
-    Parameters
-    ----------
-    table : what the file holds.
-    name : of the metric.
-    source : the file, whose folder paths in it are relative to.
-    where : what errors name; default: the file.
+    """The metric described by the tables of the file `source`, whose folder paths are relative to.
 
     Raises
     ------
-    UsageError : a key is wrong or missing.
+    UsageError : a key is wrong or missing; names `where`, or the file.
     """
     where = where or source
     loss = {key: table[key] for key in LOSS_KEYS if key in table}
@@ -190,9 +172,7 @@ def parse_info(
 def select(names: Iterable[str], found: Catalogue) -> list[MetricInfo]:
     """The metrics of the given names or TOML paths; the default set where none is given.
 
-    Raises
-    ------
-    UsageError : an unknown name (with the nearest ones), a broken plugin, a faulty TOML.
+    Raises UsageError for an unknown name, a broken plugin or a faulty TOML.
     """
     chosen = {}
     for name in names:
@@ -232,17 +212,13 @@ def build(info: MetricInfo, networks: "Networks") -> Metric:
         program = ProgramMetric(info)
         return Metric(info, lambda _: program)
     if info.downloads:
-        print(
-            f"perceptbench: {info.name} fetches its weights from {info.downloads} unless they "
-            "are on this machine",
-            file=sys.stderr,
-        )
+        told = f"{info.name} fetches its weights from {info.downloads}"
+        print(f"perceptbench: {told} unless they are on this machine", file=sys.stderr)
     make = cache(partial(_make, target, info, networks.folder if networks else None))
 
     def at(pixels_per_degree: float | None) -> Any:
-        if info.pixels_per_degree is None:
-            return make(None)
-        return make(pixels_per_degree or info.pixels_per_degree)
+        assumed = info.pixels_per_degree
+        return make(assumed and (pixels_per_degree or assumed))
 
     at(None)  # what cannot be had is known before the first image
     return Metric(info, at)
@@ -281,13 +257,10 @@ def _make(
         options["pixels_per_degree"] = pixels_per_degree
     if info.weights_dir:
         options["weights_dir"] = weights_dir
-    with _blamed(info, "made"):
-        seconds = 3600.0 if info.downloads else PATIENCE
-        made = (
-            within(seconds, lambda: target(**options))
-            if inspect.isclass(target)
-            else partial(target, **options)
-        )
+    made = partial(target, **options)
+    if inspect.isclass(target):
+        with _blamed(info, "made"):
+            made = within(3600.0 if info.downloads else PATIENCE, made)
     assert info.metric is not None
     ours = info.metric.startswith("perceptbench.") and ".adapters." not in info.metric
     return made if ours else Foreign(made, info)
@@ -301,11 +274,9 @@ def _blamed(info: MetricInfo, what: str) -> Iterator[None]:
     except PerceptbenchError:
         raise
     except Exception as error:  # a plugin may raise anything
-        kind = type(error).__name__
+        why = f"{type(error).__name__}: {first_line(error)}"
         source = f"; its weights come from {info.downloads}" if info.downloads else ""
-        raise Unavailable(
-            f"{info.metric} cannot be {what}: {kind}: {first_line(error)}{source}"
-        ) from None
+        raise Unavailable(f"{info.metric} cannot be {what}: {why}{source}") from None
 
 
 def describe(info: MetricInfo, weights_dir: Path | None = None) -> str:

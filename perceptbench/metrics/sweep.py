@@ -14,7 +14,6 @@ by definition.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from torch import nn
 
@@ -64,8 +63,7 @@ def sweep(
 
     Parameters
     ----------
-    backbones : networks, see `networks.architecture`.
-    distances : keys of SCALES.
+    backbones, distances : networks, see `networks.architecture`; keys of SCALES.
     taps : layers to read, in the order of the network; none: `default_taps`.
     weights : ``imagenet``, ``random`` (seed 0) or the path of a file; formulas have none.
 
@@ -88,8 +86,10 @@ def sweep(
             table["weights"] = weights
         layers = list(dict.fromkeys(taps)) or default_taps(backbone)
         for distance in dict.fromkeys(distances):
+            head = {"head": [1.0]} if distance == "unit_normalised" else {}
             for which, weighted in _sets(layers):
-                rows = [_row(backbone, layer, distance, weight) for layer, weight in weighted]
+                rows = [{"layer": layer, "distance": distance, "weight": weight, **head}
+                        for layer, weight in weighted]  # fmt: skip
                 found.append(
                     MetricInfo(
                         name=f"{backbone}:{which}:{distance}",
@@ -115,13 +115,6 @@ def _sets(layers: Sequence[str]) -> Iterator[tuple[str, list[tuple[str, float]]]
     yield "depth", [(layer, (k + 1) / count) for k, layer in enumerate(layers)]
 
 
-def _row(backbone: str, layer: str, distance: str, weight: float) -> dict[str, Any]:
-    row: dict[str, Any] = {"layer": layer, "distance": distance, "weight": weight}
-    if distance == "unit_normalised":
-        row["head"] = [1.0]
-    return row
-
-
 def default_taps(backbone: str) -> list[str]:
     """The taps of a network that say most of it, in its order.
 
@@ -138,7 +131,7 @@ def default_taps(backbone: str) -> list[str]:
     if backbone in AS_LPIPS:
         return [row.layer for row in read_loss(AS_LPIPS[backbone])[0].tap]
     if backbone in STAGES:
-        return list(STAGES[backbone])
+        return STAGES[backbone]
     network = load_network(backbone)
     if hasattr(network.module, "taps"):
         return network.nodes[1:]

@@ -98,11 +98,7 @@ def write_package(name: str, parent: Path) -> Path:
     if folder.exists():
         raise UsageError(f"{folder} exists already; choose another name or --out")
     module = name.replace("-", "_")
-    values = {
-        "name": name,
-        "module": module,
-        "cls": "".join(part.capitalize() for part in name.split("-")),
-    }
+    cls = "".join(part.capitalize() for part in name.split("-"))
     with together(parent) as draft:
         for path, text in {
             "pyproject.toml": _PYPROJECT,
@@ -111,5 +107,6 @@ def write_package(name: str, parent: Path) -> Path:
             f"tests/test_{module}.py": _TEST,
         }.items():
             (draft / name / path).parent.mkdir(parents=True, exist_ok=True)
-            (draft / name / path).write_text(text.format(**values), encoding="utf-8")
+            filled = text.format(name=name, module=module, cls=cls)
+            (draft / name / path).write_text(filled, encoding="utf-8")
     return folder

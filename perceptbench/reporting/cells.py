@@ -5,33 +5,23 @@ from math import isnan
 
 import pandas as pd
 
-from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER
+from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.reporting.leaderboard import Column
 from perceptbench.reporting.result import Run
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of one metric.
-
-    Attributes
-    ----------
-    value, low, high : the figure and its 95 % interval; NaN where undefined.
-    top : whether no metric has a better value.
-    best : whether it cannot be told from the best of the column.
-    answered : ``30 of 60`` where the metric did not answer all items; else empty.
-    in_domain : whether the metric was fitted to this dataset.
-    note : why it is undefined, or what else is to be said of it.
-    """
+    """One figure of one metric, with its 95 % interval; NaN where undefined."""
 
     value: float
     low: float
     high: float
-    top: bool = False
-    best: bool = False
-    answered: str = ""
-    in_domain: bool = False
-    note: str = ""
+    top: bool = False  # whether no metric has a better value
+    best: bool = False  # whether it cannot be told from the best of the column
+    answered: str = ""  # ``30 of 60`` where the metric did not answer all items; else empty
+    in_domain: bool = False  # whether the metric was fitted to this dataset
+    note: str = ""  # why it is undefined, or what else is to be said of it
 
     @property
     def defined(self) -> bool:
@@ -58,34 +48,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One metric, or one kind of people.
-
-    Attributes
-    ----------
-    metric : its name.
-    also : the metrics of the same order that it stands for.
-    people : whether it is people, who take no rank.
-    rank : its place; None for people, and where it has no figure that counts.
-    attained : its attained agreement over datasets; None where there is no standing.
-    spread : the 95 % interval of that as ``[low, high]``; empty where not known.
-    new : the 95 % prediction interval for a new dataset, likewise.
-    places : the places it may have, ``1-7``; empty where not known.
-    best : whether it cannot be told from the best.
-    stood : ``3 of 4`` where it did not stand on all datasets; else empty.
-    cells : one a figure, in the order of the run's columns.
-    """
+    """One metric, or one kind of people; what is not known is empty."""
 
     metric: str
-    also: tuple[str, ...]
-    people: bool
-    rank: int | None
-    attained: float | None
-    spread: str
-    new: str
-    places: str
-    best: bool
-    stood: str
-    cells: tuple[Cell, ...]
+    also: tuple[str, ...]  # the metrics of the same order that it stands for
+    people: bool  # whether it is people, who take no rank
+    rank: int | None  # None for people, and where it has no figure that counts
+    attained: float | None  # attained agreement over datasets; None where there is no standing
+    spread: str  # the 95 % interval of that as ``[low, high]``
+    new: str  # the 95 % prediction interval for a new dataset, likewise
+    places: str  # those it may have, ``1-7``
+    best: bool  # whether it cannot be told from the best
+    stood: str  # ``3 of 4`` where it did not stand on all datasets
+    cells: tuple[Cell, ...]  # one a figure, in the order of the run's columns
 
     @property
     def name(self) -> str:
@@ -95,7 +70,8 @@ class Row:
 
 def rows(run: Run) -> list[Row]:
     """The leaderboard row by row, best first, people last."""
-    notes = _notes(run)
+    figure = ["dataset", "slice", "statistic", "metric"]
+    notes = run.agreement.set_index(figure)["note"].to_dict()
     marked = run.agreement[run.agreement["in_domain"].astype(bool)]
     trained = set(zip(marked["dataset"], marked["metric"], strict=True))
     best = {column: _best(run.board, column, trained) for column in run.columns}
@@ -116,13 +92,14 @@ def rows(run: Run) -> list[Row]:
             for c in run.columns
         )
         places = "" if pd.isna(row["first"]) else span(int(row["first"]), int(row["last"]))
+        attained = None if pd.isna(row["attained"]) else float(row["attained"])
         found.append(
             Row(
                 metric=metric,
                 also=tuple(str(row["also"]).split()),
                 people=metric in PEOPLE,
                 rank=None if pd.isna(row["rank"]) else int(row["rank"]),
-                attained=_known(row["attained"]),
+                attained=attained,
                 spread=_interval(row["attained low"], row["attained high"]),
                 new=_interval(row["new low"], row["new high"]),
                 places=places,
@@ -153,17 +130,6 @@ def _answered(some: float, of: float, metric: str) -> str:
     return f"{int(some):,} of {int(of):,}"
 
 
-def _known(value: float) -> float | None:
-    return None if pd.isna(value) else float(value)
-
-
-def _notes(run: Run) -> dict[tuple[str, str, str, str], str]:
-    """(dataset, slice, statistic, metric) -> what is to be said of the figure."""
-    said = run.agreement[run.agreement["note"] != ""]
-    keys = zip(*(said[key] for key in ("dataset", "slice", "statistic", "metric")), strict=True)
-    return dict(zip(keys, said["note"], strict=True))
-
-
 def counts(run: Run) -> list[int]:
     """Number of judged items behind each figure."""
     n = [run.board[f"{column.title} of"].max() for column in run.columns]
@@ -174,4 +140,4 @@ def _best(board: pd.DataFrame, column: Column, trained: set[tuple[str, str]]) ->
     """The best value of a metric that was not trained on the dataset."""
     fair = [m not in PEOPLE and (column.dataset, m) not in trained for m in board["metric"]]
     values = board.loc[fair, column.title]
-    return float(values.min() if column.statistic in SMALLER_IS_BETTER else values.max())
+    return float(values.min() if column.smaller else values.max())

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from perceptbench.agreement.alignment import worst
+from perceptbench.agreement.alignment import FIGURE, worst
 from perceptbench.agreement.inference import SIGNIFICANT
 from perceptbench.reporting import notes
 from perceptbench.reporting.leaderboard import Column, estimate
@@ -28,7 +28,7 @@ def reading(run: Run) -> str:
 def tables(run: Run) -> dict[str, list[list[str]]]:
     """Figure -> a header and a row a metric, what keeps most in its worst case first."""
     sources = notes.shown_sources(run)
-    by = run.alignment.groupby(["dataset", "slice", "statistic"], sort=False)
+    by = run.alignment.groupby(list(FIGURE), sort=False)
     return {Column(*map(str, figure)).title: _table(rows, sources) for figure, rows in by}
 
 

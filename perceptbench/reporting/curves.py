@@ -40,10 +40,9 @@ def _curves(items: Items) -> Iterator[tuple[str, Array]]:
     for metric, signal in zip(items.metrics, items.signal.T, strict=True):
         # Of numbers beyond all measure no curve is drawn.
         sound = len(signal) > 1 and np.isfinite(signal).all() and (signal == in_range(signal)).all()
-        if fit and sound and np.ptp(signal) > 0:
-            points = fit(signal, items)
-            if points is not None:
-                yield metric, points
+        points = fit(signal, items) if fit and sound and np.ptp(signal) > 0 else None
+        if points is not None:
+            yield metric, points
 
 
 def _psychometric(signal: Array, items: Items) -> Array:
@@ -58,7 +57,6 @@ def _logistic(signal: Array, items: Items) -> Array | None:
     curve = logistic.fit(signal, sign * items.people)
     if curve.rise == 0:
         return None
-    shown = np.sort(signal)[
-        np.linspace(0, len(signal) - 1, min(POINTS, len(signal))).round().astype(int)
-    ]
+    places = np.linspace(0, len(signal) - 1, min(POINTS, len(signal))).round().astype(int)
+    shown = np.sort(signal)[places]
     return np.stack([shown, sign * curve(shown)], axis=1)

@@ -28,28 +28,20 @@ ABOUT = ("distortion", "category", "level")
 
 @dataclass(frozen=True)
 class Items:
-    """The items of one judgement table.
-
-    Attributes
-    ----------
-    part : the judgement table.
-    metrics : names, in leaderboard order.
-    images : one row an item, one column an image: ``reference, distorted`` or ``a, reference, b``.
-    people, signal : as in the module's conventions.
-    about : one row an item: its ``distortion``, ``category`` and ``level``, where known.
-    """
+    """The items of one judgement table."""
 
     part: Judgements
-    metrics: list[str]
-    images: pd.DataFrame
+    metrics: list[str]  # in leaderboard order
+    images: pd.DataFrame  # an item a row, an image a column: reference, distorted; a, reference, b
     people: Array
     signal: Array
-    about: pd.DataFrame
+    about: pd.DataFrame  # an item a row: its distortion, category and level, where known
 
     @cached_property
     def ranks(self) -> Array:
-        """`ranks` of the signal."""
-        return ranks(self.signal)
+        """Mid-rank of every item's signal among a metric's, from 0 to 1; NaN stays NaN."""
+        signal = pd.DataFrame(self.signal)
+        return ((signal.rank() - 1) / (signal.count() - 1)).to_numpy()
 
     @property
     def title(self) -> str:
@@ -97,28 +89,9 @@ def disputed(items: Items, count: int) -> list[int]:
         share = np.nanmean(votes, axis=1)
         dispute = 4 * share * (1 - share) * np.abs(2 * items.people - 1)
     else:
-        with np.errstate(invalid="ignore"):
-            dispute = _spread(items.ranks)
+        dispute = pd.DataFrame(items.ranks).std(axis=1, ddof=0).to_numpy()
     order = np.argsort(-dispute, kind="stable")
     return _varied(items.images, [int(i) for i in order if dispute[i] > 0], count)
-
-
-def ranks(values: Array) -> Array:
-    """Mid-rank of every item in each column, from 0 to 1; NaN stays NaN."""
-    found = np.full(values.shape, np.nan)
-    for column in range(values.shape[1]):
-        known = np.isfinite(values[:, column])
-        if known.sum() > 1:
-            found[known, column] = (pd.Series(values[known, column]).rank() - 1) / (known.sum() - 1)
-    return found
-
-
-def _spread(values: Array) -> Array:
-    known = np.isfinite(values)
-    count = np.maximum(known.sum(axis=1), 1)
-    filled = np.where(known, values, 0)
-    mean = filled.sum(axis=1) / count
-    return np.sqrt((np.where(known, values - mean[:, None], 0) ** 2).sum(axis=1) / count)
 
 
 def _varied(images: pd.DataFrame, order: Iterable[int], count: int) -> list[int]:

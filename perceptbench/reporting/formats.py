@@ -34,17 +34,7 @@ def formats() -> dict[str, EntryPoint]:
 
 
 def write(run: Run, folder: Path, names: Iterable[str] = ()) -> list[Path]:
-    """Writes a run's report files, all together.
-
-    Parameters
-    ----------
-    run : what was found.
-    folder : files of the same names in it are replaced.
-    names : the formats; every one there is by default.
-
-    Returns
-    -------
-    The files written.
+    """Writes a run's report files, all together, in the formats named or every one there is.
 
     Raises
     ------

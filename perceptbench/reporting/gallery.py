@@ -20,20 +20,13 @@ INK, PAPER, GAP, LINE = (27, 33, 40), (255, 255, 255), 4, 18
 
 @dataclass(frozen=True)
 class Section:
-    """One part of a page.
-
-    Attributes
-    ----------
-    title, text : its heading; what is to be known to read it.
-    header, rows : of its table; none where the header is empty.
-    pictures : caption -> JPEG file.
-    """
+    """One part of a page."""
 
     title: str
-    text: str = ""
-    header: Sequence[str] = ()
+    text: str = ""  # what is to be known to read it
+    header: Sequence[str] = ()  # of its table; none where it is empty
     rows: Sequence[Sequence[str]] = ()
-    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    pictures: Mapping[str, bytes] = field(default_factory=dict)  # caption -> JPEG file
 
 
 def render(
@@ -67,10 +60,7 @@ def render(
 def sheet(columns: Sequence[str], rows: Mapping[str, Sequence[np.ndarray | None]]) -> bytes:
     """Pictures in a grid, their names beside and above them, as a JPEG file.
 
-    Parameters
-    ----------
-    columns : their names.
-    rows : name -> one image uint8 (H, W, 3) a column, all of one size; None leaves it empty.
+    Each row has one image uint8 (H, W, 3) a column, all of one size; None leaves a place empty.
     """
     height, width = next(i.shape[:2] for row in rows.values() for i in row if i is not None)
     scale = max(1, -(-SIDE // min(height, width)))

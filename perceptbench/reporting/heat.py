@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from perceptbench.agreement.ranking import PEOPLE, SMALLER_IS_BETTER
+from perceptbench.agreement.ranking import PEOPLE
+from perceptbench.reporting.leaderboard import Column
 from perceptbench.reporting.result import Run
 
 #: How a slice of a table is named: ``distortion=blur``, ``120ppd level=2``.
@@ -32,21 +32,14 @@ class HeatCell:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """A table whose cells are coloured by value.
-
-    Attributes
-    ----------
-    title, note : what it shows, how to read it.
-    corner : what the rows are.
-    columns : their names.
-    rows : (index of the metric or None, name, one cell or None a column).
-    """
+    """A table whose cells are coloured by value."""
 
     title: str
-    note: str
-    corner: str
+    note: str  # how to read it
+    corner: str  # what the rows are
     columns: list[str]
-    rows: list[tuple[int | None, str, list[HeatCell | None]]]
+    #: (index of the metric or None, name, one cell or None a column)
+    rows: Sequence[tuple[int | None, str, Sequence[HeatCell | None]]]
 
 
 def slice_maps(run: Run, metrics: Sequence[str]) -> list[HeatMap]:
@@ -63,21 +56,20 @@ def slice_maps(run: Run, metrics: Sequence[str]) -> list[HeatMap]:
         )
         for kind in dict.fromkeys(parts.loc[here, "kind"].dropna()):
             rows = table[here & (parts["kind"] == kind)].assign(name=parts["name"])
-            maps.append(_slice_map(f"{column.title} by {kind}", rows, column.statistic, metrics))
+            maps.append(_slice_map(column, kind, rows, metrics))
     return maps
 
 
-def _slice_map(title: str, rows: pd.DataFrame, statistic: str, metrics: Sequence[str]) -> HeatMap:
+def _slice_map(column: Column, kind: str, rows: pd.DataFrame, metrics: Sequence[str]) -> HeatMap:
     names = list(dict.fromkeys(rows["name"]))
     counts = rows.groupby("name")["n"].max()
     values = rows.pivot(index="metric", columns="name", values="value")
     shown = [m for m in (*metrics, *PEOPLE) if m in values.index]
     values = values.reindex(index=shown, columns=names)
-    smaller = statistic in SMALLER_IS_BETTER
-    lines = zip(shown, _shade(values, smaller), strict=True)
+    lines = zip(shown, _shade(values, column.smaller), strict=True)
     return HeatMap(
-        title,
-        "Smaller is better." if smaller else "Larger is better.",
+        f"{column.title} by {kind}",
+        "Smaller is better." if column.smaller else "Larger is better.",
         "metric",
         [f"{name} ({int(counts[name]):,})" for name in names],
         [(metrics.index(m) if m in metrics else None, m, line) for m, line in lines],
@@ -98,16 +90,13 @@ def layer_maps(run: Run, metrics: Sequence[str]) -> list[HeatMap]:
             values = values.reindex(index=sorted(values.index, key=_depth))
             if not values.notna().any(axis=None):
                 continue
-            smaller = column.statistic in SMALLER_IS_BETTER
-            lines = _shade(values, smaller)
-            note = "Rows from the input down; " + ("smaller" if smaller else "larger")
-            maps.append(
-                HeatMap(
-                    f"{backbone} on {column.title}", f"{note} is better.", "layer",
-                    list(values.columns),
-                    [(None, str(m), line) for m, line in zip(values.index, lines, strict=True)],
-                )
-            )  # fmt: skip
+            lines = zip(values.index, _shade(values, column.smaller), strict=True)
+            note = (
+                f"Rows from the input down; {'smaller' if column.smaller else 'larger'} is better."
+            )
+            rows_of = [(None, str(layer), line) for layer, line in lines]
+            title = f"{backbone} on {column.title}"
+            maps.append(HeatMap(title, note, "layer", list(values.columns), rows_of))
     return maps
 
 
@@ -124,37 +113,26 @@ def test_maps(run: Run, metrics: Sequence[str]) -> list[HeatMap]:
         for column in run.columns:
             rows = column.rows(run.agreement).set_index("metric")["value"]
             values = rows.reindex(here["metric"]).set_axis(here.index).to_frame(column.title)
-            shaded.append(_shade(values, column.statistic in SMALLER_IS_BETTER))
-        rows_of = zip(*([line[0] for line in lines] for lines in shaded), strict=True)
-        maps.append(
-            HeatMap(
-                f"{backbone}, {distance}: layers by tests",
-                "Rows from the input down; each column from its worst (pale) to its best layer.",
-                "layer",
-                [column.title for column in run.columns],
-                [(None, str(m), list(line)) for m, line in zip(here.index, rows_of, strict=True)],
-            )
-        )
+            shaded.append([line[0] for line in _shade(values, column.smaller)])
+        note = "Rows from the input down; each column from its worst (pale) to its best layer."
+        lines = zip(here.index, zip(*shaded, strict=True), strict=True)
+        rows_of = [(None, str(layer), list(line)) for layer, line in lines]
+        title, columns = f"{backbone}, {distance}: layers by tests", [c.title for c in run.columns]
+        maps.append(HeatMap(title, note, "layer", columns, rows_of))
     return maps
 
 
 def _single_taps(run: Run, metrics: Sequence[str]) -> pd.DataFrame:
     """``metric, backbone, layer, distance`` of the losses that read one layer."""
-    records = run.provenance.get("metrics", {})
-    found = [(m, *tap) for m in metrics if (tap := single_tap(records.get(m, {})))]
+    found = []
+    for metric in metrics:
+        loss = run.provenance.get("metrics", {}).get(metric, {}).get("loss") or {}
+        taps, backbone = loss.get("tap", []), loss.get("backbone")
+        if len(taps) == 1 and backbone is not None:
+            weights = backbone.get("weights", "imagenet")
+            name = f"{backbone['name']} {'' if weights == 'imagenet' else weights}".strip()
+            found.append((metric, name, taps[0]["layer"], taps[0]["distance"]))
     return pd.DataFrame(found, columns=["metric", "backbone", "layer", "distance"])
-
-
-def single_tap(record: dict[str, Any]) -> tuple[str, str, str] | None:
-    """(backbone, layer, distance) of a loss that reads one layer, from its entry in run.json."""
-    loss = record.get("loss") or {}
-    taps = loss.get("tap", [])
-    if len(taps) != 1 or "backbone" not in loss:
-        return None
-    backbone = loss["backbone"]
-    weights = "" if backbone.get("weights", "imagenet") == "imagenet" else backbone["weights"]
-    name = f"{backbone['name']} {weights}".strip()
-    return name, taps[0]["layer"], taps[0]["distance"]
 
 
 def _depth(layer: str) -> tuple[tuple[int, int | str], ...]:

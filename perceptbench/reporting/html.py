@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 from math import floor, isnan, log10, nan
 from pathlib import Path
@@ -19,7 +19,6 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from perceptbench.agreement.ranking import SMALLER_IS_BETTER
 from perceptbench.reporting import cells, changed_images, notes, objective
 from perceptbench.reporting.cells import Cell
 from perceptbench.reporting.choice import Choice, choice
@@ -30,8 +29,8 @@ from perceptbench.reporting.result import Run
 from perceptbench.reporting.strips import Images, disputed_strips, item_sets
 
 PAGE = Path(__file__).parent / "page"
-#: Metrics, best first, whose paired differences a page holds.
-MOST_COMPARED = 60
+#: Metrics, best first, whose paired differences a page holds; what it says of every one.
+MOST_COMPARED, ABOUT_METRIC = 60, ("title", "citation", "hash")
 
 
 def environment() -> Environment:
@@ -59,17 +58,11 @@ def render(run: Run) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Axis:
-    """A horizontal axis in per cent of its width; right is always better.
+    """A horizontal axis in per cent of its width; right is always better."""
 
-    Attributes
-    ----------
-    low, high : the values at its ends.
-    backwards : whether the larger value stands left.
-    """
-
-    low: float
+    low: float  # the values at its ends
     high: float
-    backwards: bool
+    backwards: bool  # whether the larger value stands left
 
     def place(self, value: float) -> float:
         """Where a value stands, 0 to 100."""
@@ -105,7 +98,7 @@ def _axis(column: Column, shown: Sequence[Cell]) -> Axis:
     ends = [v for c in shown if c.defined for v in (c.value, c.low, c.high) if not isnan(v)]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
     margin = 0.04 * (high - low) or 0.05
-    return Axis(low - margin, high + margin, column.statistic in SMALLER_IS_BETTER)
+    return Axis(low - margin, high + margin, column.smaller)
 
 
 @dataclass(frozen=True)
@@ -117,40 +110,19 @@ class Figure:
     axis: Axis
     dataset_index: int
     human: Cell | None
-    ranked: list[tuple[int, str, Cell]] = field(default_factory=list)
-    people: list[tuple[str, Cell]] = field(default_factory=list)
-
-    @property
-    def title(self) -> str:
-        """``modelfest 120ppd 2afc``."""
-        return self.column.title
-
-    @property
-    def where(self) -> str:
-        """``modelfest 120ppd``."""
-        parts = (self.column.dataset, self.column.slice)
-        return " ".join(part for part in parts if part != "all")
-
-    @property
-    def statistic(self) -> str:
-        """``2afc``."""
-        return self.column.statistic
-
-    @property
-    def smaller(self) -> bool:
-        """Whether smaller is better."""
-        return self.column.statistic in SMALLER_IS_BETTER
+    ranked: list[tuple[int, str, Cell]]
+    people: list[tuple[str, Cell]]
 
 
 def _figures(run: Run, board: Sequence[cells.Row]) -> list[Figure]:
     datasets = list(dict.fromkeys(column.dataset for column in run.columns))
     found = []
+    metrics = [row for row in board if not row.people]
     for i, (column, n) in enumerate(zip(run.columns, cells.counts(run), strict=True)):
-        smaller = column.statistic in SMALLER_IS_BETTER
-        metrics = [row for row in board if not row.people]
+        sign = 1 if column.smaller else -1
         ranked = [(k, row.metric, row.cells[i]) for k, row in enumerate(metrics)]
         ranked = [entry for entry in ranked if entry[2].defined]
-        ranked.sort(key=lambda entry: entry[2].value if smaller else -entry[2].value)
+        ranked.sort(key=lambda entry: sign * entry[2].value)
         people = [(row.metric, row.cells[i]) for row in board if row.people]
         people = [entry for entry in people if entry[1].defined]
         axis = _axis(column, [row.cells[i] for row in board])
@@ -213,7 +185,10 @@ def _context(run: Run) -> dict[str, Any]:
         "reading": notes.reading(run),
         "figure_notes": list(notes.figures(run).items()),
         "missing": notes.missing(run),
-        "about_metrics": [_about_metric(name, records.get(name, {})) for name in metrics],
+        "about_metrics": [
+            {"name": name, **{k: records.get(name, {}).get(k, "") for k in ABOUT_METRIC}}
+            for name in metrics
+        ],
         "provenance": notes.provenance(run),
         "command": run.provenance.get("command", ""),
         "data": _json(data),
@@ -308,23 +283,17 @@ def _metric_data(board: Sequence[cells.Row], records: Mapping[str, Any]) -> list
     found = []
     for row in board:
         cost = (records.get(row.metric) or {}).get("cost") or {}
-        if not row.people:
-            found.append(
-                {
-                    "name": row.metric,
-                    "attained": row.attained,
-                    "seconds": cost.get("seconds_per_pair"),
-                    "parameters": cost.get("parameters"),
-                }
-            )
+        seconds, parameters = cost.get("seconds_per_pair"), cost.get("parameters")
+        figures = {"attained": row.attained, "seconds": seconds, "parameters": parameters}
+        found += [] if row.people else [{"name": row.metric, **figures}]
     return found
 
 
 def _figure_data(run: Run, figure: Figure, metrics: Sequence[str]) -> dict[str, Any]:
     values = {name: cell.value for _, name, cell in figure.ranked}
     return {
-        "title": figure.title,
-        "smaller": figure.smaller,
+        "title": figure.column.title,
+        "smaller": figure.column.smaller,
         "value": [values.get(name) for name in metrics],
         "paired": _paired(figure.column.rows(run.comparisons), metrics),
     }
@@ -341,20 +310,15 @@ def _paired(comparisons: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]
     found = []
     for a, b in combinations(names, 2):
         nothing = (nan,) * 4  # of a folder that has been edited
-        difference, low, high, p = figures.get((a, b)) or _turned(*figures.get((b, a), nothing))
-        found.append([_short(v) for v in (difference, low, high, p)])
+        difference, low, high, p = figures.get((a, b), nothing)
+        if (b, a) in figures:
+            turned, *ends, p = figures[b, a]
+            difference, high, low = (-v for v in (turned, *ends))
+        found.append([None if isnan(v) else round(float(v), 5) for v in (difference, low, high, p)])
     if not found:
         return None
     columns = dict(zip(("value", "low", "high", "p"), zip(*found, strict=True), strict=True))
     return {"of": [metrics.index(name) for name in names], **columns}
-
-
-def _turned(difference: float, low: float, high: float, p: float) -> tuple[float, ...]:
-    return -difference, -high, -low, p
-
-
-def _short(value: float) -> float | None:
-    return None if isnan(value) else round(float(value), 5)
 
 
 def _costs(metrics: Sequence[str], records: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -373,7 +337,3 @@ def _costs(metrics: Sequence[str], records: Mapping[str, Any]) -> list[dict[str,
                 "memory": "–" if held is None else f"{held / 2**20:.0f} MiB",
             }))  # fmt: skip
     return [row for _, row in sorted(found, key=lambda entry: entry[0])]
-
-
-def _about_metric(name: str, record: Mapping[str, Any]) -> dict[str, str]:
-    return {"name": name, **{key: record.get(key, "") for key in ("title", "citation", "hash")}}

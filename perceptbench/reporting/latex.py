@@ -10,26 +10,25 @@ from collections.abc import Sequence
 from itertools import groupby
 from math import isnan, nan
 
-from perceptbench.agreement.ranking import SMALLER_IS_BETTER
 from perceptbench.errors import visible
 from perceptbench.reporting import changed_images, notes
 from perceptbench.reporting.cells import Cell, counts, rows
 from perceptbench.reporting.result import Run
 
-SPECIAL = {
+SPECIAL = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
     "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\symbol{34}",
-}  # fmt: skip
+})  # fmt: skip
 
 
 def render(run: Run) -> dict[str, str]:
     """One booktabs table: datasets over their figures, the best in bold, people below a rule."""
-    more = {} if run.alignment.empty else {"alignment.tex": alignment_tables(run)}
+    more = {} if run.alignment.empty else {"alignment.tex": _alignment(run)}
     return {"leaderboard.tex": table(run), **more}
 
 
-def alignment_tables(run: Run) -> str:
+def _alignment(run: Run) -> str:
     """One ``tabular`` a figure, its name in a comment above."""
     lines = ["% \\usepackage{booktabs}", f"% {escape(changed_images.reading(run))}"]
     words = 2 if notes.shown_sources(run) else 1
@@ -65,7 +64,8 @@ def table(run: Run) -> str:
         attained = "--" if row.attained is None else f"{row.attained:.2f}"
         place = ["" if row.rank is None else str(row.rank), escape(row.name), attained,
                  row.places.replace("-", "--")]  # fmt: skip
-        last = [_worst(*known.get(row.metric, (nan, ""))) for known in worst.values()]
+        lefts = [known.get(row.metric, (nan, "")) for known in worst.values()]
+        last = ["--" if isnan(v) else f"${v:.3f}$ {escape(change)}" for v, change in lefts]
         last += [escape(sources.get(row.metric, ""))] if sources else []
         lines.append(_line([*place, *(_cell(cell) for cell in row.cells), *last]))
     lines.append("\\midrule")
@@ -83,16 +83,12 @@ def table(run: Run) -> str:
 def _head(run: Run, more: Sequence[str]) -> list[str]:
     """Two lines: what was judged, spanning its figures; then the statistics, and what follows."""
     spans, rules, at = [], [], 5
-    for (dataset, part), here in groupby(run.columns, key=lambda c: (c.dataset, c.slice)):
+    for where, here in groupby(run.columns, key=lambda c: c.where):
         width = len(list(here))
-        name = escape(" ".join(n for n in (dataset, part) if n != "all"))
-        spans.append(f"\\multicolumn{{{width}}}{{l}}{{{name}}}")
+        spans.append(f"\\multicolumn{{{width}}}{{l}}{{{escape(where)}}}")
         rules.append(f"\\cmidrule(lr){{{at}-{at + width - 1}}}")
         at += width
-    statistics = [
-        escape(c.statistic) + (" $\\downarrow$" if c.statistic in SMALLER_IS_BETTER else "")
-        for c in run.columns
-    ]
+    statistics = [escape(c.statistic) + " $\\downarrow$" * c.smaller for c in run.columns]
     return [
         _line(["", "", "", "", *spans, *[""] * len(more)]),
         " ".join(rules),
@@ -108,7 +104,8 @@ def _cell(cell: Cell) -> str:
     if not cell.defined:
         return "--"
     number = f"\\textbf{{{cell.number}}}" if cell.top else cell.number
-    number += _raised("\\circ" * cell.best + "\\dag" * cell.in_domain)
+    if marks := "\\circ" * cell.best + "\\dag" * cell.in_domain:
+        number += f"\\ensuremath{{^{{{marks}}}}}"
     if not cell.bounded:
         return number
     # In math mode the sign of a negative bound is a minus, not a hyphen.
@@ -120,21 +117,10 @@ def _signed(text: str) -> str:
     return re.sub(r"(?<![\w.])[+-]\d+\.\d+", lambda number: f"${number[0]}$", escape(text))
 
 
-def _worst(left: float, change: str) -> str:
-    """What is left under the worst change, and which that is."""
-    return "--" if isnan(left) else f"${left:.3f}$ {escape(change)}"
-
-
-def _raised(marks: str) -> str:
-    return f"\\ensuremath{{^{{{marks}}}}}" if marks else ""
-
-
 def escape(text: str) -> str:
     r"""Text whose every character stands for itself in LaTeX.
 
     >>> print(escape("50% of a_b"))
     50\% of a\_b
     """
-    return "".join(
-        SPECIAL.get(character, character) for character in visible(" ".join(text.split()))
-    )
+    return visible(" ".join(text.split())).translate(SPECIAL)

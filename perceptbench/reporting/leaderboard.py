@@ -24,17 +24,24 @@ class Column:
         return self.dataset, self.slice, self.statistic
 
     @property
-    def title(self) -> str:
-        """``modelfest 120ppd 2afc``; the slice is left out where it is the whole dataset."""
-        return " ".join(p for p in (self.dataset, self.slice, self.statistic) if p != "all")
+    def where(self) -> str:
+        """``modelfest 120ppd``; the slice is left out where it is the whole dataset."""
+        return self.dataset if self.slice == "all" else f"{self.dataset} {self.slice}"
 
-    def rows(self, agreement: pd.DataFrame) -> pd.DataFrame:
-        """The rows of an agreement table that hold this figure, one a metric."""
-        return agreement[
-            (agreement["dataset"] == self.dataset)
-            & (agreement["slice"] == self.slice)
-            & (agreement["statistic"] == self.statistic)
-        ]
+    @property
+    def title(self) -> str:
+        """``modelfest 120ppd 2afc``."""
+        return f"{self.where} {self.statistic}"
+
+    @property
+    def smaller(self) -> bool:
+        """Whether smaller is better."""
+        return self.statistic in SMALLER_IS_BETTER
+
+    def rows(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a table with ``dataset, slice, statistic`` that are of this figure."""
+        here = table[["dataset", "slice", "statistic"]] == list(self.key)
+        return table[here.all(axis=1)]
 
 
 def leaderboard(
@@ -80,8 +87,8 @@ def leaderboard(
         only = only[~only["metric"].isin(PEOPLE) & ~only["in_domain"].astype(bool)].dropna(
             subset="value"
         )
-        smaller = columns[0].statistic in SMALLER_IS_BETTER
-        order = list(only.sort_values("value", ascending=smaller, kind="stable")["metric"])
+        only = only.sort_values("value", ascending=columns[0].smaller, kind="stable")
+        order = list(only["metric"])
         has_place = pd.Series(places.index.isin(order), index=places.index)
         ranked = order + [m for m in ranked if m not in order]
     ranked = [m for m in ranked if has_place[m]] + [m for m in ranked if not has_place[m]]

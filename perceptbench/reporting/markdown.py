@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 
-from perceptbench.agreement.ranking import SMALLER_IS_BETTER
 from perceptbench.errors import printable, visible
 from perceptbench.reporting import changed_images, notes
 from perceptbench.reporting.cells import Cell, Row, counts, rows
@@ -15,11 +14,7 @@ from perceptbench.reporting.result import Run
 
 def render(run: Run) -> dict[str, str]:
     """One page: the leaderboard, how to read it, what is missing, where it comes from."""
-    return {"leaderboard.md": page(run)}
-
-
-def page(run: Run) -> str:
-    """The leaderboard with everything needed to read it."""
+    missing = _list(f"{kind}: {text}" for kind, text in notes.missing(run))
     parts = [
         table(run),
         *_choice(run),
@@ -27,14 +22,18 @@ def page(run: Run) -> str:
         "### The figures\n",
         _list(f"{title}: {text}" for title, text in notes.figures(run).items()),
         *_alignment(run),
-        *_missing(run),
-        "### Where the numbers come from\n",
-        "  \n".join(escape(line) for line in notes.provenance(run)) + "\n",
+        *(["### What is missing, and why\n", missing] if missing else []),
+        *origin("###", run),
     ]
+    return {"leaderboard.md": "\n".join(part for part in parts if part)}
+
+
+def origin(level: str, run: Run) -> list[str]:
+    """Where the numbers come from, under a heading of that level."""
+    lines = "  \n".join(escape(line) for line in notes.provenance(run))
+    parts = [f"{level} Where the numbers come from\n", f"{lines}\n"]
     command = run.provenance.get("command")
-    if command:
-        parts.append(f"Made by {code(command)}.\n")
-    return "\n".join(part for part in parts if part)
+    return [*parts, f"Made by {code(command)}.\n"] if command else parts
 
 
 def _choice(run: Run) -> list[str]:
@@ -56,21 +55,15 @@ def _alignment(run: Run) -> list[str]:
     return parts
 
 
-def _missing(run: Run) -> list[str]:
-    items = _list(f"{kind}: {text}" for kind, text in notes.missing(run))
-    return ["### What is missing, and why\n", items] if items else []
-
-
 def table(run: Run) -> str:
     """The leaderboard as a padded Markdown table: value [low, high], the best in bold.
 
     n stands in the last row: the number of judged items behind each figure.
     """
-    arrows = [" ↓" if c.statistic in SMALLER_IS_BETTER else "" for c in run.columns]
     board = rows(run)
     standing = any(row.attained is not None for row in board)
     header = ["#", "metric", *(["attained", "new dataset", "places"] if standing else [])]
-    header += [escape(c.title) + arrow for c, arrow in zip(run.columns, arrows, strict=True)]
+    header += [escape(c.title) + " ↓" * c.smaller for c in run.columns]
     worst, sources = changed_images.worst_cases(run), notes.shown_sources(run)
     driven = told(run.board)  # as objectives, where that was asked for
     header += [*(f"{escape(title)}, worst" for title in worst), *(["source"] if sources else [])]

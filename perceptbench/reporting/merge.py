@@ -26,8 +26,7 @@ def read(folders: Sequence[Path]) -> Run:
     runs = {str(folder): run_folder.read(folder) for folder in folders}
     if len(runs) == 1:
         return next(iter(runs.values()))
-    _check_datasets(runs)
-    _check_metrics(runs)
+    _check(runs)
     return joined(list(runs.values()))
 
 
@@ -58,24 +57,19 @@ def _stack(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(list(tables), ignore_index=True)
 
 
-def _check_datasets(runs: dict[str, Run]) -> None:
-    seen: dict[str, str] = {}
+def _check(runs: dict[str, Run]) -> None:
+    datasets: dict[str, str] = {}
+    metrics: dict[str, tuple[str, dict[str, Any]]] = {}
     for folder, run in runs.items():
         for name in dict.fromkeys(part.dataset for part in run.judgements):
-            if name in seen:
+            if (first := datasets.setdefault(name, folder)) != folder:
                 raise UsageError(
-                    f"dataset {name} is in {seen[name]} and in {folder}; "
+                    f"dataset {name} is in {first} and in {folder}; "
                     "runs reported together need distinct datasets"
                 )
-            seen[name] = folder
-
-
-def _check_metrics(runs: dict[str, Run]) -> None:
-    seen: dict[str, tuple[str, dict[str, Any]]] = {}
-    for folder, run in runs.items():
         for name, record in run.provenance.get("metrics", {}).items():
             identity = {key: record[key] for key in IDENTITY if key in record}
-            first, known = seen.setdefault(name, (folder, identity))
+            first, known = metrics.setdefault(name, (folder, identity))
             if known != identity:
                 raise UsageError(
                     f"metric {name} of {first} is not metric {name} of {folder}: "

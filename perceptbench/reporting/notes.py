@@ -62,11 +62,11 @@ def reading(run: Run) -> list[str]:
 
 def _counted_together(run: Run) -> list[str]:
     """Which columns share a vote in the standing, because they ask the same."""
-    known, named = run.provenance.get("groups", {}), dict[str, list[str]]()
-    for dataset, part in dict.fromkeys((c.dataset, c.slice) for c in run.columns):
-        group = known.get(f"{dataset}/{part}", known.get(dataset))
+    known, named = run.provenance.get("groups", {}), dict[str, dict[str, None]]()
+    for column in run.columns:
+        group = known.get(f"{column.dataset}/{column.slice}", known.get(column.dataset))
         if group is not None:
-            named.setdefault(group, []).append(dataset if part == "all" else f"{dataset} {part}")
+            named.setdefault(group, {})[column.where] = None
     if not named:
         return []
     told = "; ".join(f"{group}: {', '.join(names)}" for group, names in sorted(named.items()))
@@ -83,23 +83,12 @@ def figures(run: Run) -> dict[str, str]:
         metrics = here[~here["metric"].isin(PEOPLE)]
         units = int(metrics["units"].max()) if len(metrics) else int(first["units"])
         rough = f" (intervals of fewer than {ROUGH} are rough)" if FEWEST <= units < ROUGH else ""
-        end = _end(metrics)
-        end += _no_krasula(
-            next(
-                p for p in run.judgements if (p.dataset, p.slice) == (column.dataset, column.slice)
-            )
-        )
-        vary = f"{units} units{_raters(run, column)} vary{rough}"
+        parts = [p for p in run.judgements if (p.dataset, p.slice) == column.key[:2]]
+        raters = max(counted(part.votes) for part in parts)
+        end = _end(metrics) + _no_krasula(parts[0])
+        vary = f"{units} units{f' and {raters:,} raters' if raters else ''} vary{rough}"
         found[column.title] = f"{first['display']}; {vary}{ceiling}{end}."
     return found | _people(run) | _resolving(run)
-
-
-def _raters(run: Run, column: Column) -> str:
-    """How many people vary beside the units."""
-    key = (column.dataset, column.slice)
-    votes = [part.votes for part in run.judgements if (part.dataset, part.slice) == key]
-    raters = max(map(counted, votes), default=0)
-    return f" and {raters:,} raters" if raters else ""
 
 
 def _people(run: Run) -> dict[str, str]:

@@ -38,17 +38,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def beside(board: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """A leaderboard with the figures of `descend.csv` beside its own.
-
-    Parameters
-    ----------
-    board : one row a metric, with a column ``metric``.
-    table : what `read` reads, or `descent.summary.summary` gives.
-
-    Returns
-    -------
-    `board` with the columns BOUNDED, NaN for a metric that has not descended.
-    """
+    """A leaderboard with BOUNDED of `descend.csv` beside, NaN where a metric has not descended."""
     return board.merge(table[["metric", *BOUNDED]], on="metric", how="left")
 
 

@@ -33,12 +33,11 @@ def pictures(run: Run, datasets: Sequence[Dataset]) -> pd.DataFrame:
     """
     wanted: dict[str, dict[str, None]] = {}
     for items in judged(run, run.metrics):
-        every = dict.fromkeys(items.images.to_numpy().ravel())
-        rows = items.images.iloc[disputed(items, DISPUTED)]
-        few = len(every) <= ALL_IMAGES
-        wanted.setdefault(items.part.dataset, {}).update(
-            every if few else dict.fromkeys(rows.to_numpy().ravel())
-        )
+        shown = dict.fromkeys(items.images.to_numpy().ravel())
+        if len(shown) > ALL_IMAGES:
+            rows = items.images.iloc[disputed(items, DISPUTED)]
+            shown = dict.fromkeys(rows.to_numpy().ravel())
+        wanted.setdefault(items.part.dataset, {}).update(shown)
     found = []
     for dataset in datasets:
         for key in wanted.get(dataset.name, ()):

@@ -13,7 +13,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import BboxBase
 
-from perceptbench.agreement.ranking import SMALLER_IS_BETTER
 from perceptbench.reporting import cells, sensitivity
 from perceptbench.reporting.cells import Cell, Row
 from perceptbench.reporting.heat import HeatMap, layer_maps, slice_maps, test_maps
@@ -105,7 +104,7 @@ def _interval_panel(panel, column: Column, metrics: Sequence[Row], shown: Sequen
     panel.tick_params(axis="y", length=0)
     panel.grid(axis="x", color="#e1e4e7", linewidth=0.6)
     panel.set_title(_label(column.title), loc="left", fontsize=8, fontweight="bold")
-    if column.statistic in SMALLER_IS_BETTER:
+    if column.smaller:
         panel.invert_xaxis()
         panel.set_xlabel("smaller is better: the axis runs backwards")
 
@@ -151,7 +150,7 @@ def cost(run: Run) -> Figure | None:
     board = [row for row in cells.rows(run) if not row.people]
     standing = any(row.attained is not None for row in board)
     column = run.columns[0] if run.columns else None
-    smaller = not standing and column is not None and column.statistic in SMALLER_IS_BETTER
+    smaller = not standing and column is not None and column.smaller
     points = []
     for row in board:
         seconds = (records.get(row.metric, {}).get("cost") or {}).get("seconds_per_pair")

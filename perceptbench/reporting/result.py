@@ -22,42 +22,29 @@ CURVE = ("dataset", "slice", "protocol", "metric", "x", "y")
 
 @dataclass
 class Run:
-    """Everything a run found.
+    """Everything a run found; tables with columns named above.
 
     Attributes
     ----------
-    scores : ``dataset, reference, distorted`` and one column a metric.
-    agreement : the agreement table.
-    board : the leaderboard table.
-    judgements : the tables the scores were held against.
-    skipped : metric -> why it could not be had.
-    failures : ``dataset, reference, distorted, reason`` of pairs that could not be scored.
-    broken : ``METRIC on DATASET`` -> the error the metric raised there.
-    comparisons : paired differences of all metrics, by leaderboard column.
-    assumed : what had to be assumed of how the images were seen, in sentences.
     provenance : what else goes into ``run.json``: versions, datasets (fingerprint, folder),
         metrics (title, hash, trained_on, cost), device, groups (dataset or ``dataset/slice`` ->
         what it is counted under in the standing, where that is not itself), margin (of a figure,
         what is too little to matter).
-    pictures : ``dataset, image, picture`` (bytes of a PNG or JPEG file): small images of what
-        is disputed, for reports; may be empty.
-    curves : ``dataset, slice, protocol, metric, x, y``: points of the curve fitted to each
-        metric (`perceptbench.reporting.curves`), for reports; may be empty.
-    failed : ``dataset, slice, metric, reference, distorted, reason``: the judged pairs that a
-        metric has no distance for, in full; written as ``failed.csv``, not read again.
-    alignment : how far each metric's agreement falls under changes of the images
-        (`perceptbench.agreement.alignment`); may be empty.
+    pictures, curves : small images of what is disputed and points of the curve fitted to each
+        metric, for reports; may be empty, as `alignment` may.
+    failed : the judged pairs that a metric has no distance for, in full; written as
+        ``failed.csv``, not read again.
     """
 
-    scores: pd.DataFrame
+    scores: pd.DataFrame  # dataset, reference, distorted and one column a metric
     agreement: pd.DataFrame
     board: pd.DataFrame
-    judgements: list[Judgements]
-    skipped: dict[str, str]
-    failures: pd.DataFrame
+    judgements: list[Judgements]  # what the scores were held against
+    skipped: dict[str, str]  # metric -> why it could not be had
+    failures: pd.DataFrame  # pairs that could not be scored
     comparisons: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COMPARISON))
-    broken: dict[str, str] = field(default_factory=dict)
-    assumed: list[str] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)  # METRIC on DATASET -> its error there
+    assumed: list[str] = field(default_factory=list)  # in sentences
     provenance: dict[str, Any] = field(default_factory=dict)
     pictures: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(PICTURE)))
     curves: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CURVE)))
@@ -77,11 +64,7 @@ class Run:
     @property
     def columns(self) -> list[Column]:
         """The figures the leaderboard ranks by."""
-        return [
-            Column(part.dataset, part.slice, statistic)
-            for part in self.judgements
-            for statistic in part.statistics
-        ]
+        return [Column(p.dataset, p.slice, s) for p in self.judgements for s in p.statistics]
 
 
 def board(run: Run) -> pd.DataFrame:

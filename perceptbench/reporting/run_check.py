@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from perceptbench.agreement.ranking import PEOPLE
 from perceptbench.agreement.standing import STANDING
-from perceptbench.datasets.judgements.protocols import PROTOCOLS
 from perceptbench.errors import DataError
 from perceptbench.reporting.result import Run
 from perceptbench.toml import wrong_key
@@ -193,12 +192,6 @@ def check_votes(votes: pd.DataFrame, rows: int, path: Path) -> None:
     _columns(votes, path, ("rater",), ("item", "value"), flags=flags)
     if not votes["item"].between(0, rows - 1).all():
         raise DataError(f"{path}: has votes on something else than the {rows} judgements")
-
-
-def check_protocol(found: str, said: str, path: Path) -> None:
-    """Raises DataError where judgements are not of the protocol that ``run.json`` says."""
-    if found != said:
-        raise DataError(f"{path}: is of protocol {found}, not {said} with {PROTOCOLS[said][0]}")
 
 
 def _columns(

@@ -22,13 +22,12 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from perceptbench.datasets.judgements.protocols import Judgements, protocol_of, validate
+from perceptbench.datasets.judgements.protocols import PROTOCOLS, Judgements, protocol_of, validate
 from perceptbench.datasets.records import read_json
 from perceptbench.errors import DataError, UsageError, first_line
 from perceptbench.reporting.result import FAILURE, STRESS_POWER, Run
 from perceptbench.reporting.run_check import (
     check_observers,
-    check_protocol,
     check_record,
     check_tables,
     check_votes,
@@ -101,8 +100,11 @@ def _write_judgements(part: Judgements, folder: Path) -> dict[str, Any]:
     names = (part.dataset, part.slice, part.protocol)
     # What is no letter, digit or one of "_.-~" is escaped: a slice may be called "a/b".
     stem = "judgements/" + _short(".".join(quote(name, safe="") for name in names))
-    table = part.table.assign(**{c: _words(part.table[c]) for c in _mixed(part.table)})
-    table.to_parquet(folder / f"{stem}.parquet", index=False)
+    # Columns of objects of several kinds, which Parquet cannot hold.
+    kinds = {str(c): pd.api.types.infer_dtype(part.table[c]) for c in part.table}
+    mixed = [c for c, kind in kinds.items() if kind.startswith("mixed")]
+    words = {c: part.table[c].map(str, na_action="ignore") for c in mixed}
+    part.table.assign(**words).to_parquet(folder / f"{stem}.parquet", index=False)
     observers = part.observers
     if observers is not None:
         observers.rename(columns=str).to_parquet(folder / f"{stem}.observers.parquet")
@@ -128,15 +130,6 @@ def _short(name: str) -> str:
     if len(name) <= LONGEST:
         return name
     return f"{name[: LONGEST - 17]}.{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-
-
-def _mixed(table: pd.DataFrame) -> list[str]:
-    """Columns of objects of several kinds, which Parquet cannot hold."""
-    return [str(c) for c in table if pd.api.types.infer_dtype(table[c]).startswith("mixed")]
-
-
-def _words(column: pd.Series) -> pd.Series:
-    return column.map(str, na_action="ignore")
 
 
 def read(folder: Path) -> Run:
@@ -180,7 +173,8 @@ def read(folder: Path) -> Run:
 def _read_judgements(record: dict[str, Any], folder: Path) -> Judgements:
     path, observers, votes = folder / record["file"], None, None
     table = validate(_read(path, pd.read_parquet), str(path))
-    check_protocol(protocol_of(table, str(path)), record["protocol"], path)
+    if (found := protocol_of(table, str(path))) != (said := record["protocol"]):
+        raise DataError(f"{path}: is of protocol {found}, not {said} with {PROTOCOLS[said][0]}")
     if record["observers"]:
         beside = folder / record["observers"]
         observers = _read(beside, pd.read_parquet)

@@ -40,11 +40,8 @@ def thresholds(run: Run) -> pd.DataFrame:
         people = (both["contrast"] / both["impairment"]).groupby(both["value"]).mean()
         for metric in names:
             own = _inverted(both["value"], both["contrast"], both[metric], people)
-            if own is not None:
-                found += [
-                    (part.dataset, part.slice, metric, f, people.to_dict()[f], c)
-                    for f, c in own.items()
-                ]
+            rows = zip(people.index, people, own, strict=True) if own is not None else ()
+            found += [(part.dataset, part.slice, metric, *row) for row in rows]
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 

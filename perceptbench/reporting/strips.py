@@ -9,7 +9,7 @@ import numpy as np
 from perceptbench.datasets.manifest import Manifest, find_manifest
 from perceptbench.errors import PerceptbenchError
 from perceptbench.reporting.disputed import Items, answer, disputed
-from perceptbench.reporting.leaderboard import estimate
+from perceptbench.reporting.leaderboard import Column, estimate
 from perceptbench.reporting.result import Run
 
 #: Disputed items shown of each judgement table.
@@ -25,13 +25,7 @@ PEOPLE_TITLE = {
 
 
 class Images:
-    """The images a page names, each once.
-
-    Attributes
-    ----------
-    known : ``{key, picture, words}`` of each, picture a data URI or None, words those of its
-        dataset's manifest; a page counts them by place.
-    """
+    """The images a page names, each once; it counts them by their place in `known`."""
 
     def __init__(self, run: Run) -> None:
         table = run.pictures
@@ -39,6 +33,7 @@ class Images:
         self._pictures = dict(zip(keys, table["picture"], strict=True))
         self._manifests = {name: _manifest(name) for name in {p.dataset for p in run.judgements}}
         self._places: dict[tuple[str, str], int] = {}
+        #: ``key``, ``picture`` (a data URI or None) and ``words``, its manifest's, of each
         self.known: list[dict[str, str | None]] = []
 
     def place(self, dataset: str, key: str) -> int:
@@ -79,15 +74,13 @@ def item_sets(run: Run, tables: Sequence[Items], images: Images) -> list[dict[st
 
 
 def _item_set(run: Run, items: Items, images: Images, most: int) -> dict[str, Any]:
-    total = len(items.images)
+    total, part, said = len(items.images), items.part, answer(items.part)
     shown = np.arange(total) if total <= most else np.arange(most) * total // most
-    part = items.part
-    thinned = f" ({most:,} of {total:,} items shown)" if total > most else ""
     return {
-        "title": items.title + thinned,
+        "title": items.title + f" ({most:,} of {total:,} items shown)" * (total > most),
         "protocol": part.protocol,
-        "answer": answer(items.part),
-        "people_title": PEOPLE_TITLE[answer(items.part)],
+        "answer": said,
+        "people_title": PEOPLE_TITLE[said],
         "roles": list(items.images.columns),
         "rows": [
             [images.place(part.dataset, key) for key in row]
@@ -102,11 +95,8 @@ def _item_set(run: Run, items: Items, images: Images, most: int) -> dict[str, An
 
 def _curves(run: Run, items: Items) -> list[dict[str, Any] | None]:
     part, table = items.part, run.curves
-    here = table[
-        (table["dataset"] == part.dataset)
-        & (table["slice"] == part.slice)
-        & (table["protocol"] == part.protocol)
-    ]
+    key = table[["dataset", "slice", "protocol"]] == [part.dataset, part.slice, part.protocol]
+    here = table[key.all(axis=1)]
     points = {
         metric: {side: [_rounded(v) for v in rows[side]] for side in "xy"}
         for metric, rows in here.groupby("metric")
@@ -122,17 +112,12 @@ def _rounded(value: float) -> float | None:
 def _told(run: Run, items: Items) -> list[str]:
     """``srcc 0.384 [0.029, 0.663]``: the leaderboard's figures of one table, for each metric."""
     said: dict[str, list[str]] = {metric: [] for metric in items.metrics}
-    for column in run.columns:
-        if (column.dataset, column.slice) != (items.part.dataset, items.part.slice):
-            continue
-        if column.statistic not in items.part.statistics:
-            continue
+    for statistic in items.part.statistics:
+        column = Column(items.part.dataset, items.part.slice, statistic)
         rows = column.rows(run.agreement).dropna(subset="value")
-        for metric, *figure in zip(
-            *(rows[c] for c in ("metric", "value", "low", "high")), strict=True
-        ):
+        for metric, *figure in rows[["metric", "value", "low", "high"]].itertuples(index=False):
             if metric in said:
-                said[metric].append(f"{column.statistic} {estimate(*figure, places=3)}")
+                said[metric].append(f"{statistic} {estimate(*figure, places=3)}")
     return [", ".join(figures) for figures in said.values()]
 
 
@@ -148,20 +133,15 @@ def _strip(items: Items, item: int, images: Images) -> dict[str, Any]:
         place = images.place(items.part.dataset, key)
         words = images.known[place]["words"]
         shown.append({"role": role, "name": key, "words": words, "place": place})
-    return {
-        "images": shown,
-        "about": "" if any(image["words"] for image in shown) else _about(items, item),
-        "people": _people_say(items, item),
-        "sides": _sides_2afc(items, item) if items.part.protocol == "2afc" else _sides(items, item),
-    }
-
-
-def _about(items: Items, item: int) -> str:
-    """``blur, level 3``: what the table says of an item whose images are only files."""
-    row = items.about.iloc[item].dropna()
-    return ", ".join(
-        f"level {v}".removesuffix(".0") if c == "level" else str(v) for c, v in row.items()
-    )
+    about = ""
+    if not any(image["words"] for image in shown):  # only files: ``blur, level 3``
+        row = items.about.iloc[item].dropna()
+        about = ", ".join(
+            f"level {v}".removesuffix(".0") if c == "level" else str(v) for c, v in row.items()
+        )
+    sides = _sides_2afc if items.part.protocol == "2afc" else _sides
+    said = {"people": _people_say(items, item), "sides": sides(items, item)}
+    return {"images": shown, "about": about, **said}
 
 
 def _people_say(items: Items, item: int) -> str:

@@ -154,10 +154,3 @@ def test_images_that_both_sides_have_seen_are_counted():
     })  # fmt: skip
     assert nonnegative.shared_images(table, {"x": 0, "y": 1, "z": 1}) == pytest.approx(2 / 3)
     assert nonnegative.shared_images(table, {"x": 0, "y": 0, "z": 1}) == 0
-
-
-def test_wrong_shapes_and_shares():
-    with pytest.raises(ValueError, match=r"\(n, k\)"):
-        nonnegative.fit_weights([1.0, 2.0], [0.1, 0.2])
-    with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        nonnegative.fit_weights([[1.0]], [1.5])

@@ -100,4 +100,4 @@ def test_one_unit_an_item_is_the_jackknife():
     np.testing.assert_allclose(spread.errors**2 * 5 / 6, jackknife.errors**2)
     apart = x[:, 0] - x[:, 1]
     alone = units.spread((apart - apart.mean())[:, None])
-    assert spread.errors_of_differences[0, 1] == pytest.approx(alone.errors[0])
+    assert spread.differences[0][0, 1] == pytest.approx(alone.errors[0])

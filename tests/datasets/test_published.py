@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from perceptbench.agreement.two_alternative import two_afc
+from perceptbench.agreement.two_alternative import score
 from perceptbench.datasets.conformance import ABSENT, OUT, conformance
 from perceptbench.datasets.manifest import find_manifest
 from perceptbench.datasets.published import (
@@ -263,7 +263,7 @@ def test_distances_of_triplets_have_the_published_agreement(shared):
             rows = (part.table["category"] == category).to_numpy()
             both = (x.loc[rows, metric].to_numpy() for x in (a, b))
             p_b = part.table.loc[rows, "p_b"].to_numpy()
-            assert two_afc(*both, p_b) == pytest.approx(value, abs=1e-6)
+            assert score(*both, p_b).mean() == pytest.approx(value, abs=1e-6)
 
 
 def test_a_set_without_judgements_needs_the_datasets(tmp_path, shared):

@@ -40,7 +40,7 @@ def test_one_dataset_has_no_standing(make_run):
     run.board = board(run)
     head = markdown.table(run).splitlines()[0]
     assert [h.strip() for h in head.split("|")] == ["", "#", "metric", "choices 2afc", ""]
-    assert "there is no standing over datasets" in markdown.page(run)
+    assert "there is no standing over datasets" in markdown.render(run)["leaderboard.md"]
 
 
 def test_what_a_metric_did_not_answer_is_shown_and_set_beside_the_others(make_run):
@@ -53,7 +53,7 @@ def test_what_a_metric_did_not_answer_is_shown_and_set_beside_the_others(make_ru
     run.board = board(run)
     fair = next(line for line in markdown.table(run).splitlines() if "| fair " in line)
     assert "(12 of 24)" in fair.split("|")[6]
-    page = markdown.page(run)
+    page = markdown.render(run)["leaderboard.md"]
     assert "not answered: fair answered 12 of 24 items on ratings srcc; on what both" in page
     assert "the other metrics 1.000 in the median" in page
 
@@ -69,13 +69,13 @@ def test_metrics_of_one_order_are_one_row_with_both_names(make_run):
 
 
 def test_the_page_says_what_to_choose(run):
-    page = markdown.page(run)
+    page = markdown.render(run)["leaderboard.md"]
     assert "### What to choose\n\nThe best may be good: no other metric can be it." in page
     assert "no worse than the best by more than 0.01 of a figure (a point of 2AFC) is good." in page
     rows = [line.split("|") for line in page.splitlines() if line.startswith("| good ")]
     assert [c.strip() for c in rows[-1]][1:5] == ["good", "yes", "yes", "2 ms"]
     run.provenance["margin"] = 0.05
-    assert "by more than 0.05 of a figure is good" in markdown.page(run)
+    assert "by more than 0.05 of a figure is good" in markdown.render(run)["leaderboard.md"]
 
 
 def test_the_cheapest_that_is_not_worse_by_the_margin_is_named(make_run):
@@ -89,25 +89,25 @@ def test_the_cheapest_that_is_not_worse_by_the_margin_is_named(make_run):
     found = evaluate(run.judgements, run.scores, metrics=run.metrics)
     run.agreement, run.comparisons = found.table, found.comparisons
     run.board = board(run)
-    page = markdown.page(run)
+    page = markdown.render(run)["leaderboard.md"]
     assert re.search(r"by more than 0\.5 of a figure is (good|fair)\.", page)
     assert re.search(r"\| dear +\| \w+ +\| yes +\| 500 ms", page)
 
 
 def test_the_page_says_how_far_apart_two_scores_must_be(run):
-    assert "resolving power" not in markdown.page(run)
+    assert "resolving power" not in markdown.render(run)["leaderboard.md"]
     row = run.agreement.iloc[0].to_dict() | {
         "dataset": "ratings", "slice": "all", "metric": "good", "statistic": "resolving_power",
         "value": 1.2176359647113211,
     }  # fmt: skip
     run.agreement = pd.concat([run.agreement, pd.DataFrame([row])], ignore_index=True)
-    page = markdown.page(run)
+    page = markdown.render(run)["leaderboard.md"]
     assert "ratings resolving power: two scores must be this far apart" in page
     assert "(ITU-T J.149): good 1.22." in page
 
 
 def test_the_page_says_what_is_missing_and_where_it_comes_from(run):
-    page = markdown.page(run)
+    page = markdown.render(run)["leaderboard.md"]
     for words in (
         "undefined: bad on ratings srcc: no finite distance for any of 24",
         "skipped: absent: no weights.",
@@ -124,7 +124,7 @@ def test_the_page_says_what_is_missing_and_where_it_comes_from(run):
 
 
 def test_names_cannot_break_the_table_or_become_markup(nasty_run, nasty):
-    page = markdown.page(nasty_run)
+    page = markdown.render(nasty_run)["leaderboard.md"]
     table = page.split("\n\n")[0].splitlines()
     bars = {len(re.findall(r"(?<!\\)\|", line)) for line in table}
     assert len(bars) == 1 and "<img" not in page and "&lt;img" in page

@@ -28,14 +28,14 @@ def test_tables_are_put_together_and_ranked_anew(stored):
     assert merged.board["of"].max() == 4
     assert len(merged.agreement) == 2 * len(run_folder.read(one).agreement)
     assert len(merged.pictures) == 2 * 48
-    page = markdown.page(merged)
+    page = markdown.render(merged)["leaderboard.md"]
     assert "again aaaaaaaaaaaa" in page and "choices cccccccccccc" in page
     assert "New dataset: where it may come to lie" in page
     assert "not run" not in page
     assert "Made by `` perceptbench run `x` <y>; perceptbench run x y ``." in page
     assert "perceptbench run x y" in html.render(merged)["leaderboard.html"]
     odd = merge.read([one, stored("odd", datasets=("p", "q"), worst="odd")])
-    assert "- not run: odd on ratings srcc." in markdown.page(odd)
+    assert "- not run: odd on ratings srcc." in markdown.render(odd)["leaderboard.md"]
 
 
 def test_one_run_is_itself(stored):
@@ -63,4 +63,4 @@ def test_the_least_margin_of_several_runs_holds(stored, make_run, tmp_path):
         (tmp_path / name).mkdir()
         run_folder.write(run, tmp_path / name)
         folders.append(tmp_path / name)
-    assert "by more than 0.02 of a figure" in markdown.page(merge.read(folders))
+    assert "by more than 0.02 of a figure" in markdown.render(merge.read(folders))["leaderboard.md"]

@@ -9,7 +9,7 @@ variances of ddof 1. It is *different* where |z| > 2 (strictly), and the sign sa
 higher; else it is *similar*. ``difference`` (pairs,) is the metric's on the same pairs, in the
 direction of z; ``significance`` (pairs,) is -1, 0 or 1. Areas count ties by half (mid-ranks).
 
-Pairs are taken once each, i < j, by `pairs`. Netflix's vmaf takes all n x n ordered pairs, an
+Pairs are taken once each, i < j. Netflix's vmaf takes all n x n ordered pairs, an
 item with itself among the similar ones, which raises AUC_DS: an item differs from itself by
 exactly 0.
 
@@ -34,11 +34,6 @@ Array = NDArray[np.float64]
 
 #: |z| above which people are taken to see a difference.
 SIGNIFICANT = 2.0
-
-
-def pairs(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """First and second item of every pair, i < j."""
-    return np.triu_indices(n, 1)
 
 
 def significance(
@@ -78,7 +73,7 @@ def auc_bw(difference: ArrayLike, significance: ArrayLike) -> float:
 def cc_0(difference: ArrayLike, significance: ArrayLike) -> float:
     """Share of different pairs in the right order; a difference of 0 is right by half."""
     better, _ = _better_worse(difference, significance)
-    return float(_right(better).mean()) if len(better) else float("nan")
+    return float(np.heaviside(better, 0.5).mean()) if len(better) else float("nan")
 
 
 def influence(statistic: str, difference: ArrayLike, significance: ArrayLike) -> Array:
@@ -98,16 +93,12 @@ def influence(statistic: str, difference: ArrayLike, significance: ArrayLike) ->
         found[~different] = (below - below.mean()) * (len(d) / (~different).sum())
         return found
     better, worse = _better_worse(d, s)
-    each = _right(better)
+    each = np.heaviside(better, 0.5)
     if statistic == "auc_bw":
         above, below = _placements(better, worse)
         each = above + below
     found[different] = (each - each.mean()) * (len(d) / different.sum())
     return found
-
-
-def _right(better: Array) -> Array:
-    return (better > 0) + 0.5 * (better == 0)
 
 
 def thr(difference: ArrayLike, significance: ArrayLike) -> float:

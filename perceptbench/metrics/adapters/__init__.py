@@ -14,7 +14,7 @@ import ast
 import importlib.util
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
@@ -37,15 +37,13 @@ def find(name: str) -> MetricInfo:
     if library not in LIBRARIES:
         raise unknown("library of metrics", library, LIBRARIES, "metrics list --all")
     known = described(library)
-    if name in known:
-        return known[name]
     package = _table(library)["package"]
-    if importlib.util.find_spec(package) is None:  # its names are not to be known
-        return MetricInfo(
-            name=name, title=name, source=library, metric=package, requires=(package,),
-            extra=library,
-        )  # fmt: skip
-    raise unknown("metric", name, known, f"metrics list {library}")
+    if name not in known and importlib.util.find_spec(package) is not None:
+        raise unknown("metric", name, known, f"metrics list {library}")
+    # Of a library that is not there the names are not to be known.
+    return known.get(name) or MetricInfo(
+        name=name, title=name, source=library, metric=package, requires=(package,), extra=library
+    )
 
 
 def offered(library: str) -> dict[str, MetricInfo]:
@@ -126,14 +124,10 @@ def _cvvdp(names: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _dreamsim(names: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {name: {"title": f"DreamSim, {name}"} for name in names}
-
-
 #: Library -> what makes rows of the dictionary in which it lists its models.
 RULES: dict[str, Callable[[dict[str, Any]], dict[str, dict[str, Any]]]] = {
     "cvvdp": _cvvdp,
-    "dreamsim": _dreamsim,
+    "dreamsim": lambda names: {name: {"title": f"DreamSim, {name}"} for name in names},
     "pyiqa": _pyiqa,
 }
 
@@ -152,10 +146,7 @@ def package_version(package: str) -> str:
         return ""
 
 
-@cache
-def _distributions() -> Mapping[str, list[str]]:
-    """Module -> distributions, from what every installed package says that it consists of."""
-    return packages_distributions()
+_distributions = cache(packages_distributions)  # module -> distributions: reads all metadata
 
 
 @cache

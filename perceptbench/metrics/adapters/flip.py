@@ -8,13 +8,7 @@ from torch import Tensor
 
 
 def ldr(reference: Tensor, distorted: Tensor, *, pixels_per_degree: float) -> Tensor:
-    """Mean LDR-FLIP error of each pair, (N,), 0 for identical images.
-
-    Parameters
-    ----------
-    reference, distorted : (N, 3, H, W) in [0, 1], sRGB-coded.
-    pixels_per_degree : of visual angle.
-    """
+    """Mean LDR-FLIP error of pairs (N, 3, H, W) in [0, 1], sRGB-coded, (N,); 0: identical."""
     evaluate = importlib.import_module("flip_evaluator").evaluate
     values = []
     for x, y in zip(_arrays(reference), _arrays(distorted), strict=True):

@@ -44,14 +44,12 @@ class Lpips(Packaged):
 
     Parameters
     ----------
-    net : a key of BACKBONES.
-    version : of the heads, ``0.1`` or ``0.0``.
-    lpips : whether there are heads.
-    weights_dir : where the network's weights are looked for first.
+    net : a key of BACKBONES, whose weights are looked for in `weights_dir` first.
+    version, lpips : of the heads, ``0.1`` or ``0.0``; whether there are any.
 
     Raises
     ------
-    Unavailable : they cannot be had.
+    Unavailable : the weights cannot be had.
     """
 
     def __init__(

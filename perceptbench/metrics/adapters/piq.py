@@ -20,13 +20,9 @@ UNIFORM = 0.01
 
 
 def similarity(reference: Tensor, distorted: Tensor, *, function: str, **options: Any) -> Tensor:
-    """1 minus a similarity of piq, (N,).
+    """1 minus a similarity of piq, (N,), of images (N, 3, H, W) in [0, 1].
 
-    Parameters
-    ----------
-    reference, distorted : (N, 3, H, W) in [0, 1].
-    function : name of the function in piq, which gives 1 for identical images.
-    options : passed on.
+    `function` is its name in piq, where it gives 1 for identical images; it gets the options.
     """
     compute = _function(function, options)
     return _compute(lambda x, y: 1 - compute(x, y), reference, distorted)
@@ -38,13 +34,7 @@ def distance(reference: Tensor, distorted: Tensor, *, function: str, **options: 
 
 
 class Module(nn.Module):
-    """A metric of piq that is a module (LPIPS, DISTS, PieAPP ...), as it is, (N,).
-
-    Parameters
-    ----------
-    module : name of the class in piq.
-    options : passed on.
-    """
+    """A metric of piq that is a module (LPIPS, DISTS, PieAPP ...), made with options, as it is."""
 
     def __init__(self, module: str, **options: Any) -> None:
         super().__init__()

@@ -6,12 +6,8 @@ from torch import Tensor, nn
 
 
 class Model(nn.Module):
-    """What a model of pyiqa says of pairs (N, 3, H, W) in [0, 1], (N,), gradients included.
-
-    Parameters
-    ----------
-    model : its name in ``pyiqa.list_models(metric_mode="FR")``.
-    """
+    """What a model, of ``pyiqa.list_models(metric_mode="FR")``, says of pairs (N, 3, H, W) in
+    [0, 1], (N,), gradients included."""
 
     def __init__(self, model: str) -> None:
         super().__init__()

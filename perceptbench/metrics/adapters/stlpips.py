@@ -13,12 +13,7 @@ UNUSED = {"torchsummary": "summary", "IPython": "embed"}
 
 
 class StLpips(Packaged):
-    """ST-LPIPS distances of pairs (N, 3, H, W) in [-1, 1], (N,).
-
-    Parameters
-    ----------
-    net : ``alex`` or ``vgg``.
-    """
+    """ST-LPIPS distances of pairs (N, 3, H, W) in [-1, 1], (N,), by ``alex`` or ``vgg``."""
 
     def __init__(self, net: str) -> None:
         super().__init__(_package().LPIPS(net=net, variant="shift_tolerant", verbose=False))

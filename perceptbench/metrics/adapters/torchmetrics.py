@@ -8,13 +8,9 @@ from torch import Tensor
 
 
 def each(reference: Tensor, distorted: Tensor, *, function: str, **options: Any) -> Tensor:
-    """What a function of ``torchmetrics.functional.image`` gives for each pair, (N,).
+    """What a function of ``torchmetrics.functional.image`` gives, with options, for each pair.
 
-    Parameters
-    ----------
-    reference, distorted : (N, C, H, W), in the range the function is made for.
-    function : its name.
-    options : passed on.
+    The images are (N, C, H, W), in the range the function is made for.
     """
     compute = getattr(importlib.import_module("torchmetrics.functional.image"), function)
     values = []
@@ -24,12 +20,7 @@ def each(reference: Tensor, distorted: Tensor, *, function: str, **options: Any)
 
 
 class Fetched:
-    """`each` of a function that fetches weights when it is first called, which is now.
-
-    Parameters
-    ----------
-    function, options : as of `each`.
-    """
+    """`each` of a function that fetches weights when it is first called, which is now."""
 
     def __init__(self, function: str, **options: Any) -> None:
         self.options = {"function": function, **options}

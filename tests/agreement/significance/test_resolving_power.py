@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from perceptbench.agreement.significance.krasula import pairs
 from perceptbench.agreement.significance.resolving_power import confidence, resolving_power
 
 
@@ -11,7 +10,7 @@ def power(ratings, scores):
     """From raw ratings, one sequence a stimulus."""
     mean, std = [np.mean(r) for r in ratings], [np.std(r) for r in ratings]
     raters = [len(r) for r in ratings]
-    return resolving_power(*confidence(scores, mean, std, raters, *pairs(len(scores))))
+    return resolving_power(*confidence(scores, mean, std, raters, *np.triu_indices(len(scores), 1)))
 
 
 def drawn(raters, spread=1.0):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perceptbench.agreement import agreement, rating, two_alternative
+from perceptbench.agreement import agreement, influence, rating, two_alternative
 from perceptbench.agreement.figures import OF_FITS
 from perceptbench.datasets.judgements.protocols import pairs
 from perceptbench.datasets.load import load_dataset
@@ -48,7 +48,7 @@ def figures(dataset, metric, tests):
         if part.slice in tests:
             table = score(pairs(part.table), dataset.load, {"metric": metric}, CPU).table
             both = part.table.merge(table, on=["reference", "distorted"])
-            found[part.slice] = float(rating.srcc(both["metric"], both["impairment"]))
+            found[part.slice] = influence.srcc(both["metric"], both["impairment"])[0]
     return found
 
 
@@ -251,5 +251,5 @@ def test_no_loss_is_lost_in_float32(weights):
         single = score(wanted, dataset.load, losses).table
         double = score(wanted, lambda key: dataset.load(key).double(), exact).table
         for name in losses:
-            r = float(rating.srcc(single[name], double[name]))
+            r = influence.srcc(single[name], double[name])[0]
             assert r > 0.999, (name, part.slice, r)
