@@ -117,7 +117,7 @@ def test_renderings_of_materials_are_told_apart_as_people_do(shared):
     known = dict(zip(map(tuple, pairs), d.tolist(), strict=True))
     a, b = ([known[min(t[0], t[k]), max(t[0], t[k])] for t in triplets.tolist()] for k in (1, 2))
     # NLPD has 0.715, LPIPS (AlexNet) 0.735.
-    assert score(a, b, votes[:, 1] / votes.sum(1)).mean() > 0.715
+    assert score(a, b, votes[:, 1] / votes.sum(1)).mean() > 0.725
 
 
 def test_identical_and_constant_images_have_finite_gradients():
