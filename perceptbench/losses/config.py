@@ -92,7 +92,7 @@ from perceptbench.losses.pyramid import OPTIONS
 from perceptbench.losses.weights import find_weights, load_head, sha256
 
 #: Raised when a change of the code changes the numbers of a loss file.
-CODE_VERSION = 1
+CODE_VERSION = 2
 #: Losses that have a name and no file: name -> a callable that takes the options of `ImageLoss`.
 NAMED = {
     **{name: f"perceptbench.losses.pixel:{name}" for name in ("mse", "mae", "charbonnier")},
