@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from perceptbench.losses.distances import Distance, mean_absolute, mean_square, sum_square
 
@@ -58,15 +59,16 @@ def sums(
     For each power, then for each head, (N (N - 1) / 2 + 1,) in float64: pairs in the order of
     `torch.pdist`, then a 0, that of an image and itself.
     """
-    found: list[list[Tensor]] = []
+    totals: list[Tensor] = []
     scales = [_pieces(scale, rows) for scale, _ in units]
     for piece, *scaled in zip(_pieces(rows, rows), *scales, strict=True):
         values = [_distances(piece, power) for power in powers]
         for scale, (_, heads) in zip(scaled, units, strict=True):
             unit = piece * scale
             values += [_weighted(unit, head) for head in heads]
-        found.append(values)
-    return [torch.cat([torch.stack(v).sum(0), v[0].new_zeros(1)]) for v in zip(*found, strict=True)]
+        # Added up at once: large images have thousands of pieces.
+        totals = [a + b for a, b in zip(totals, values, strict=True)] if totals else values
+    return [F.pad(total, (0, 1)) for total in totals]
 
 
 def _pieces(tensors: Sequence[Tensor], rows: Sequence[Tensor]) -> Iterator[Tensor]:

@@ -34,7 +34,7 @@ SHARD_IMAGES = 128
 #: Bytes of activations compared above which compiling costs less time than it saves: about
 #: 20 s once on a machine, 3 s in later runs, against 0.2 s saved a gigabyte.
 WORTH_COMPILING = 100 << 30
-#: Pixels of pairs above which compiling a metric of many small steps does: 10 to 30 s once on a
+#: Pixels of pairs above which compiling a metric of many small steps does: 10 to 40 s once on a
 #: machine, 3 s in later runs, against 15 to 60 s saved a thousand million.
 WORTH_FUSING = 1 << 28
 #: What no network keeps more of an image than, in sizes of the image itself.

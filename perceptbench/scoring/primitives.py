@@ -145,13 +145,12 @@ class Comparison:
         """Prepares activations (M, C, H, W) by tap."""
         found = Encoded()
         for node, wanted in [*self._sums.items(), *self._crossed_sums.items()]:
-            activation = activations[node]
-            flat = exact(rows(activation))
-            found.rows[node] = flat.unflatten(0, (len(activation), -1))
+            if node not in found.rows:  # both halves may want it
+                activation = activations[node]
+                found.rows[node] = exact(rows(activation)).unflatten(0, (len(activation), -1))
             for epsilon in wanted.heads:
-                norm = torch.linalg.vector_norm(flat, dim=1, keepdim=True)
-                scale = norm.add_(epsilon).reciprocal_()
-                found.scales[node, epsilon] = scale.unflatten(0, (len(activation), -1))
+                norm = torch.linalg.vector_norm(found.rows[node], dim=2, keepdim=True)
+                found.scales[node, epsilon] = norm.add_(epsilon).reciprocal_()
         for node, embed in {**self._others, **self._crossed_others}:
             found.embeddings[node, embed] = embed(exact(activations[node]))
         return found
