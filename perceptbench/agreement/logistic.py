@@ -34,16 +34,18 @@ BEYOND, WIDTHS = 3.0, (0.001, 0.01, 0.1, 0.3, 1.0, 3.0, 30.0)
 STARTS, FIT_STEPS = 2, 200
 #: How far beyond the distances a centre may end, and between what widths.
 FAR, NARROWEST, WIDEST = 20.0, 1e-5, 1000.0
+#: In place of a power of 0.
+TINY = float(np.finfo(float).tiny)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """bottom + rise / (1 + exp(-(z - centre) / width)) + slope z, z = (x / size - mean) / spread.
+    """level + rise `_bend`(z, centre, width) + slope z, z = (x / size - mean) / spread.
 
     `rise` and `slope` are not negative.
     """
 
-    bottom: float
+    level: float
     rise: float
     slope: float
     centre: float
@@ -56,9 +58,8 @@ class Curve:
         """The badness it predicts of each distance."""
         z = (np.asarray(distance, dtype=float) / self.size - self.mean) / self.spread
         z = np.clip(z, -1e150, 1e150)  # so far beyond what it was fitted to, squares overflow
-        found: Array = (
-            self.bottom + self.rise * expit((z - self.centre) / self.width) + self.slope * z
-        )
+        bend = _bend(z, self.centre, self.width)
+        found: Array = self.level + self.rise * bend + self.slope * z
         return found
 
     @property
@@ -100,8 +101,8 @@ def fit(
             starts = [np.array([(centre - mean) / spread, np.log(width)])]
         found = _bent(zm, ym, weight, parameters == 5, starts)
         best = min(best, found, key=lambda each: each[0])
-    bottom, rise, slope, centre, width = best[1]
-    return Curve(bottom * height, rise * height, slope * height, centre, width, *own)
+    level, rise, slope, centre, width = best[1]
+    return Curve(level * height, rise * height, slope * height, centre, width, *own)
 
 
 def cross_fitted(
@@ -175,9 +176,8 @@ def _bent(
     if starts is None:
         centres = [low - BEYOND, *np.quantile(x, np.linspace(0, 1, 11)), high + BEYOND]
         grid = np.array([(centre, np.log(width)) for centre in centres for width in WIDTHS])
-        bent = _without(
-            linear, root[:, None] * expit((x[:, None] - grid[:, 0]) / np.exp(grid[:, 1]))
-        )
+        bend = _bend(x[:, None], grid[:, 0], np.exp(grid[:, 1]))
+        bent = _without(linear, root[:, None] * bend)
         gain = np.maximum(bent.T @ target, 0) ** 2 / np.maximum((bent**2).sum(axis=0), 1e-300)
         starts = list(grid[np.argsort(-gain, kind="stable")[:STARTS]])
     bounds = ([low - FAR, np.log(NARROWEST)], [high + FAR, np.log(WIDEST)])
@@ -193,17 +193,17 @@ def _bent(
     ]  # fmt: skip
     centre, width = min(found, key=lambda fit: float(fit.fun)).x
     width = float(np.exp(width))
-    columns = [np.ones(len(x)), expit((x - centre) / width), *([x] if line else [])]
-    level, rise, *slope = np.linalg.lstsq(
-        np.column_stack(columns) * root[:, None], root * y, rcond=None
-    )[0]
+    bend = _bend(x, centre, width)
+    bent = _without(linear, root * bend)
+    rise = max(float(bent @ target) / max(float(bent @ bent), TINY), 0.0)
+    left = y - rise * bend
+    columns = np.column_stack([np.ones(len(x)), *([x] if line else [])])
+    level, *slope = np.linalg.lstsq(columns * root[:, None], root * left, rcond=None)[0].tolist()
     if slope and slope[0] < 0:
-        return _bent(x, y, weight, False, starts)
-    if rise < 0:
-        return float("inf"), []
-    values = [float(level), float(rise), float(slope[0]) if slope else 0.0, float(centre), width]
-    curve = values[0] + values[1] * columns[1] + values[2] * x
-    return float(weight @ (y - curve) ** 2), values
+        return _bent(x, y, weight, False)
+    tilt = slope[0] if slope else 0.0
+    missed = float(weight @ (left - level - tilt * x) ** 2)
+    return missed, [level, rise, tilt, float(centre), width]
 
 
 def _projection(
@@ -218,16 +218,27 @@ def _projection(
     def of(place: Array) -> tuple[Array, Array]:
         width = np.exp(place[1])
         z = (x - place[0]) / width
-        curve = expit(z)
-        bent = _without(linear, root * curve)
-        power = float(bent @ bent)
-        factor = max(float(bent @ target) / power, 0.0) if power > 0 else 0.0
-        steep = root * curve * expit(-z)
+        bent = _without(linear, root * _bend(x, place[0], width))
+        power = max(float(bent @ bent), TINY)
+        factor = max(float(bent @ target) / power, 0.0)
+        steep = root * expit(z) * expit(-z)
         each = _without(linear, np.stack([steep / width, steep * z], axis=1))
-        along = bent @ each / max(power, float(np.finfo(float).tiny))
+        along = bent @ each / power
         return target - factor * bent, factor * (each - bent[:, None] * along)
 
     return of
+
+
+def _bend(z: Array, centre: Array | float, width: Array | float) -> Array:
+    """The logistic 1 / (1 + exp(-(z - centre) / width)), less 1 where its centre is below 0.
+
+    Far from its centre it is 0 or 1 and an exponential that a difference from 1 would lose; what
+    is subtracted is part of the level.
+    """
+    away = (z - centre) / width
+    below = np.asarray(centre) < 0
+    bend: Array = np.where(below, -expit(-away), expit(away))
+    return bend
 
 
 def _without(basis: Array, values: Array) -> Array:
