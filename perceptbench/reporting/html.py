@@ -284,7 +284,8 @@ def _metric_data(board: Sequence[cells.Row], records: Mapping[str, Any]) -> list
     for row in board:
         cost = (records.get(row.metric) or {}).get("cost") or {}
         seconds, parameters = cost.get("seconds_per_pair"), cost.get("parameters")
-        figures = {"attained": row.attained, "seconds": seconds, "parameters": parameters}
+        attained = None if row.attained is None else round(row.attained, 6)
+        figures = {"attained": attained, "seconds": seconds, "parameters": parameters}
         found += [] if row.people else [{"name": row.metric, **figures}]
     return found
 

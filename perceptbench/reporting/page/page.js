@@ -359,14 +359,18 @@
   const duration = (s) => (s >= 1 ? `${loose(s)} s` : s >= 1e-3 ? `${loose(1e3 * s)} ms` : `${loose(1e6 * s)} µs`);
   const parameters = (n) => (n >= 1e6 ? `${loose(n / 1e6)} M` : n >= 1e3 ? `${loose(n / 1e3)} k` : String(n));
 
+  const narrow = matchMedia("(max-width: 40rem)");
+
   // Names beside their dots, right, left, above or below, where no other name is and, where there is
   // such a place, no dot. One that has no room is left out: its dot says it when pointed at.
   function labels(named, dots) {
     const spots = dots.map((p) => [p.x - p.size, p.x + p.size, p.y - p.size, p.y + p.size]);
     const taken = [], found = [];
-    const em = matchMedia("(max-width: 40rem)").matches ? 15 : 11; // as in the style
+    const em = narrow.matches ? 15 : 11; // as in the style
+    const ruler = document.createElement("canvas").getContext("2d");
+    ruler.font = `${em}px ${getComputedStyle(document.body).fontFamily}`;
     for (const { x, y, size, name } of named) {
-      const width = 0.58 * em * name.length;
+      const width = ruler.measureText(name).width;
       const places = [[x + size + 4, y + 4], [x - size - 4 - width, y + 4], [x - width / 2, y - size - 4], [x - width / 2, y + size + em + 1]]
         .map(([left, base]) => [left, left + width, base - em, base + 0.3 * em])
         .filter(([x0, x1, y0, y1]) => x0 > LEFT && x1 < W && y0 > 0 && y1 < H - BOTTOM);
@@ -420,7 +424,7 @@
     readable(svg, points, output, "Point at a dot, or focus the plot and use the arrow keys.");
     $("costs").replaceChildren(element("figure", { class: "plotbox wide" }, element("figcaption", {}, element("b", {}, figure.title), element("span", {}, "against time; a larger dot has more parameters; the dashed line joins those that nothing cheaper beats")), svg, output));
   }
-  if ($("costs")) $("pick-cost").addEventListener("change", costs);
+  if ($("costs")) for (const asked of [$("pick-cost"), narrow]) asked.addEventListener("change", costs);
 
   // ---------------------------------------------------------------- images and theme
   function picture(root) {
