@@ -1,9 +1,7 @@
 """The main job: judgements -> scores -> agreement -> leaderboard."""
 
-import gc
 import platform
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -277,7 +275,11 @@ def run(
         result.board = board(result)
     if cost and metrics:
         with clock.time("cost"):
-            _record_cost(result, metrics, options.device)
+            from perceptbench.scoring.cost import costs  # needs torch: not without images
+
+            callables, identities, _ = _scorable(metrics, None)
+            for name, found_cost in costs(callables, identities, options).items():
+                result.provenance["metrics"][name]["cost"] = found_cost
     if precision:
         result.provenance["rank_correlation_with_fp32"] = precision
     return result
@@ -587,17 +589,6 @@ def _machine(options: Options) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if on_gpu else device,
         "threads": torch.get_num_threads(),
     }
-
-
-def _record_cost(result: Run, metrics: Sequence[Metric], device: str) -> None:
-    from perceptbench.scoring.cost import cost
-
-    gc.freeze()  # measuring memory collects garbage: not each time among all that the run holds
-    for m in metrics:
-        # A metric that raises was named when it was to score.
-        with suppress(Exception):
-            result.provenance["metrics"][m.info.name]["cost"] = cost(m.at(None), device)
-    gc.unfreeze()
 
 
 def _versions() -> dict[str, str]:

@@ -219,9 +219,9 @@ ABOUT = {
     "disputed": "Where the metrics contradict each other although people are clear.",
 }
 COST = (
-    "A loss is paid for at every training step. Measured on this run's device, one pair of "
-    "256 x 256 pixels, each metric alone: the forward pass, a training step (forward and backward) "
-    "and the memory that step takes at its peak."
+    "A loss is paid for at every training step. Measured on this run's device, once (the store "
+    "keeps it), one pair of 256 x 256 pixels, each metric alone: the forward pass, a training step "
+    "(forward and backward) and the memory that step takes at its peak."
 )
 NO_COST = "This run recorded no cost of its metrics."
 

@@ -1,23 +1,83 @@
 """What a metric costs when it is asked alone: a pair, a training step, memory, parameters."""
 
+import gc
+import hashlib
+import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 
 from perceptbench.losses.backbones import frozen_weights
 from perceptbench.metrics import memory
+from perceptbench.scoring.job import say
+from perceptbench.scoring.options import Options
+from perceptbench.scoring.store import Store
 
 #: Side of the square images, of noise, that are compared.
 SIDE = 256
 #: Calls of which the fastest counts, and seconds after which there are no more: what takes longer
 #: varies by little. The first call warms up, and counts only where it took LONG.
 CALLS, PATIENCE, LONG = 3, 0.05, 1.0
+#: The group of the store that keeps what was measured: a row a metric and machine.
+GROUP, TITLE = "cost", "what metrics cost on a machine"
+FIGURES = ("seconds_per_pair", "seconds_per_step", "step_bytes", "parameters")
+
+Cost = dict[str, float | int]
 
 
-def cost(metric: Callable[..., Any], device: str = "cpu") -> dict[str, float | int]:
+def costs(
+    metrics: Mapping[str, Callable[..., Any]], identities: Mapping[str, str], options: Options
+) -> dict[str, Cost]:
+    """`cost` of each metric; measured once on a machine, where there is a store to keep it.
+
+    Parameters
+    ----------
+    metrics : name -> as `cost` takes it; one that raises is left out.
+    identities : metric -> what decides its values, where that is known; others are measured anew.
+    options : the device and the store.
+    """
+    machine = _digest(
+        f"{platform.node()} {options.device} {torch.get_num_threads()} {torch.__version__} {SIDE}"
+    )
+    names = [name for name in metrics if name in identities]
+    keys = pd.DataFrame(
+        {"reference": [_digest(identities[name]) for name in names], "distorted": machine}
+    )
+    store = Store(options.store, say) if options.store is not None else None
+    known = np.full((len(names), len(FIGURES)), np.nan)
+    if store:
+        known = store.read(GROUP, keys, FIGURES).to_numpy()
+    found = {name: _cost(row) for name, row in zip(names, known, strict=True) if row[0] > 0}
+    missing = {name: metric for name, metric in metrics.items() if name not in found}
+    gc.freeze()  # measuring memory collects garbage: not each time among all that a run holds
+    for name, metric in missing.items():
+        with suppress(Exception):
+            found[name] = cost(metric, options.device)
+    gc.unfreeze()
+    new = [n for n, name in enumerate(names) if name in missing and name in found]
+    if store and new:
+        rows = [[found[names[n]].get(figure, np.nan) for figure in FIGURES] for n in new]
+        values = dict(zip(FIGURES, np.array(rows, dtype=float).T, strict=True))
+        store.write(GROUP, TITLE, keys.iloc[new], values)
+    return found
+
+
+def _cost(row: Any) -> Cost:
+    """A row of FIGURES as `cost` gives it."""
+    known = {name: value for name, value in zip(FIGURES, row.tolist(), strict=True) if value >= 0}
+    return {n: v if n.startswith("seconds") else int(v) for n, v in known.items()}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def cost(metric: Callable[..., Any], device: str = "cpu") -> Cost:
     """What one pair of SIDE x SIDE pixels takes, and the parameters of the metric's networks.
 
     Parameters
@@ -53,7 +113,7 @@ def cost(metric: Callable[..., Any], device: str = "cpu") -> dict[str, float | i
         assert image.grad is not None
         image.grad.sum().cpu()
 
-    found: dict[str, float | int] = {}
+    found: Cost = {}
     with suppress(Exception), torch.enable_grad():  # no gradient, or whatever a foreign one raises
         before = memory.used(device)
         first = _seconds(step)

@@ -77,7 +77,8 @@ class Store:
         held = [table for table in tables if table is not None]
         if not held:
             return pd.DataFrame(np.nan, index=range(len(pairs)), columns=list(ids))
-        known = pd.concat(held).set_index(KEYS)
+        together = pa.concat_tables(held, promote_options="default")
+        known = together.to_pandas().set_index(KEYS)
         if not known.index.is_unique:  # shards overlap: the first value of each column is taken
             known = known.groupby(level=[0, 1], sort=False).first()
         wanted = pd.MultiIndex.from_frame(pairs[KEYS])
@@ -146,7 +147,7 @@ class Store:
         self._remove(path)
         return True
 
-    def _table(self, path: str, ids: Sequence[str]) -> pd.DataFrame | None:
+    def _table(self, path: str, ids: Sequence[str]) -> pa.Table | None:
         """The wanted columns of a file, and its pairs; None where it has none of them."""
         try:
             content = self.fs.cat_file(path)
@@ -171,13 +172,12 @@ class Store:
             names = file.schema_arrow.names
             if len(set(names)) < len(names):
                 raise ValueError("a column of it stands there twice")
-            kinds = {str(file.schema_arrow.field(key).type) for key in KEYS}
-            if not kinds <= {"string", "large_string"}:
-                raise ValueError("it does not say of which pairs it is")
             columns = [id_ for id_ in ids if id_ in names]
             if not columns or not file.metadata.num_rows:
                 return None
-            return file.read([*KEYS, *columns]).to_pandas().astype(dict.fromkeys(columns, float))
+            kinds = {"reference": pa.string(), "distorted": pa.string()}
+            kinds |= dict.fromkeys(columns, pa.float64())
+            return file.read([*KEYS, *columns]).select(list(kinds)).cast(pa.schema(kinds))
         except Exception as error:  # pyarrow raises many kinds for what is no Parquet file
             self._once(
                 f"store {self.url}: {path} is damaged ({first_line(error)}); "

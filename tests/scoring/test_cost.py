@@ -5,7 +5,8 @@ import time
 import pytest
 import torch
 
-from perceptbench.scoring.cost import SIDE, cost
+from perceptbench.scoring.cost import SIDE, cost, costs
+from perceptbench.scoring.options import Options
 
 
 def test_time_is_that_of_one_pair_and_the_warm_up_does_not_count():
@@ -48,3 +49,28 @@ def test_a_training_step_takes_longer_than_a_forward_pass_and_some_memory():
 def test_what_has_no_gradient_has_no_cost_of_a_step():
     found = cost(lambda x, y: (x - y).detach().abs().mean((1, 2, 3)))
     assert found.keys() == {"seconds_per_pair", "parameters"}
+
+
+def test_a_cost_is_measured_once_on_a_machine_where_there_is_a_store(tmp_path, monkeypatch):
+    calls = []
+
+    def mae(reference, distorted):
+        calls.append(1)
+        return (reference - distorted).abs().mean((1, 2, 3))
+
+    def broken(reference, distorted):
+        raise RuntimeError
+
+    def measured(identities, **more):
+        calls.clear()
+        options = Options(device="cpu", **{"store": str(tmp_path / "store"), **more})
+        found = costs({"mae": mae, "broken": broken}, identities, options)
+        return found, bool(calls)
+
+    first, anew = measured({"mae": "mae 1", "broken": "broken"})
+    assert anew and first.keys() == {"mae"} and first["mae"]["parameters"] == 0
+    assert measured({"mae": "mae 1", "broken": "broken"}) == (first, False)
+    assert measured({"mae": "mae 2"})[1] and measured({})[1]
+    assert measured({"mae": "mae 1"}, store=None)[1]
+    monkeypatch.setattr("platform.node", lambda: "another machine")
+    assert measured({"mae": "mae 1"})[1]
