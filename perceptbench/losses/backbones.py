@@ -132,7 +132,7 @@ class Network:
         for key, value in sorted(self.module.state_dict().items()):
             if not value.is_meta:
                 digest.update(key.encode())
-                digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+                digest.update(value.detach().cpu().contiguous().reshape(-1).numpy())
         return digest.hexdigest()
 
     def reader(self, nodes: Sequence[str], own: bool = False) -> nn.Module:

@@ -25,7 +25,7 @@ class Outlook:
     opaque : metrics that see the images themselves, with the pairs to compute.
     stored : share of the primitives of all pairs that is stored already.
     shards : parts in which it is computed.
-    image_bytes : an encoded image with all that is kept of it.
+    image_bytes : an encoded image with all that is kept of it; 0 where nothing is to do.
     seconds : how long it will take, about; None where no image can be read.
     """
 
@@ -49,7 +49,8 @@ class Outlook:
             titles = ", ".join(title for title, count in self.opaque if count == pairs)
             lines.append(f"  on the images themselves, {pairs:,} pairs: {titles}")
         lines.append(f"  {100 * self.stored:.0f} % is stored already")
-        lines.append(f"  an encoded image takes {self.image_bytes / 2**20:.1f} MiB")
+        if self.image_bytes:
+            lines.append(f"  an encoded image takes {self.image_bytes / 2**20:.1f} MiB")
         took = "not known: no image can be read" if self.seconds is None else duration(self.seconds)
         return "\n".join([*lines, f"  about {took}"])
 
@@ -77,7 +78,7 @@ def outlook(job: Job) -> Outlook:
         opaque,
         known / everything if everything else 1.0,
         len(work),
-        job.footprint,
+        job.footprint if work else 0,
         _seconds(job, work),
     )
 
