@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from math import floor, isnan, log10, nan
 from pathlib import Path
@@ -33,6 +34,7 @@ PAGE = Path(__file__).parent / "page"
 MOST_COMPARED, ABOUT_METRIC = 60, ("title", "citation", "hash")
 
 
+@cache
 def environment() -> Environment:
     """What the pages are made with: everything is escaped, a name that is not given is an error."""
     return Environment(
@@ -219,9 +221,9 @@ ABOUT = {
     "disputed": "Where the metrics contradict each other although people are clear.",
 }
 COST = (
-    "A loss is paid for at every training step. Measured on this run's device, once (the store "
-    "keeps it), one pair of 256 x 256 pixels, each metric alone: the forward pass, a training step "
-    "(forward and backward) and the memory that step takes at its peak."
+    "A loss is paid for at every training step. Measured on this run's device, one pair of "
+    "256 x 256 pixels, each metric alone: the forward pass, a training step (forward and backward) "
+    "and the memory that step takes at its peak."
 )
 NO_COST = "This run recorded no cost of its metrics."
 
