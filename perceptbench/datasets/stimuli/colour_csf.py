@@ -9,7 +9,6 @@ Used are areas up to 3.2 deg2 and conditions of at least MIN observers: 36 stimu
 cone contrast, and the 630 pairs of them that at least MIN people have both thresholds of.
 """
 
-from importlib import resources
 from itertools import combinations
 
 import numpy as np
@@ -18,10 +17,13 @@ from torch import Tensor
 
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.judgements.protocols import Judgements
+from perceptbench.datasets.stimuli import measured
 from perceptbench.datasets.stimuli.display import FROM_LMS, Display
 from perceptbench.errors import DataError
 
 SIZE, PIXELS_PER_DEGREE = 384, 60
+#: Cone contrast of every Gabor, `cone_contrast` at its peak.
+CONTRAST = 0.03
 #: Fewest observers of a pair of stimuli.
 MIN = 8
 #: Cone responses L, M, S of the background at 20 cd/m2, and the direction of each modulation.
@@ -41,8 +43,7 @@ def cone_contrast(change: np.ndarray) -> float:
 
 def _sensitivities() -> pd.DataFrame:
     """1 / cone contrast at threshold: one row a stimulus, one column an observer; or NaN."""
-    with (resources.files(__package__) / "colour_csf.csv").open() as file:
-        table = pd.read_csv(file, comment="#")
+    table = measured("colour_csf.csv")
     names = [
         f"{direction}/{frequency:g}/{sigma:g}"
         for direction, frequency, sigma in table[["direction", "frequency", "sigma"]].itertuples(
@@ -67,16 +68,12 @@ def _triplets() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["reference", "a", "b", "p_b", "votes", "category"])
 
 
-def colour_csf(contrast: float = 0.03, background: float = 0.3) -> Dataset:
+def colour_csf() -> Dataset:
     """All pairs of 36 Gabors at one cone contrast, against the grey field.
 
     One 2afc table; ``category`` says whether both are of one colour direction, and of which.
-
-    Parameters
-    ----------
-    contrast : cone contrast of every Gabor, `cone_contrast` at its peak.
-    background : luminance of the field as a fraction of the display's peak.
     """
+    display = Display(PIXELS_PER_DEGREE)
     known = set(_sensitivities().index)
     x = (np.arange(SIZE) - SIZE / 2) / PIXELS_PER_DEGREE
     white = FROM_LMS @ BACKGROUND
@@ -90,13 +87,13 @@ def colour_csf(contrast: float = 0.03, background: float = 0.3) -> Dataset:
             axis = np.array(DIRECTIONS[direction])
             envelope = np.exp(-(x**2 + x[:, None] ** 2) / (2 * float(sigma) ** 2))
             pattern = np.cos(2 * np.pi * float(frequency) * x) * envelope
-            lms += contrast / cone_contrast(axis) * axis[:, None, None] * pattern
+            lms += CONTRAST / cone_contrast(axis) * axis[:, None, None] * pattern
         xyz = np.einsum("ij,jhw->ihw", FROM_LMS, lms)
-        return Display.clipped(background * xyz / white[1])
+        return Display.clipped(display.background * xyz / white[1])
 
     table = Judgements(
         "colour-csf", _triplets(), statistics=("2afc",),
-        display=f"{Display(PIXELS_PER_DEGREE, background)}, cone contrast {contrast:g}",
+        display=f"{display}, cone contrast {CONTRAST:g}",
         pixels_per_degree=PIXELS_PER_DEGREE,
     )  # fmt: skip
     return Dataset("colour-csf", (table,), load)

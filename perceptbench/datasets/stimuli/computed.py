@@ -36,8 +36,6 @@ class Computed:
 @cache
 def _code() -> str:
     """Digest of all that stimuli are made by: the files of this folder, and colours."""
-    digest = hashlib.sha256()
     folder = Path(__file__).parent
-    for path in [*sorted(folder.glob("*.*")), folder.parents[1] / "colour.py"]:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    files = [*sorted(folder.glob("*.*")), folder.parents[1] / "colour.py"]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

@@ -11,7 +11,6 @@ are new ones of the same statistics, four a noise, each with its own place and p
 edge; distances are averaged over the four.
 """
 
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.judgements.protocols import Judgements
+from perceptbench.datasets.stimuli import measured
 from perceptbench.datasets.stimuli.display import Display
 from perceptbench.errors import DataError
 
@@ -84,9 +84,7 @@ def edge_pattern(width: float, rms: float, sample: int) -> Array:
 
 def _points() -> pd.DataFrame:
     """The 84 visible points: noise, width, contrast, trials, and correct answers an observer."""
-    path = resources.files("perceptbench.datasets.stimuli") / "edge_in_noise.csv"
-    with path.open() as file:
-        points = pd.read_csv(file, comment="#", keep_default_na=False)
+    points = measured("edge_in_noise.csv", keep_default_na=False)
     return points[points["contrast"] > VISIBLE].reset_index(drop=True)
 
 
@@ -132,18 +130,14 @@ def _ratings(points: pd.DataFrame) -> pd.DataFrame:
     return _replicate(items)
 
 
-def edge_in_noise(background: float = 0.3) -> Dataset:
+def edge_in_noise() -> Dataset:
     """Edges in noise, each against its own noise without the edge.
 
     Two tables. ``2afc``: the 462 pairs of points within one noise; ``p_b`` is the share of
     observers who found the edge of ``b`` the less often. ``rating``: ``impairment`` is the share of
     correct answers. Four replicates each.
-
-    Parameters
-    ----------
-    background : mean luminance as a fraction of the display's peak.
     """
-    display = Display(PIXELS_PER_DEGREE, background)
+    display = Display(PIXELS_PER_DEGREE)
     points = _points()
     known = {
         _key(point, sample): point

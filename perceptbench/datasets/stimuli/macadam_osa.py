@@ -6,14 +6,13 @@ its chromaticity and luminance in sRGB. The figures are for the 10 degree observ
 as if for the 2 degree one; the tiles outside the sRGB gamut (three pairs) are clipped to it.
 """
 
-from importlib import resources
-
 import pandas as pd
 import torch
 
 from perceptbench import colour
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.judgements.protocols import Judgements
+from perceptbench.datasets.stimuli import measured
 from perceptbench.datasets.stimuli.display import patch
 from perceptbench.errors import DataError
 
@@ -26,8 +25,7 @@ def macadam_osa() -> Dataset:
 
     What varies are the tiles. Which tile of a pair is called the reference means nothing.
     """
-    with (resources.files(__package__) / "macadam_osa.csv").open() as file:
-        pairs = pd.read_csv(file, comment="#")
+    pairs = measured("macadam_osa.csv")
     tiles = _tiles(pairs)
     table = pd.DataFrame(
         {

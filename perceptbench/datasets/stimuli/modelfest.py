@@ -9,9 +9,8 @@ to the blank field. At one physical contrast, the pattern an observer is less se
 taken to be the closer one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from importlib import resources
 
 import numpy as np
 import pandas as pd
@@ -21,13 +20,18 @@ from scipy.special import j0
 
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.judgements.protocols import Judgements
+from perceptbench.datasets.stimuli import measured
 from perceptbench.datasets.stimuli.display import Display
-from perceptbench.errors import DataError, UsageError
+from perceptbench.errors import DataError
 
 Array = NDArray[np.float64]
 
 #: Pixels a side, and pixels per degree, as shown.
 SIZE, NATIVE = 256, 120
+#: Viewing resolutions in pixels per degree: that of the experiment, and a usual desktop's.
+RESOLUTIONS = (NATIVE, 60)
+#: Peak contrast of every pattern.
+CONTRAST = 0.05
 #: Number of stimuli with a formula, and the number that stands for the blank field.
 STIMULI, BLANK = 42, 0
 #: The binary noise of stimulus 35 is a new sample of the same statistics.
@@ -120,34 +124,20 @@ _FORMULAS = _formulas()
 
 
 def contrast_pattern(number: int) -> Array:
-    """The contrast of stimulus 1..42, (256, 256), its largest absolute value 1.
-
-    Raises
-    ------
-    ValueError : no such stimulus.
-    """
-    if not 1 <= number <= STIMULI:
-        raise ValueError(f"ModelFest stimulus {number} has no formula; 1 to {STIMULI} have")
+    """The contrast of stimulus 1..42, (256, 256), its largest absolute value 1."""
     pattern = _FORMULAS[number]()
     return pattern / np.abs(pattern).max()
 
 
 def _reduce(pattern: Array, pixels_per_degree: int) -> Array:
     """The pattern at a lower resolution: the mean, in linear light, of k x k pixels."""
-    k, rest = divmod(NATIVE, pixels_per_degree)
-    if rest or SIZE % k:
-        raise UsageError(
-            f"ModelFest stimuli cannot be shown at {pixels_per_degree} pixels per degree: "
-            f"it must divide {NATIVE} into 1, 2, 4, 8, ... pixels"
-        )
+    k = NATIVE // pixels_per_degree
     return pattern.reshape(SIZE // k, k, SIZE // k, k).mean((1, 3))
 
 
 def _sensitivities() -> pd.DataFrame:
     """Log10 contrast sensitivity, mean of four repeats: one row a stimulus, one column a person."""
-    path = resources.files("perceptbench.datasets.stimuli") / "modelfest.csv"
-    with path.open() as file:
-        return pd.read_csv(file, comment="#", index_col="stimulus")
+    return measured("modelfest.csv", index_col="stimulus")
 
 
 def _triplets(pixels_per_degree: int) -> pd.DataFrame:
@@ -169,27 +159,13 @@ def _key(pixels_per_degree: int, number: int) -> str:
     return f"{pixels_per_degree}ppd/" + ("blank" if number == BLANK else f"{number:02d}")
 
 
-def modelfest(
-    pixels_per_degree: Sequence[int] = (120, 60), contrast: float = 0.05, background: float = 0.3
-) -> Dataset:
+def modelfest() -> Dataset:
     """All pairs of 42 patterns at one physical contrast, against the blank field.
 
-    Parameters
-    ----------
-    pixels_per_degree : viewing resolutions, each a table of its own (slice ``120ppd``); 120 is
-        that of the experiment, 60 a usual desktop. Lower ones average pixels in linear light.
-    contrast : peak contrast of every pattern, in (0, 1].
-    background : luminance of the field as a fraction of the display's peak.
-
-    Returns
-    -------
-    Dataset with one 2afc table a resolution.
-
-    Raises
-    ------
-    UsageError : a resolution that does not divide 120.
+    One 2afc table for each of RESOLUTIONS (slice ``120ppd``); the lower one averages pixels in
+    linear light.
     """
-    displays = {p: Display(p, background) for p in pixels_per_degree}
+    displays = {p: Display(p) for p in RESOLUTIONS}
     known = {_key(p, number): (p, number) for p in displays for number in range(STIMULI + 1)}
 
     def load(key: str) -> torch.Tensor:
@@ -197,7 +173,7 @@ def modelfest(
             raise DataError(f"{key}: there is no such ModelFest image")
         resolution, number = known[key]
         pattern = np.zeros((SIZE, SIZE)) if number == BLANK else contrast_pattern(number)
-        return displays[resolution].show(contrast * _reduce(pattern, resolution))
+        return displays[resolution].show(CONTRAST * _reduce(pattern, resolution))
 
     tables = tuple(
         Judgements(
@@ -205,7 +181,7 @@ def modelfest(
             _triplets(resolution),
             slice=f"{resolution}ppd",
             statistics=("2afc",),
-            display=f"{display}, peak contrast {contrast:g}",
+            display=f"{display}, peak contrast {CONTRAST:g}",
             pixels_per_degree=resolution,
         )
         for resolution, display in displays.items()

@@ -17,8 +17,6 @@ noise is the authors' sample, whose bands are those of one image. What leaves th
 clipped, as the authors have it: noise of 25 c/deg and more.
 """
 
-from importlib import resources
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -26,6 +24,7 @@ from torch import Tensor
 
 from perceptbench.datasets.dataset import Dataset
 from perceptbench.datasets.judgements.protocols import FREQUENCY, Judgements
+from perceptbench.datasets.stimuli import measured
 from perceptbench.datasets.stimuli.display import FROM_LMS, Display
 from perceptbench.errors import DataError
 
@@ -118,14 +117,9 @@ def _shown(luminance: float, contrast: Array, axis: int = 0) -> Tensor:
     return Display.clipped(background * (WHITE[:, None, None] + added))
 
 
-def _csv(name: str) -> pd.DataFrame:
-    with (resources.files(__package__) / name).open() as file:
-        return pd.read_csv(file, comment="#")
-
-
 def _thresholds() -> dict[str, pd.DataFrame]:
     """Test -> its values and the threshold contrast at each."""
-    table = _csv("vision_card.csv")
+    table = measured("vision_card.csv")
     return {str(n): t.reset_index(drop=True) for n, t in table.groupby("test", sort=False)}
 
 
@@ -163,7 +157,7 @@ def _matches() -> pd.DataFrame:
     These look weaker than any standard, ``impairment`` 0: they show how a metric's distance goes on
     where people see nothing.
     """
-    wide = _csv("contrast_matching.csv").set_index("standard")
+    wide = measured("contrast_matching.csv").set_index("standard")
     rows = [("standard", 5.0, c, c) for c in wide.index]
     for frequency in wide:
         matched = wide[frequency]

@@ -78,7 +78,7 @@ def test_edges_have_their_contrast_place_and_polarity(width):
 
 
 def test_an_images_luminance_is_noise_plus_edge_on_the_background():
-    dataset = edge_in_noise(background=0.25)
+    dataset = edge_in_noise()
     key = dataset.judgements[1].table["distorted"].iloc[-1]
     noise, sample, what = key.split("/")
     width, rms = what.removeprefix("edge").split("@")
@@ -86,7 +86,7 @@ def test_an_images_luminance_is_noise_plus_edge_on_the_background():
     pattern = noise_pattern(noise, int(sample)) + edge_pattern(
         float(width), float(rms), int(sample)
     )
-    np.testing.assert_allclose(light, 0.25 * (1 + pattern), atol=1e-6)
+    np.testing.assert_allclose(light, 0.3 * (1 + pattern), atol=1e-6)
     blank = dataset.load("none/0/noise")
     torch.testing.assert_close(blank, blank[:, :1, :1].expand_as(blank))
 
