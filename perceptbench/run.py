@@ -31,8 +31,6 @@ from perceptbench.scoring.options import DEFAULT, Options
 if TYPE_CHECKING:
     from perceptbench.scoring.outlook import Outlook
 
-#: Dataset -> metric -> rank correlation with fp32; None where undefined.
-Correlations = dict[str, dict[str, float | None]]
 #: Packages whose versions can move a number.
 PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "lpips")
 #: What is recorded of a metric.

@@ -23,10 +23,8 @@ class Compiler:
 
     def __init__(self, say: Callable[[str], Any]) -> None:
         self.say, self.fails = say, False
-        for limit in ("recompile_limit", "cache_size_limit"):  # its name before torch 2.6
-            if hasattr(torch._dynamo.config, limit):
-                # Beyond it a kind of network is compared without a compiler, and nothing is said.
-                setattr(torch._dynamo.config, limit, KINDS)
+        # Beyond it a kind of network is compared without a compiler, and nothing is said.
+        torch._dynamo.config.recompile_limit = KINDS
 
     def compiled(self, function: Function, instead: Function, dynamic: bool) -> Function:
         """A function compiled at its first call; `instead` of it where that fails.

@@ -1,7 +1,6 @@
 """What a metric costs when it is asked alone: a pair, a training step, memory, parameters."""
 
 import gc
-import hashlib
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from perceptbench.losses.backbones import frozen_weights
 from perceptbench.metrics import memory
 from perceptbench.scoring.job import say
 from perceptbench.scoring.options import Options
-from perceptbench.scoring.store import Store
+from perceptbench.scoring.store import Store, digest
 
 #: Side of the square images, of noise, that are compared.
 SIDE = 256
@@ -41,12 +40,15 @@ def costs(
     identities : metric -> what decides its values, where that is known; others are measured anew.
     options : the device and the store.
     """
-    machine = _digest(
+    machine = (
         f"{platform.node()} {options.device} {torch.get_num_threads()} {torch.__version__} {SIDE}"
     )
     names = [name for name in metrics if name in identities]
     keys = pd.DataFrame(
-        {"reference": [_digest(identities[name]) for name in names], "distorted": machine}
+        {
+            "reference": [digest(identities[name].encode()) for name in names],
+            "distorted": digest(machine.encode()),
+        }
     )
     store = Store(options.store, say) if options.store is not None else None
     known = np.full((len(names), len(FIGURES)), np.nan)
@@ -71,10 +73,6 @@ def _cost(row: Any) -> Cost:
     """A row of FIGURES as `cost` gives it."""
     known = {name: value for name, value in zip(FIGURES, row.tolist(), strict=True) if value >= 0}
     return {n: v if n.startswith("seconds") else int(v) for n, v in known.items()}
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def cost(metric: Callable[..., Any], device: str = "cpu") -> Cost:

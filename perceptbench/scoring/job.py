@@ -5,7 +5,6 @@ alone and are computed each for itself, so that a run that was stopped goes on w
 numbers it would have given.
 """
 
-import hashlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,7 +25,7 @@ from perceptbench.scoring.compiling import Compiler
 from perceptbench.scoring.loading import Load, read, stream
 from perceptbench.scoring.options import Options
 from perceptbench.scoring.plan import Plan, tiles
-from perceptbench.scoring.store import Store
+from perceptbench.scoring.store import Store, digest
 from perceptbench.scoring.walk import Pair, Walk, keys_of
 
 #: Images of a shard at most: what a killed run loses.
@@ -235,9 +234,7 @@ def _identify(load: Load, key: str) -> str:
     image = read(load, key)
     if not isinstance(image, Tensor):
         return f"none {key}"
-    digest = hashlib.sha256(f"{tuple(image.shape)}".encode())
-    digest.update(image.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:32]
+    return digest(f"{tuple(image.shape)}".encode() + image.contiguous().numpy().tobytes())
 
 
 @contextmanager

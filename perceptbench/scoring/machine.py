@@ -33,9 +33,9 @@ def processors() -> int:
     """
     available = getattr(os, "sched_getaffinity", None)
     count = len(available(0)) if available else os.cpu_count() or 1
-    quota = _first_line("/sys/fs/cgroup/cpu.max").split()  # "max 100000" where there is none
-    if len(quota) == 2 and quota[0].isdigit():
-        count = min(count, max(1, int(quota[0]) // int(quota[1])))
+    with suppress(OSError, ValueError):  # "max 100000" where there is no quota
+        quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
+        count = min(count, max(1, quota // period))
     return count
 
 
@@ -61,14 +61,3 @@ def keep_freed_memory() -> None:
 def memory(device: torch.device) -> int:
     """Bytes of activations that fit beside everything else on the device."""
     return int(SHARE * free(str(device)))
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
-
-
-def _first_line(path: str) -> str:
-    return (_lines(path) or [""])[0].strip()

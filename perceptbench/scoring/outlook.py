@@ -7,7 +7,6 @@ import torch
 from perceptbench.scoring import crossed
 from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.engine import Job
-from perceptbench.scoring.plan import Opaque
 from perceptbench.scoring.walk import Walk, keys_of
 
 #: Of a metric that is compiled: the share of its time that it saves, and the seconds it takes.
@@ -70,7 +69,8 @@ def outlook(job: Job) -> Outlook:
         counts = len(backbone.taps), len(feature_pass.primitives), images
         passes.append((feature_pass.title, handling, *counts))
     for id_, metric in job.plan.opaque.items():
-        opaque.append((_titled(metric), sum(len(rows) for rows, ids in work if id_ in ids)))
+        title = metric.title if metric.stored else f"{metric.title} (not stored)"
+        opaque.append((title, sum(len(rows) for rows, ids in work if id_ in ids)))
     return Outlook(
         len(keys_of(job.rows)),
         len(job.rows),
@@ -81,10 +81,6 @@ def outlook(job: Job) -> Outlook:
         job.footprint if work else 0,
         _seconds(job, work),
     )
-
-
-def _titled(metric: Opaque) -> str:
-    return metric.title if metric.stored else f"{metric.title} (not stored)"
 
 
 def _seconds(job: Job, work: list[tuple[list[int], list[str]]]) -> float | None:

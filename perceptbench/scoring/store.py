@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
 from perceptbench.errors import DataError, UsageError, first_line
@@ -106,13 +107,13 @@ class Store:
         )
         content = io.BytesIO()
         pq.write_table(table, content, compression="zstd")
-        target = f"{self.root}/{group}/{_digest(content.getvalue())}.parquet"
+        target = f"{self.root}/{group}/{digest(content.getvalue())}.parquet"
         temporary = f"{self.root}/{group}/.{uuid.uuid4().hex}"
         try:
             self.fs.makedirs(f"{self.root}/{group}", exist_ok=True)
             with self.fs.open(temporary, "wb") as stream:
                 stream.write(content.getvalue())
-            if self._local:
+            if isinstance(self.fs, LocalFileSystem):
                 os.replace(temporary, target)
             else:
                 self.fs.mv(temporary, target)
@@ -124,14 +125,12 @@ class Store:
             raise
 
     def _files(self, group: str) -> list[str]:
+        folder = f"{self.root}/{group}"
+        self.fs.invalidate_cache(folder)  # what another run has just written must be seen
         try:
-            # What another run has just written must be seen.
-            listed = self.fs.ls(f"{self.root}/{group}", detail=False, refresh=True)
-        except (OSError, TypeError):
-            try:
-                listed = self.fs.ls(f"{self.root}/{group}", detail=False)
-            except OSError:
-                return []
+            listed = self.fs.ls(folder, detail=False)
+        except OSError:
+            return []
         found = []
         for path in map(str, listed):
             if path.rpartition("/")[2].startswith("."):
@@ -157,7 +156,7 @@ class Store:
             self._once(f"store {self.url}: {path} cannot be read ({_why(error)}); computed anew")
             return None
         try:
-            if _digest(content) not in path:
+            if digest(content) not in path:
                 raise ValueError("its bytes are not those its name stands for")
             file = pq.ParquetFile(io.BytesIO(content))
             version = int((file.schema_arrow.metadata or {})[_VERSION_KEY])
@@ -185,10 +184,6 @@ class Store:
             )
             self._remove(path)
             return None
-
-    @property
-    def _local(self) -> bool:
-        return "file" in _protocols(self.fs)
 
     def _remove(self, path: str) -> None:
         with suppress(OSError, NotImplementedError):
@@ -279,12 +274,9 @@ class Group:
     written: float
 
 
-def _digest(content: bytes) -> str:
+def digest(content: bytes) -> str:
+    """What a file or an image is named by."""
     return hashlib.sha256(content).hexdigest()[:32]
-
-
-def _protocols(fs: Any) -> tuple[str, ...]:
-    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 
 
 def _modified(fs: Any, path: str) -> float:
