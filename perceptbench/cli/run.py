@@ -139,7 +139,7 @@ def run(
     loaded, found = [], []
     for manifest in chosen:
         reading: dict[str, Any] = {
-            "options": given,
+            "options": {k: v for k, v in given.items() if k in manifest.option},
             "allow_missing": allow_missing,
         }
         if published:

@@ -45,7 +45,7 @@ def load_dataset(
     manifest : which dataset.
     data_dir : the dataset's folder, or one that holds it (see `find_copy`).
     cache_dir : where fetched files are kept where `data_dir` is None.
-    options : choices in how it is read (`Manifest.option`); those of other datasets are ignored.
+    options : choices in how it is read (`Manifest.option`).
     allow_missing : leave out judgements whose images are not there, and say so.
 
     Raises
@@ -65,7 +65,8 @@ def load_named(
 ) -> list[Dataset]:
     """`load_dataset` of each name; None: the embedded suite, whose images are computed.
 
-    A `data_dir` that is a URL is copied, see `perceptbench.datasets.fetch.remote`.
+    A `data_dir` that is a URL is copied, see `perceptbench.datasets.fetch.remote`; each dataset
+    takes those of the `options` that it has.
 
     Raises
     ------
@@ -78,7 +79,16 @@ def load_named(
     if isinstance(data_dir, str):
         files = [manifest.name for manifest in chosen if manifest.layout]
         data_dir = local_copy(data_dir, files, cache_dir) if files else None
-    return [load_dataset(manifest, data_dir, cache_dir, options=options) for manifest in chosen]
+    given = options or {}
+    return [
+        load_dataset(
+            manifest,
+            data_dir,
+            cache_dir,
+            options={key: given[key] for key in given if key in manifest.option},
+        )
+        for manifest in chosen
+    ]
 
 
 def load_at_hand(
@@ -196,9 +206,9 @@ def _examine(
     manifest: Manifest, folder: Path | None, options: Mapping[str, str], images: bool = True
 ) -> _Examined:
     files = Files(folder, manifest.name) if folder is not None else None
-    choices = _choices(manifest, options)
-    dataset = _read(manifest, files, choices)
-    as_published = all(choices[n] == o.default for n, o in manifest.option.items() if o.rows)
+    dataset = _read(manifest, files, _choices(manifest, options))
+    as_published = not any(o.rows and options.get(n, o.default) != o.default
+                           for n, o in manifest.option.items())  # fmt: skip
     wrong: list[str] = []
     incomplete: list[str] = []
     unresolved: dict[str, None] = {}
@@ -289,6 +299,8 @@ def _of_plugin(manifest: Manifest, read: Callable[..., Dataset]) -> Dataset:
 
 def _function(name: str) -> Callable[..., Dataset]:
     module, _, function = name.partition(":")
+    if module.startswith("perceptbench."):
+        return getattr(importlib.import_module(module), function)
     try:
         return getattr(importlib.import_module(module), function)
     except Exception as error:  # a plugin may raise anything
@@ -297,14 +309,19 @@ def _function(name: str) -> Callable[..., Dataset]:
 
 
 def _choices(manifest: Manifest, options: Mapping[str, str]) -> dict[str, str]:
-    chosen = {name: options.get(name, option.default) for name, option in manifest.option.items()}
-    for name, value in chosen.items():
+    for name, value in options.items():
+        if name not in manifest.option:
+            known = ", ".join(manifest.option) or "none"
+            raise UsageError(
+                f"dataset {manifest.name} has no option {name!r}"
+                f"{nearest(name, manifest.option)}; it has: {known}"
+            )
         choices = manifest.option[name].choices
         if choices and value not in choices:
             raise UsageError(
                 f"dataset {manifest.name}: option {name} is {value!r}, not {' or '.join(choices)}"
             )
-    return chosen
+    return {name: options.get(name, option.default) for name, option in manifest.option.items()}
 
 
 def _folder_of(manifest: Manifest, data_dir: Path | None, cache_dir: Path) -> Path:
