@@ -20,7 +20,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from perceptbench.reporting import cells, changed_images, notes, objective
+from perceptbench.reporting import beside, cells, changed_images, notes, objective
 from perceptbench.reporting.cells import Cell
 from perceptbench.reporting.choice import Choice, choice
 from perceptbench.reporting.disputed import judged
@@ -159,14 +159,13 @@ def _context(run: Run) -> dict[str, Any]:
         "images": images.known,
         "start": [0, min(1, len(metrics) - 1)],  # A and B, until others are chosen
     }
-    maps, layers = slice_maps(run, metrics), layer_maps(run, metrics)
+    maps, layers, told = slice_maps(run, metrics), layer_maps(run, metrics), _told(run)
     return {
         "title": ", ".join(dict.fromkeys(c.dataset for c in run.columns)),
         "lead": _lead(run, board, chosen),
         "facts": _facts(run, board),
-        "sections": _sections(run, maps, layers),
-        "about": ABOUT
-        | {"cost": COST if costs else NO_COST, "alignment": changed_images.reading(run)},
+        "sections": _sections(told, maps, layers),
+        "about": ABOUT | {"cost": COST if costs else NO_COST},
         "metrics": metrics,
         "datasets": list(dict.fromkeys(column.dataset for column in run.columns)),
         "standings": STANDINGS if any(row.attained is not None for row in board) else (),
@@ -177,7 +176,7 @@ def _context(run: Run) -> dict[str, Any]:
         "item_sets": [items["title"] for items in sets],
         "worst": changed_images.worst_cases(run),
         "sources": notes.shown_sources(run),
-        "alignment": changed_images.tables(run) if len(run.alignment) else {},
+        "told": told,
         "maps": maps,
         "layers": layers,
         "costs": costs,
@@ -228,12 +227,27 @@ COST = (
 NO_COST = "This run recorded no cost of its metrics."
 
 
+def _told(run: Run) -> list[dict[str, Any]]:
+    """Sections of tables of text that there is something in: key, name, heading, how to read."""
+    found = [
+        {
+            "key": "alignment", "name": "Changed images", "title": changed_images.TITLE,
+            "about": changed_images.reading(run), "tables": changed_images.tables(run),
+        } if len(run.alignment) else {},
+        {
+            "key": "beside", "name": "Published", "title": beside.TITLE,
+            "about": beside.READING, "tables": beside.tables(run),
+        },
+    ]  # fmt: skip
+    return [section for section in found if section.get("tables")]
+
+
 def _sections(
-    run: Run, maps: Sequence[HeatMap], layers: Sequence[HeatMap]
+    told: Sequence[dict[str, Any]], maps: Sequence[HeatMap], layers: Sequence[HeatMap]
 ) -> list[tuple[str, str]]:
     known = {
         "leaderboard": "Leaderboard", "intervals": "Intervals", "compare": "Compare",
-        "scatter": "Scatter", "alignment": "Changed images" if len(run.alignment) else "",
+        "scatter": "Scatter", **{section["key"]: section["name"] for section in told},
         "slices": "Parts" if maps else "",
         "layers": "Layers" if layers else "", "choice": "What to choose", "cost": "Cost",
         "disputed": "Disputed",
@@ -250,10 +264,10 @@ def _lead(run: Run, board: Sequence[cells.Row], chosen: Choice) -> str:
     where = datasets[0] if len(datasets) == 1 else f"{len(datasets)} datasets"
     if not first:
         return f"No metric is ranked on {where}: each was trained there, or has no figure."
-    said = chosen.sentences
-    return (
-        f"{first[0].name} stands first of {len(metrics)} metrics on {where}. {' '.join(said[:2])}"
-    )
+    attained = first[0].attained
+    sure = "" if attained is None else f" (attained {attained:.2f} {first[0].spread})".rstrip()
+    said = " ".join(chosen.sentences[:2])
+    return f"{first[0].name} stands first of {len(metrics)} metrics on {where}{sure}. {said}"
 
 
 def _facts(run: Run, board: Sequence[cells.Row]) -> list[tuple[str, str]]:

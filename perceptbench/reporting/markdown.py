@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from perceptbench.errors import printable, visible
-from perceptbench.reporting import changed_images, notes
+from perceptbench.reporting import beside, changed_images, notes
 from perceptbench.reporting.cells import Cell, Row, counts, rows
 from perceptbench.reporting.choice import choice
 from perceptbench.reporting.leaderboard import format_table
@@ -22,6 +22,7 @@ def render(run: Run) -> dict[str, str]:
         "### The figures\n",
         _list(f"{title}: {text}" for title, text in notes.figures(run).items()),
         *_alignment(run),
+        *_beside(run),
         *(["### What is missing, and why\n", missing] if missing else []),
         *origin("###", run),
     ]
@@ -48,8 +49,19 @@ def _choice(run: Run) -> list[str]:
 def _alignment(run: Run) -> list[str]:
     if run.alignment.empty:
         return []
-    parts = [f"### {changed_images.TITLE}\n", f"{escape(changed_images.reading(run))}\n"]
-    for title, lines in changed_images.tables(run).items():
+    tables = changed_images.tables(run)
+    return _titled(changed_images.TITLE, changed_images.reading(run), tables)
+
+
+def _beside(run: Run) -> list[str]:
+    tables = beside.tables(run)
+    return _titled(beside.TITLE, beside.READING, tables) if tables else []
+
+
+def _titled(heading: str, reading: str, tables: dict[str, list[list[str]]]) -> list[str]:
+    """Tables of text under a heading, each under its title."""
+    parts = [f"### {heading}\n", f"{escape(reading)}\n"]
+    for title, lines in tables.items():
         header, *body = [[escape(cell) for cell in row] for row in lines]
         parts += [f"{escape(title)}\n", format_table(header, body)]
     return parts
