@@ -2,7 +2,7 @@
 
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -240,8 +240,8 @@ def read_manifest(path: Path) -> Manifest:
         raise DataError(f"{path}: {toml.wrong_key(error)}") from None
 
 
-def find_manifest(name: str) -> Manifest:
-    """The manifest of a name, or a UsageError with the nearest names."""
+def find_manifest(name: str, others: Iterable[str] = ()) -> Manifest:
+    """The manifest of a name, or a UsageError with the nearest names, `others` among them."""
     own = {path.stem: path for path in folder().glob("*.toml")}
     if name in own:
         return read_manifest(own[name])
@@ -250,4 +250,4 @@ def find_manifest(name: str) -> Manifest:
         return found[name]
     if name in broken:
         raise UsageError(f"dataset plugin {name} cannot be used: {broken[name]}")
-    raise unknown("dataset", name, [*own, *found])
+    raise unknown("dataset", name, [*own, *found, *others])

@@ -248,11 +248,10 @@ def _from_folder(
         return _wide(score_set, form, files.path(form.wide))
     if not form.single:
         return None
-    left_out = score_set.listed.left_out if score_set.listed else ()
     columns: dict[str, list[pd.DataFrame]] = {}
     for path in files.matching("*.csv"):
         found = re.fullmatch(form.single, Path(path).name)
-        if found is None or Path(path).name in left_out:
+        if found is None or Path(path).name in score_set.left_out:
             continue
         name, variant = found["metric"], found.groupdict().get("variant")
         if variant and not variants:
@@ -389,10 +388,9 @@ def check_judgements(manifest: Manifest, scores: Published) -> None:
 def check_scores(score_set: ScoreSet, folder: Path) -> list[str]:
     """What is wrong with a copy of a score set, file by file and table by table."""
     files = Files(folder, score_set.name)
-    left_out = score_set.listed.left_out if score_set.listed else ()
     problems = []
     for row in score_set.files.to_dict("records"):
-        if files.has(row["file"]) and row["file"] not in left_out:
+        if files.has(row["file"]) and row["file"] not in score_set.left_out:
             path = files.path(row["file"])
             if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
                 problems.append(f"{path}: its sha256 is not {row['sha256']}")

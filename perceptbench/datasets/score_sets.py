@@ -18,7 +18,7 @@ from perceptbench import toml
 from perceptbench.datasets import manifest
 from perceptbench.datasets.fetch.download import Archive
 from perceptbench.datasets.manifest import Manifest, Source, Strict, find_manifest
-from perceptbench.errors import DataError, UsageError, unknown
+from perceptbench.errors import DataError
 
 
 class Here(Strict):
@@ -147,6 +147,11 @@ class ScoreSet(Source):
             return pd.DataFrame(columns=["file", "bytes", "rows", "sha256"])
         return pd.read_csv(folder() / self.listed.list)
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Files that are not read, whether they are there or not (`Listed`)."""
+        return self.listed.left_out if self.listed else ()
+
     def archives(self, dataset: str = "", variants: bool = True) -> tuple[Archive, ...]:
         """What is to be fetched: of one dataset, with the scores of changed images or without."""
         chosen = list(self.archive)
@@ -154,7 +159,7 @@ class ScoreSet(Source):
         for row in self.files.to_dict("records") if self.listed else ():
             assert self.listed is not None
             matches = [found for s in single if (found := re.fullmatch(s, row["file"]))]
-            if not matches or row["file"] in self.listed.left_out:
+            if not matches or row["file"] in self.left_out:
                 continue
             if variants or not matches[0].groupdict().get("variant"):
                 chosen.append(
@@ -197,11 +202,4 @@ def read_score_set(path: Path) -> ScoreSet:
 def find_source(name: str) -> Manifest | ScoreSet:
     """The dataset or score set of a name, or a UsageError with the nearest names."""
     sets = score_sets()
-    if name in sets:
-        return sets[name]
-    try:
-        return find_manifest(name)
-    except UsageError:
-        if name in (known := manifest.manifests()) or name in manifest.plugins()[1]:
-            raise
-        raise unknown("dataset", name, [*known, *sets]) from None
+    return sets[name] if name in sets else find_manifest(name, sets)
