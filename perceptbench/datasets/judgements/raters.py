@@ -66,17 +66,16 @@ def _deviation(residual: Array, rater: Integers, count: NDArray[np.intp]) -> Arr
 
 
 def screening(value: Array, item: Integers, rater: Integers) -> pd.DataFrame:
-    """Each rater: votes, bias, inconsistency, correlation with the others, and who is out of line.
+    """Each rater: correlation with the others, and who is out of line.
 
     Returns
     -------
-    DataFrame indexed by rater: ``votes``; ``bias`` and ``inconsistency`` of `subject_model`;
-    ``correlation`` (Pearson) of the rater's votes with the mean of everybody else's, NaN where it
-    is undefined; ``doubtful`` where that is below CORRELATED; ``rejected`` by the procedure of
-    ITU-R BT.500-13, annex 2, 2.3.1: more than 5 % of the votes are further from the mean than two
-    deviations (sqrt(20) where the kurtosis is not between 2 and 4), to both sides alike.
+    DataFrame indexed by rater: ``correlation`` (Pearson) of the rater's votes with the mean of
+    everybody else's, NaN where it is undefined; ``doubtful`` where that is below CORRELATED;
+    ``rejected`` by the procedure of ITU-R BT.500-13, annex 2, 2.3.1: more than 5 % of the votes
+    are further from the mean than two deviations (sqrt(20) where the kurtosis is not between 2 and
+    4), to both sides alike.
     """
-    model = subject_model(value, item, rater)
     votes = np.bincount(rater)
     total, number = np.bincount(item, value), np.bincount(item)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -96,9 +95,6 @@ def screening(value: Array, item: Integers, rater: Integers) -> pd.DataFrame:
     correlation = pairs.groupby("rater")[["x", "y"]].apply(lambda g: _pearson(g["x"], g["y"]))
     found = pd.DataFrame(
         {
-            "votes": votes,
-            "bias": model.bias,
-            "inconsistency": model.inconsistency,
             "correlation": correlation.reindex(range(len(votes))).to_numpy(float),
             "rejected": (outside / votes > 0.05) & (lopsided < 0.3),
         }
