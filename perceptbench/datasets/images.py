@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from perceptbench.datasets.judgements.tables import spelled
-from perceptbench.errors import DataError, UsageError, first_line
+from perceptbench.errors import DataError, first_line
 from perceptbench.kinds import really
 
 if TYPE_CHECKING:
@@ -88,22 +88,19 @@ def read_image(path: Path, size: int | None = None, kernel: str = "bilinear") ->
     ----------
     path : the file.
     size : the shorter side is resized to it, the aspect ratio kept, the longer one rounded down
-        as torchvision's ``Resize`` does; None: native size.
+        as torchvision's ``Resize`` does; None: native size. Not of ``.npy``.
     kernel : one of KERNELS; 8-bit images are resized in 8 bits, as Pillow does it.
 
     Raises
     ------
     DataError : no such file, not an image, damaged, too large, or of an unknown range of values;
         names the path.
-    UsageError : no such kernel.
     """
     import torch
 
-    if kernel not in KERNELS:
-        raise UsageError(f"there is no resizing kernel {kernel!r}; there are {', '.join(KERNELS)}")
     try:
         if path.suffix.lower() == ".npy":
-            return _from_array(path, size)
+            return _from_array(path)
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
             _refuse_more_than_an_image(path, data, image)
@@ -119,10 +116,13 @@ def read_image(path: Path, size: int | None = None, kernel: str = "bilinear") ->
         raise DataError(f"{path}: cannot be read as an image ({reason})") from None
     if size is not None:
         array = _resized(array, size, KERNELS[kernel])
-    return _floats(torch.from_numpy(array).permute(2, 0, 1))
+    pixels = torch.from_numpy(array).permute(2, 0, 1)
+    if pixels.dtype != torch.uint8:
+        return pixels.contiguous()
+    return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
 
 
-def _from_array(path: Path, size: int | None) -> torch.Tensor:
+def _from_array(path: Path) -> torch.Tensor:
     """An image stored to the last bit: float32 (3, H, W) in [0, 1], as `export` writes it."""
     import torch
 
@@ -131,18 +131,7 @@ def _from_array(path: Path, size: int | None) -> torch.Tensor:
         raise DataError(f"{path}: holds {array.dtype} {array.shape}, not floats (3, H, W)")
     if not (array.size and array.min() >= 0.0 and array.max() <= 1.0):
         raise DataError(f"{path}: has values outside [0, 1]")
-    if size is not None:
-        raise DataError(f"{path}: an image in an array is not resized; give it as a file")
     return torch.from_numpy(array.astype(np.float32)).contiguous()
-
-
-def _floats(pixels: torch.Tensor) -> torch.Tensor:
-    """float32 in [0, 1], contiguous; of uint8 or of what is float32 in [0, 1] already."""
-    import torch
-
-    if pixels.dtype != torch.uint8:
-        return pixels.contiguous()
-    return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
 
 
 def _refuse_more_than_an_image(path: Path, data: bytes, image: Any) -> None:

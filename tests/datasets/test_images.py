@@ -13,7 +13,7 @@ from torchvision.transforms.functional import resize
 
 from perceptbench.datasets import images
 from perceptbench.datasets.images import KERNELS, FileLoader, read_image
-from perceptbench.errors import DataError, UsageError
+from perceptbench.errors import DataError
 
 RNG = np.random.default_rng(0)
 GREY = np.array([[0, 51, 102], [153, 204, 255]], dtype=np.uint8)
@@ -255,11 +255,6 @@ def test_the_kernels_of_bapps_are_the_known_ones(tmp_path):
     expected = (rows.unfold(2, 3, 1) * weights).sum(-1)
     read = read_image(path, 64)[:, 1:-1, 1:-1]
     torch.testing.assert_close(read, expected, rtol=0, atol=1.5 / 255)
-
-
-def test_an_unknown_kernel_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="no resizing kernel 'cubic'; there are nearest, box"):
-        read_image(save(tmp_path / "x.png", COLOUR), 9, "cubic")
 
 
 def test_a_loader_can_be_sent_to_a_worker(tmp_path):
