@@ -319,9 +319,6 @@ class _SevenZipMember:
     def seek(self, offset: int, whence: int = 0) -> int:
         return 0
 
-    def seekable(self) -> bool:
-        return False
-
     def flush(self) -> None: ...
 
     def size(self) -> int:

@@ -112,18 +112,6 @@ def _is_here(url: str) -> bool:
     return urlsplit(url).hostname in {"localhost", "127.0.0.1", "::1"}
 
 
-def _accept_nothing(terms: str) -> bool:
-    return False
-
-
-def _password_of_environment(archive: str) -> str:
-    return os.environ.get("PERCEPTBENCH_PASSWORD", "")
-
-
-def _mirror_of_environment() -> str:
-    return os.environ.get("PERCEPTBENCH_MIRROR", "")
-
-
 def _tell(text: str) -> None:
     print(text, file=sys.stderr)
 
@@ -145,10 +133,10 @@ class How:
     patience, limits : of transfers and of unpacking.
     """
 
-    accept: Callable[[str], bool] = _accept_nothing
-    password: Callable[[str], str] = _password_of_environment
+    accept: Callable[[str], bool] = lambda terms: False
+    password: Callable[[str], str] = lambda archive: os.environ.get("PERCEPTBENCH_PASSWORD", "")
     say: Callable[[str], None] = _tell
-    mirror: str = field(default_factory=_mirror_of_environment)
+    mirror: str = field(default_factory=lambda: os.environ.get("PERCEPTBENCH_MIRROR", ""))
     source: str = ""
     keep: bool = False
     patience: Patience = field(default_factory=Patience)
