@@ -115,13 +115,21 @@ def load_published(
     own = _own(manifest, find_copy(manifest, data_dir, cache_dir), reading, say)
     found = []
     for name, score_set in sets.items():
-        for folder in (
-            find_copy(score_set, data_dir, cache_dir),
-            score_set.embedded(manifest.name),
-        ):
-            if folder and (read := read_scores(score_set, folder, manifest.name, variants)):
-                found.append(read)
-                break
+        copies = (find_copy(score_set, data_dir, cache_dir), score_set.embedded(manifest.name))
+        held = [
+            s for c in copies if c and (s := read_scores(score_set, c, manifest.name, variants))
+        ]
+        if variants:
+            whole = [scores for scores in held if not _lacks_changed(score_set, scores)]
+            if held and not whole and download:
+                home = data_home(data_dir, cache_dir)
+                folder = fetch_scores(score_set, home, manifest.name, variants)
+                whole = [s for s in [read_scores(score_set, folder, manifest.name, variants)] if s]
+            elif held and not whole:
+                say(f"score set {name}: those of changed images are not at hand")
+            held = whole + held
+        if held:
+            found.append(held[0])
         else:
             say(f"score set {name} is not at hand; `perceptbench datasets download {name}`")
     if not found:
@@ -138,6 +146,12 @@ def load_published(
     if own is None:
         own = _of_scores(manifest, [*_shipped(manifest.name), *found])
     return own, [_joined(own, scores) for scores in found]
+
+
+def _lacks_changed(score_set: ScoreSet, scores: Published) -> bool:
+    """Whether scores of changed images were published, and none of them is here."""
+    changed = score_set.archives(scores.dataset, True) != score_set.archives(scores.dataset, False)
+    return changed and not any("@" in metric for metric in scores.metrics)
 
 
 def _shipped(dataset: str) -> list[Published]:

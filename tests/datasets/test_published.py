@@ -367,3 +367,24 @@ def test_published_ms_ssim_is_of_luma_in_8_bits(photographs):
     np.testing.assert_allclose(2 * rows["msssim"], ours, atol=1.5e-5)
     in_colour, _ = here(photographs, built("ms-ssim"), 20)
     assert np.median(np.abs(in_colour - 2 * rows["msssim"].to_numpy())) > 5e-3
+
+
+def test_scores_of_changed_images_are_fetched_where_only_the_others_are_at_hand(
+    natural, tmp_path, monkeypatch
+):
+    """Those that come with the package are of the images as they are."""
+    live, said = find_manifest("live"), []
+    _, (embedded,) = load_published(
+        live, None, tmp_path, variants=True, download=False, say=said.append
+    )
+    assert not any("@" in metric for metric in embedded.metrics)
+    assert "score set zs-iqa: those of changed images are not at hand" in said
+    asked = []
+
+    def fetched(score_set, home, dataset, variants):
+        asked.append((score_set.name, dataset, variants))
+        return natural
+
+    monkeypatch.setattr("perceptbench.datasets.published.fetch_scores", fetched)
+    _, (whole,) = load_published(live, None, tmp_path, variants=True)
+    assert asked == [("zs-iqa", "live", True)] and any("@" in metric for metric in whole.metrics)
