@@ -129,8 +129,7 @@ class _Columns:
         return self.scores[self.names].to_numpy(float)
 
     def items(self, parts: Sequence[Judgements]) -> list[Items]:
-        every = (collect(part, self.scores, self.names, {}) for part in parts)
-        return [items.part(np.flatnonzero(items.answered.all(axis=1))) for items in every]
+        return [collect(part, self.scores, self.names, {}) for part in parts]
 
 
 def fit(

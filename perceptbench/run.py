@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,9 +27,6 @@ from perceptbench.reporting.notes import COMPUTED, NO_DEVICE
 from perceptbench.reporting.result import STRESS_POWER, Run, board
 from perceptbench.scoring.clock import Clock
 from perceptbench.scoring.options import DEFAULT, Options
-
-if TYPE_CHECKING:
-    from perceptbench.scoring.outlook import Outlook
 
 #: Packages whose versions can move a number.
 PACKAGES = ("perceptbench", "torch", "torchvision", "numpy", "scipy", "pandas", "lpips")
@@ -423,8 +420,11 @@ def outlooks(
     *,
     weights_dir: Path | None = None,
     options: Options = DEFAULT,
-) -> Iterator[tuple[str, "Outlook"]]:
-    """What `run` would compute, a dataset and viewing resolution at a time; arguments as there."""
+) -> Iterator[tuple[str, str, float | None]]:
+    """What `run` would compute, a dataset and viewing resolution at a time; arguments as there.
+
+    Yields the name, what is to do, the seconds it will take: see `outlook`.
+    """
     from perceptbench.scoring.engine import prepare
     from perceptbench.scoring.outlook import outlook
 
@@ -436,7 +436,7 @@ def outlooks(
         )
         job.recall()
         at = f" at {resolution:g} px/deg" if resolution else ""
-        yield f"{dataset.name}{at}", outlook(job)
+        yield f"{dataset.name}{at}", *outlook(job)
 
 
 def _work(datasets: Sequence[Dataset]) -> Iterator[tuple[Dataset, float | None, pd.DataFrame]]:

@@ -32,16 +32,10 @@ def read(
         raise error(f"{path}: is not valid TOML ({reason})") from None
 
 
-def wrong_key(error: ValidationError, above: str = "") -> str:
-    """``key `a.b`: what is wrong with it``, of the first wrong key of a file.
-
-    Parameters
-    ----------
-    error : of the model that the file was checked by.
-    above : the key that the model's own are below.
-    """
+def wrong_key(error: ValidationError) -> str:
+    """``key `a.b`: what is wrong with it``, of the first wrong key of a file."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in (above, *first["loc"]) if part != "")
+    key = ".".join(str(part) for part in first["loc"])
     message = first["msg"]
     own = message.removeprefix("Value error, ")  # a sentence of ours
     said = own if own != message else message[0].lower() + message[1:]

@@ -155,11 +155,11 @@ def run(
         from perceptbench.scoring.outlook import duration
 
         total = 0.0
-        for name, told in pipeline.outlooks(
+        for name, told, seconds in pipeline.outlooks(
             loaded, infos, weights_dir=weights_dir, options=scoring
         ):
             click.echo(f"{name}: {told}")
-            total += told.seconds or 0.0
+            total += seconds or 0.0
         click.echo(f"In all about {duration(total)} of scoring")
         return
     folder, clock = run_folder.create(out), Clock()

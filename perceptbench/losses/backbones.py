@@ -273,15 +273,24 @@ def load_network(
     Unavailable : its library is not installed.
     """
     known = architecture(name)
+    state = None if weights is None else read_state(weights, "network weights")
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(seed)
             if known.library:
-                built = _of_library(name, weights, folder)
+                built = libraries.build(
+                    name, state, lambda file: beside(name, file, weights, folder)
+                )
             else:
-                built = _built(name, weights, options)
+                built = _built(name, state, options)
+    except PerceptbenchError:
+        raise
+    except Exception as error:  # torch and the libraries raise many kinds
+        if weights is None:
+            raise UsageError(f"backbone {name} cannot be built ({first_line(error)})") from None
+        raise not_weights(weights, "network weights", error) from None
     finally:
         torch.set_default_dtype(default)
     module = built.module
@@ -297,23 +306,11 @@ def load_network(
     )  # fmt: skip
 
 
-def _of_library(name: str, weights: Path | None, folder: Path | None) -> libraries.Built:
-    state = None if weights is None else read_state(weights, "network weights")
-    try:
-        return libraries.build(name, state, lambda file: beside(name, file, weights, folder))
-    except PerceptbenchError:
-        raise
-    except Exception as error:  # a library may raise anything
-        if weights is None:
-            raise UsageError(f"backbone {name} cannot be built ({first_line(error)})") from None
-        raise not_weights(weights, "network weights", error) from None
-
-
-def _built(name: str, weights: Path | None, options: dict[str, Any]) -> libraries.Built:
+def _built(name: str, state: libraries.State | None, options: dict[str, Any]) -> libraries.Built:
     """A network of torchvision's, ours, or a user's own."""
     known = architecture(name)
     # Nothing is initialised that is then overwritten: VGG16 has half a gigabyte of weights.
-    with torch.device("meta" if weights is not None and known.url else "cpu"):
+    with torch.device("meta" if state is not None and known.url else "cpu"):
         if known.own:
             module = own_module("backbone", known.build, options)
         else:
@@ -323,7 +320,7 @@ def _built(name: str, weights: Path | None, options: dict[str, Any]) -> librarie
     size = (known.size, known.size) if known.size else None
     default = default_input(known.normalised, size)
     layout = Layout(known.layout, 1 if known.layout == "tokens" else None)
-    absent = _load(module, weights) if weights is not None else frozenset()
+    absent = libraries.fill(module, state, assign=True) if state is not None else frozenset()
     return libraries.Built(module, layout, default, size, absent=absent)
 
 
@@ -345,18 +342,6 @@ def own_module(kind: str, name: str, options: dict[str, Any]) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise UsageError(f"{kind} {name} gives {type(model).__name__}, not a torch.nn.Module")
     return model
-
-
-def _load(module: nn.Module, path: Path) -> frozenset[str]:
-    """Loads what the file holds; the names of what it does not."""
-    state = read_state(path, "network weights")
-    wanted = module.state_dict()
-    held = {key: state[key] for key in wanted if key in state}
-    try:
-        module.load_state_dict(held, strict=False, assign=True)
-    except Exception as error:  # torch raises several kinds
-        raise not_weights(path, "network weights", error) from None
-    return frozenset(wanted) - frozenset(held)
 
 
 class Backbone(nn.Module):

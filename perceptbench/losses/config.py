@@ -188,7 +188,7 @@ class LossConfig(_Table):
     """A whole loss file; see the module's docstring."""
 
     backbone: BackboneTable | None = None
-    input: dict[str, Any] = {}
+    input: InputTable = InputTable()
     tap: tuple[TapRow, ...] = ()
     detach_target: bool = False
     term: tuple[TermRow, ...] = ()
@@ -200,7 +200,7 @@ class LossConfig(_Table):
             if self.model_fields_set != {"module"}:
                 raise ValueError("has a key `module` beside other keys; the module is all there is")
             return self
-        if self.term and (self.tap or self.backbone or self.input):
+        if self.term and (self.tap or self.backbone or self.input.model_fields_set):
             raise ValueError(
                 "has rows [[term]] beside a network; put the network into its own file"
             )
@@ -258,10 +258,8 @@ def parse_loss(table: Mapping[str, Any], source: str) -> LossConfig:
     """
     try:
         config = LossConfig.model_validate(dict(table))
-        InputTable.model_validate(config.input)
     except ValidationError as error:
-        above = "input" if error.title == "InputTable" else ""
-        raise UsageError(f"{source}: {toml.wrong_key(error, above)}") from None
+        raise UsageError(f"{source}: {toml.wrong_key(error)}") from None
     try:
         if config.backbone is not None:
             config.backbone.options()
@@ -364,11 +362,10 @@ def _build_term(row: TermRow, networks: Networks, base: Path, options: dict[str,
 
 def _live(config: LossConfig) -> list[TapRow]:
     """The rows that count, one an input scale: a tap of weight 0 is not even computed."""
-    scales = InputTable.model_validate(config.input).weighted_scales()
     rows = [
         row.model_copy(update={"layer": at_scale(row.layer, scale), "weight": row.weight * weight})
         for row in config.tap
-        for scale, weight in scales
+        for scale, weight in config.input.weighted_scales()
         if row.weight * weight
     ]
     if not rows:
@@ -378,7 +375,7 @@ def _live(config: LossConfig) -> list[TapRow]:
 
 def resolve_input(config: LossConfig, network: Network) -> Input:
     """The input handling: what the network was made for, with the file's keys laid over it."""
-    own = {key: value for key, value in config.input.items() if key in Input.model_fields}
+    own = config.input.model_dump(include=set(Input.model_fields), exclude_unset=True)
     usual = network.default.model_dump()
     if own.get("positions") == "interpolated":
         usual |= {"resize": "none", "multiple": network.patch}

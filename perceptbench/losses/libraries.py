@@ -109,11 +109,11 @@ def build(name: str, state: State | None, config: Callable[[str], Path | None]) 
     return (_timm if key == "timm" else _open_clip)(package, rest, state)
 
 
-def _fill(module: nn.Module, state: State) -> frozenset[str]:
-    """Loads what there is; the names of what there is not."""
+def fill(module: nn.Module, state: State, assign: bool = False) -> frozenset[str]:
+    """Loads what there is, or takes the tensors themselves; the names of what there is not."""
     wanted = module.state_dict()
     held = {key: state[key] for key in wanted if key in state}
-    module.load_state_dict(held, strict=False)
+    module.load_state_dict(held, strict=False, assign=assign)
     return frozenset(wanted) - frozenset(held)
 
 
@@ -142,7 +142,7 @@ def _timm(timm: Any, name: str, state: State | None) -> Built:
         code = importlib.import_module(type(module).__module__)
         # Published files may have other names, and other grids of positions.
         translate = getattr(code, "checkpoint_filter_fn", lambda state, module: state)
-        built.absent = _fill(module, translate(dict(state), module))
+        built.absent = fill(module, translate(dict(state), module))
     return built
 
 
@@ -188,7 +188,7 @@ def _open_clip(open_clip: Any, name: str, state: State | None) -> Built:
         convert = importlib.import_module("open_clip.convert")  # of other publishers' files
         state = convert.convert_state_dict(whole, dict(state))
         part = {key.removeprefix("visual."): value for key, value in state.items()}
-        built.absent = _fill(visual, part)
+        built.absent = fill(visual, part)
     return built
 
 

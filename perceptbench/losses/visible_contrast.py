@@ -35,7 +35,8 @@ import torch
 from torch import Tensor
 
 from perceptbench.colour import luminance, srgb_decode
-from perceptbench.losses.classical.halves import Embedding, Halves
+from perceptbench.losses.classical.halves import Embedding, Halves, rising
+from perceptbench.losses.distances import exact
 from perceptbench.losses.nlpd import blurred, doubled
 from perceptbench.tensors import constant
 
@@ -108,7 +109,7 @@ class VisibleContrast(Halves):
     def compare(self, x: Embedding, y: Embedding) -> Tensor:
         """Differences pooled over places, mean of the octaves and of both kinds of detector."""
         pooled = [
-            _cube_root((apart * apart * apart).mean((2, 3)).sum(1))
+            rising((apart * apart * apart).mean((2, 3)).sum(1), 1 / 3)
             for apart in ((u - v).abs() for u, v in zip(x, y, strict=True))
         ]
         return torch.stack(pooled).mean(0)
@@ -137,16 +138,9 @@ def sensitivity(frequency: float) -> list[float]:
 
 def opponent_responses(images: Tensor) -> Tensor:
     """Luminance, L - M and S - luminance, (N, 3, H, W), of images (N, 1 or 3, H, W), sRGB-coded."""
-    images = images.float() if images.itemsize < 4 else images
-    linear = srgb_decode(images).expand(-1, 3, -1, -1)
+    linear = srgb_decode(exact(images)).expand(-1, 3, -1, -1)
     cones = torch.einsum("ij,njhw->nihw", constant(CONES, linear), linear)
     light = torch.cat([luminance(linear), cones], 1) * PEAK + BLACK
     light = light + GLARE * light.mean((2, 3), keepdim=True)
     y, long, medium, short = (2 * torch.asinh((light / CORNER).sqrt())).split(1, 1)
     return torch.cat([y, long - medium, short - y], 1)
-
-
-def _cube_root(cube: Tensor) -> Tensor:
-    """Root with derivative 0, not infinity, at 0."""
-    positive = cube > 0
-    return torch.where(positive, torch.where(positive, cube, 1.0) ** (1 / 3), 0.0)

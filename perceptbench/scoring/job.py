@@ -214,7 +214,7 @@ class Job:
         """Metric -> why some or all of its values are missing."""
         found: dict[str, str] = {}
         for id_, why in self.primitive_notes.items():
-            for name in self.plan.users([id_]):
+            for name in self.plan.users(id_):
                 found.setdefault(name, why)
         return found
 

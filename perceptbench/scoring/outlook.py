@@ -1,7 +1,5 @@
 """What a job will do and how long it will take, told before it is done."""
 
-from dataclasses import dataclass
-
 import torch
 
 from perceptbench.scoring import crossed
@@ -13,74 +11,43 @@ from perceptbench.scoring.walk import Walk, keys_of
 FUSING_SAVES, FUSING_TAKES = 0.8, 10.0
 
 
-@dataclass(frozen=True)
-class Outlook:
-    """A job as told to people.
+def outlook(job: Job) -> tuple[str, float | None]:
+    """Looks at a job that has recalled what is stored, and tries one of its pairs.
 
-    Attributes
-    ----------
-    images, pairs : unique ones.
-    passes : (network and weights, input size, taps, primitives, images to encode).
-    opaque : metrics that see the images themselves, with the pairs to compute.
-    stored : share of the primitives of all pairs that is stored already.
-    shards : parts in which it is computed.
-    image_bytes : an encoded image with all that is kept of it; 0 where nothing is to do.
-    seconds : how long it will take, about; None where no image can be read.
+    Returns
+    -------
+    What it will do, in lines for people; the seconds that it will take, about, None where no image
+    can be read.
     """
-
-    images: int
-    pairs: int
-    passes: list[tuple[str, str, int, int, int]]
-    opaque: list[tuple[str, int]]
-    stored: float
-    shards: int
-    image_bytes: int
-    seconds: float | None
-
-    def __str__(self) -> str:
-        lines = [f"{self.pairs:,} pairs of {self.images:,} images; shards to do: {self.shards:,}"]
-        for title, handling, taps, primitives, images in self.passes:
-            lines.append(
-                f"  network {title} ({handling}): {images:,} images forward, {taps} taps, "
-                f"{primitives} distances a pair"
-            )
-        for pairs in dict.fromkeys(pairs for _, pairs in self.opaque):
-            titles = ", ".join(title for title, count in self.opaque if count == pairs)
-            lines.append(f"  on the images themselves, {pairs:,} pairs: {titles}")
-        lines.append(f"  {100 * self.stored:.0f} % is stored already")
-        if self.image_bytes:
-            lines.append(f"  an encoded image takes {self.image_bytes / 2**20:.1f} MiB")
-        took = "not known: no image can be read" if self.seconds is None else duration(self.seconds)
-        return "\n".join([*lines, f"  about {took}"])
-
-
-def outlook(job: Job) -> Outlook:
-    """Looks at a job that has recalled what is stored, and tries a few of its pairs."""
     work = list(job.missing())
-    everything = len(job.rows) * max(1, len(job.values))
-    known = sum(int((values == values).sum()) for values in job.values.values())
-    passes, opaque = [], []
+    images = len(keys_of(job.rows))
+    lines = [f"{len(job.rows):,} pairs of {images:,} images; shards to do: {len(work):,}"]
     for feature_pass in job.plan.passes:
         mine = [rows for rows, ids in work if set(ids) & feature_pass.primitives.keys()]
-        images = sum(len(keys_of(job.rows[n] for n in rows)) for rows in mine)
-        backbone = feature_pass.backbone
-        size = backbone.input.resize
+        forward = sum(len(keys_of(job.rows[n] for n in rows)) for rows in mine)
+        size = feature_pass.backbone.input.resize
         handling = "native size" if size == "none" else f"resized to {size}"
-        counts = len(backbone.taps), len(feature_pass.primitives), images
-        passes.append((feature_pass.title, handling, *counts))
+        lines.append(
+            f"  network {feature_pass.title} ({handling}): {forward:,} images forward, "
+            f"{len(feature_pass.backbone.taps)} taps, {len(feature_pass.primitives)} distances a "
+            "pair"
+        )
+    titles: dict[int, list[str]] = {}
     for id_, metric in job.plan.opaque.items():
-        title = metric.title if metric.stored else f"{metric.title} (not stored)"
-        opaque.append((title, sum(len(rows) for rows, ids in work if id_ in ids)))
-    return Outlook(
-        len(keys_of(job.rows)),
-        len(job.rows),
-        passes,
-        opaque,
-        known / everything if everything else 1.0,
-        len(work),
-        job.footprint if work else 0,
-        _seconds(job, work),
-    )
+        pairs = sum(len(rows) for rows, ids in work if id_ in ids)
+        kept = "" if metric.stored else " (not stored)"
+        titles.setdefault(pairs, []).append(f"{metric.title}{kept}")
+    for pairs, some in titles.items():
+        lines.append(f"  on the images themselves, {pairs:,} pairs: {', '.join(some)}")
+    everything = len(job.rows) * max(1, len(job.values))
+    known = sum(int((values == values).sum()) for values in job.values.values())
+    stored = known / everything if everything else 1.0
+    lines.append(f"  {100 * stored:.0f} % is stored already")
+    if work and job.footprint:
+        lines.append(f"  an encoded image takes {job.footprint / 2**20:.1f} MiB")
+    seconds = _seconds(job, work)
+    took = "not known: no image can be read" if seconds is None else duration(seconds)
+    return "\n".join([*lines, f"  about {took}"]), seconds
 
 
 def _seconds(job: Job, work: list[tuple[list[int], list[str]]]) -> float | None:

@@ -128,10 +128,9 @@ class Plan:
             found.setdefault(feature_pass.address, []).extend(feature_pass.primitives)
         return found | {id_: [id_] for id_, opaque in self.opaque.items() if opaque.stored}
 
-    def users(self, ids: Iterable[str]) -> list[str]:
-        """The metrics that need any of these primitives."""
-        wanted = set(ids)
-        return [m for m, terms in self.metrics.items() if any(i in wanted for i, _ in terms)]
+    def users(self, id_: str) -> list[str]:
+        """The metrics that need a primitive."""
+        return [name for name, terms in self.metrics.items() if id_ in dict(terms)]
 
     def combine(self, values: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
         """Metric -> its distances, from the primitives' values; all float64."""

@@ -175,3 +175,10 @@ def test_wrong_images_are_refused_and_the_preset_is_it():
         VisibleContrast()(torch.rand(1, 3, 8, 8), 255 * torch.rand(1, 3, 8, 8))
     x, y = pair(16, 16)
     assert torch.equal(load_loss("visible-contrast")(x, y), VisibleContrast()(x, y))
+
+
+def test_of_an_image_that_holds_no_numbers_it_is_none():
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    x[0, 0, 3, 3] = math.nan
+    found = VisibleContrast(range="ignore")(x, 1 - x)
+    assert found.isnan().tolist() == [True, False]

@@ -1,12 +1,9 @@
 """Classical losses as differentiable modules in two halves, see `halves.Halves`; equal to piq's.
 
->>> from perceptbench.losses.classical import load
->>> loss = load("ms-ssim")  # x, y: (N, 3, H, W) in [0, 1]
+>>> from perceptbench.losses import load_loss
+>>> loss = load_loss("ms-ssim")  # x, y: (N, 3, H, W) in [0, 1]
 >>> loss(x, y).mean().backward()  # doctest: +SKIP
 """
-
-from importlib import import_module
-from typing import Any
 
 #: Name of a loss -> its module here and its class.
 LOSSES = {
@@ -21,9 +18,3 @@ LOSSES = {
     "vsi": "saliency:VSI",
     "watson-ahumada": "detection:WatsonAhumada",
 }
-
-
-def load(name: str, **options: Any) -> Any:
-    """The loss of a name in LOSSES, made with keyword arguments of its class."""
-    module, _, cls = LOSSES[name].partition(":")
-    return getattr(import_module(f"{__name__}.{module}"), cls)(**options)

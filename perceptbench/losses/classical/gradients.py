@@ -16,12 +16,13 @@ from perceptbench.losses.classical.halves import (
     halved,
     magnitude,
     mixed,
+    rising,
     root,
     shrinking,
 )
+from perceptbench.losses.classical.phase import YIQ
 
-#: Luma of YIQ; L, H and M of MDSI (Nafchi et al. 2016, eq. 5 and 6).
-LUMA = ((0.299, 0.587, 0.114),)
+#: L, H and M of MDSI (Nafchi et al. 2016, eq. 5 and 6).
 LHM = ((0.2989, 0.587, 0.114), (0.30, 0.04, -0.35), (0.34, -0.60, 0.17))
 
 
@@ -33,7 +34,7 @@ class GMSD(Halves):
     """
 
     def embed(self, images: Tensor) -> Embedding:
-        deviations, means = (mixed(t, LUMA) for t in centred(images))
+        deviations, means = (mixed(t, YIQ[:1]) for t in centred(images))
         small = halved(deviations, means)
         return magnitude(gradient(framed(small, means, (1, 1, 1, 1)), PREWITT))
 
@@ -74,7 +75,7 @@ class MDSI(Directed):
         chroma = square / (sizes.sum(1, keepdim=True) + 550.0)
         lack = 0.6 * lack + 0.4 * chroma
         # What the similarity to the power 1/4 lacks of 1; a complex number where it is negative.
-        turned = _power((lack - 1).clamp_min(0), 0.25) * 0.5**0.5
+        turned = rising((lack - 1).clamp_min(0), 0.25) * 0.5**0.5
         alike = -torch.expm1(0.25 * torch.log1p(-torch.where(lack < 1, lack, 0.0)))
         real = torch.where(lack < 1, alike, 1 - turned)
         imaginary = torch.where(lack < 1, 0.0, turned)
@@ -82,10 +83,4 @@ class MDSI(Directed):
             (real - real.mean((2, 3), keepdim=True)).square()
             + (imaginary - imaginary.mean((2, 3), keepdim=True)).square()
         )
-        return _power(deviation.mean((1, 2, 3)), 0.25)
-
-
-def _power(base: Tensor, exponent: float) -> Tensor:
-    """base^exponent with derivative 0, not infinity, at 0; of NaN it is NaN."""
-    zero = base <= 0
-    return torch.where(zero, 0.0, torch.where(zero, 1.0, base) ** exponent)
+        return rising(deviation.mean((1, 2, 3)), 0.25)

@@ -164,6 +164,12 @@ def root(square: Tensor) -> Tensor:
     return torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())
 
 
+def rising(base: Tensor, exponent: float) -> Tensor:
+    """base^exponent with derivative 0, not infinity, at 0; of NaN it is NaN."""
+    zero = base <= 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, base) ** exponent)
+
+
 def apart(u: Tensor, v: Tensor, constant: float) -> Tensor:
     """1 minus the similarity (2 u v + c) / (u^2 + v^2 + c), without the cancellation."""
     return (u - v).square() / (u.square() + v.square() + constant)

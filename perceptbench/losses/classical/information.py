@@ -16,8 +16,8 @@ from perceptbench.losses.classical.halves import (
     gaussian,
     mixed,
 )
+from perceptbench.losses.classical.phase import YIQ
 
-LUMA = ((0.299, 0.587, 0.114),)
 #: The windows of the four scales; variance of the visual noise, for luma up to 255.
 WINDOWS, NOISE = [gaussian(size, size / 5) for size in (17, 9, 5, 3)], 2.0
 #: A variance of no information.
@@ -30,7 +30,7 @@ class VIF(Directed):
     min_size, fuses = 41, True
 
     def embed(self, images: Tensor) -> Embedding:
-        level = mixed(255 * centred(images)[0], LUMA)
+        level = mixed(255 * centred(images)[0], YIQ[:1])
         found: list[Tensor] = []
         for number, window in enumerate(WINDOWS):
             if number:

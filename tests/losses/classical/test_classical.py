@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from torch.nn import functional as F
 
-from perceptbench.losses import NLPD
-from perceptbench.losses.classical import LOSSES, load
+from perceptbench.losses import NLPD, load_loss
+from perceptbench.losses.classical import LOSSES
 from perceptbench.losses.classical.phase import phase_congruency
 
 #: Loss -> what piq calls it, and its number for identical images.
@@ -38,7 +38,7 @@ def sized(name, size):
 def made(name):
     if name == "nlpd":
         return NLPD()
-    return load(name, **({"pixels_per_degree": 60.0} if name == "watson-ahumada" else {}))
+    return load_loss(name, **({"pixels_per_degree": 60.0} if name == "watson-ahumada" else {}))
 
 
 def photographs(size, dtype=torch.float64):
@@ -93,7 +93,7 @@ def test_so_are_its_gradients_and_the_values_on_their_way(name):
 def test_the_one_that_is_not_symmetric_takes_either_order(name):
     x, y = photographs((64, 72))
     options = {"pixels_per_degree": 60.0} if name == "watson-ahumada" else {}
-    first = load(name, reference_first=True, **options)
+    first = load_loss(name, reference_first=True, **options)
     torch.testing.assert_close(first(x, y), made(name)(y, x))
     assert not torch.allclose(first(x, y), made(name)(x, y))
 
@@ -202,7 +202,7 @@ def test_options_are_those_of_losses():
     x, y = photographs((176, 192), torch.float32)
     x, y = x.requires_grad_(True), y.requires_grad_(True)
     plain = made("ssim")(x, y)
-    mean = load("ssim", mean=True, detach_target=True)(x, y)
+    mean = load_loss("ssim", mean=True, detach_target=True)(x, y)
     torch.testing.assert_close(mean, plain.mean())
     mean.backward()
     assert y.grad is None and x.grad.abs().sum() > 0
