@@ -117,8 +117,10 @@ def test_maps(run: Run, metrics: Sequence[str]) -> list[HeatMap]:
         note = "Rows from the input down; each column from its worst (pale) to its best layer."
         lines = zip(here.index, zip(*shaded, strict=True), strict=True)
         rows_of = [(None, str(layer), list(line)) for layer, line in lines]
-        title, columns = f"{backbone}, {distance}: layers by tests", [c.title for c in run.columns]
-        maps.append(HeatMap(title, note, "layer", columns, rows_of))
+        one = len({column.dataset for column in run.columns}) == 1
+        names = [f"{c.slice} {c.statistic}" if one else c.title for c in run.columns]
+        title = f"{backbone}, {distance}: layers by tests"
+        maps.append(HeatMap(title, note, "layer", names, rows_of))
     return maps
 
 

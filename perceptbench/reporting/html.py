@@ -24,7 +24,7 @@ from perceptbench.reporting import beside, cells, changed_images, notes, objecti
 from perceptbench.reporting.cells import Cell
 from perceptbench.reporting.choice import Choice, choice
 from perceptbench.reporting.disputed import judged
-from perceptbench.reporting.heat import HeatMap, layer_maps, slice_maps
+from perceptbench.reporting.heat import HeatMap, layer_maps, slice_maps, test_maps
 from perceptbench.reporting.leaderboard import Column
 from perceptbench.reporting.result import Run
 from perceptbench.reporting.strips import Images, disputed_strips, item_sets
@@ -159,7 +159,8 @@ def _context(run: Run) -> dict[str, Any]:
         "images": images.known,
         "start": [0, min(1, len(metrics) - 1)],  # A and B, until others are chosen
     }
-    maps, layers, told = slice_maps(run, metrics), layer_maps(run, metrics), _told(run)
+    maps, told = slice_maps(run, metrics), _told(run)
+    layers = [*layer_maps(run, metrics), *test_maps(run, metrics)]
     return {
         "title": ", ".join(dict.fromkeys(c.dataset for c in run.columns)),
         "lead": _lead(run, board, chosen),

@@ -111,7 +111,8 @@ def _interval_panel(panel, column: Column, metrics: Sequence[Row], shown: Sequen
 
 def heat_maps(maps: Sequence[HeatMap]) -> Figure:
     """The maps one below the other."""
-    heights = [0.9 + 0.2 * len(m.rows) for m in maps]
+    # What a name takes that stands aslant, in inches, and the rows.
+    heights = [0.5 + 0.05 * max(map(len, m.columns)) + 0.2 * len(m.rows) for m in maps]
     width = max(4.5, 2.5 + 0.55 * max(len(m.columns) for m in maps))
     figure = _figure(width, sum(heights))
     panels = figure.subplots(len(maps), 1, squeeze=False, height_ratios=heights).ravel()

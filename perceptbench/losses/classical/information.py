@@ -46,10 +46,11 @@ class VIF(Directed):
             level_x, mean_x, variance_x = distorted[3 * number : 3 * number + 3]
             level_y, mean_y, variance_y = reference[3 * number : 3 * number + 3]
             covariance = blurred(level_x * level_y, window) - mean_x * mean_y
-            told = (variance_y >= NONE) & (variance_x >= NONE) & (covariance >= 0)
-            gain = torch.where(told, covariance / (variance_y + NONE), 0.0)
-            variance_y = torch.where(variance_y >= NONE, variance_y, 0.0)
-            rest = torch.where(variance_x >= NONE, variance_x - gain * covariance, 0.0)
+            # Asked so that what is no number stays none.
+            nothing = (variance_y < NONE) | (variance_x < NONE) | (covariance < 0)
+            gain = torch.where(nothing, 0.0, covariance / (variance_y + NONE))
+            variance_y = torch.where(variance_y < NONE, 0.0, variance_y)
+            rest = torch.where(variance_x < NONE, 0.0, variance_x - gain * covariance)
             signal = gain.square() * variance_y / (rest.clamp_min(NONE) + NOISE)
             arrived = torch.log1p(signal).sum((1, 2, 3))
             sent = torch.log1p(variance_y / NOISE).sum((1, 2, 3))

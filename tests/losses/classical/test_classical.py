@@ -128,6 +128,15 @@ def test_a_uniform_pair_is_worked_by_hand(name):
     assert made(name)(grey, white).item() == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", [*LOSSES, "nlpd"])
+def test_of_what_is_no_number_the_distance_is_none(name):
+    """An image with NaN is at no distance, not at 0 or 1; the other of the batch is."""
+    x, y = torch.rand(2, 2, 3, 176, 192, generator=torch.Generator().manual_seed(0))
+    x[0, 0, 3, 3] = torch.nan
+    found = load_loss(name, range="ignore")(x, y)
+    assert found.isnan().tolist() == [True, False]
+
+
 @pytest.mark.parametrize("side", [176, 192])
 def test_a_uniform_image_has_no_phase_but_equal_ones(side):
     """piq finds rounding errors where a side has a factor that is no power of 2."""
