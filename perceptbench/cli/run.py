@@ -98,7 +98,8 @@ def run(
 
     Without DATASET and --judgements there are two boards: natural images (TID2013 and LIVE), from
     published scores that come with the program, and the embedded suite, whose images are computed
-    from published stimulus formulas. Nothing is downloaded. -m and --scores leave out the first.
+    from published stimulus formulas. No dataset is downloaded, but weights that are nowhere on this
+    machine. -m and --scores leave out the first.
 
     \b
     perceptbench run modelfest -m mse -m watson-ahumada -o runs/first
