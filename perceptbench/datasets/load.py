@@ -266,7 +266,7 @@ def _read(manifest: Manifest, files: Files | None, choices: Mapping[str, str]) -
         if manifest.reader.startswith("perceptbench."):
             dataset = read(**choices)
             return replace(dataset, load=Computed(dataset.load, choices))
-        return _of_plugin(manifest, read)
+        return _of_plugin(manifest, read, choices)
     layout = find_layout(manifest, files)
     if layout is None:
         lacks = "; ".join(
@@ -279,10 +279,12 @@ def _read(manifest: Manifest, files: Files | None, choices: Mapping[str, str]) -
     return _function(layout.reader or manifest.reader)(files, **layout.read, **choices)
 
 
-def _of_plugin(manifest: Manifest, read: Callable[..., Dataset]) -> Dataset:
+def _of_plugin(
+    manifest: Manifest, read: Callable[..., Dataset], choices: Mapping[str, str]
+) -> Dataset:
     """What another package's function returns, under the name that it is registered by."""
     try:
-        dataset = read()
+        dataset = read(**choices)
     except PerceptbenchError:
         raise
     except Exception as error:  # a plugin may raise anything

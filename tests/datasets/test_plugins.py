@@ -16,9 +16,9 @@ SOURCE = """
     from perceptbench.datasets.dataset import Dataset
     from perceptbench.datasets.judgements.protocols import Judgements
 
-    def greys():
+    def greys(levels="4"):
         table = pd.DataFrame({"reference": ["0", "0"], "distorted": ["1", "2"], "quality": [2, 1]})
-        load = lambda key: torch.full((3, 8, 8), int(key) / 4)
+        load = lambda key: torch.full((3, 8, 8), int(key) / int(levels))
         return Dataset("x", (Judgements("x", table, statistics=("srcc",)),), load)
 
     def wrong():
@@ -42,6 +42,7 @@ def install(tmp_path, monkeypatch):
             'name = "listed"\ntitle = "t"\ncitation = "c"\nimages = "computed"\n'
             'protocols = ["rating"]\nreader = "plugdata:greys"\nembedded = true\n'
             '[expect."all/rating"]\nitems = 2\n'
+            '[option.levels]\nhelp = "how many"\ndefault = "4"\n'
         )
         monkeypatch.syspath_prepend(str(tmp_path))
         sys.modules.pop("plugdata", None)
@@ -59,6 +60,8 @@ def test_a_plugin_is_a_function_or_a_folder_of_manifests(install, tmp_path):
         assert dataset.name == name and dataset.judgements[0].dataset == name
         assert dataset.load("2").mean() == 0.5
     assert not manifests()["listed"].embedded
+    fine = load_dataset(find_manifest("listed"), None, tmp_path, options={"levels": "8"})
+    assert fine.load("2").mean() == 0.25
 
 
 def test_broken_plugins_are_named(install, tmp_path):
