@@ -113,23 +113,16 @@ def load_published(
             f"dataset {manifest.name}: no published scores of it are known; there are of {joined}"
         )
     own = _own(manifest, find_copy(manifest, data_dir, cache_dir), reading, say)
-    found = []
+    found, home = [], data_home(data_dir, cache_dir)
     for name, score_set in sets.items():
-        copies = (find_copy(score_set, data_dir, cache_dir), score_set.embedded(manifest.name))
-        held = [
-            s for c in copies if c and (s := read_scores(score_set, c, manifest.name, variants))
-        ]
-        if variants:
-            whole = [scores for scores in held if not _lacks_changed(score_set, scores)]
-            if held and not whole and download:
-                home = data_home(data_dir, cache_dir)
-                folder = fetch_scores(score_set, home, manifest.name, variants)
-                whole = [s for s in [read_scores(score_set, folder, manifest.name, variants)] if s]
-            elif held and not whole:
+        scores = _at_hand(score_set, manifest.name, variants, data_dir, cache_dir)
+        if scores and variants and _lacks_changed(score_set, scores):
+            if download:
+                scores = _fetched(score_set, manifest.name, variants, home) or scores
+            else:
                 say(f"score set {name}: those of changed images are not at hand")
-            held = whole + held
-        if held:
-            found.append(held[0])
+        if scores:
+            found.append(scores)
         else:
             say(f"score set {name} is not at hand; `perceptbench datasets download {name}`")
     if not found:
@@ -138,14 +131,31 @@ def load_published(
             raise UsageError(
                 f"no scores of it are at hand; `perceptbench datasets download {first.name}`"
             )
-        folder = fetch_scores(first, data_home(data_dir, cache_dir), manifest.name, variants)
-        found = [s for s in [read_scores(first, folder, manifest.name, variants)] if s]
+        found = [s for s in [_fetched(first, manifest.name, variants, home)] if s]
     for scores in found:
         if scores.judgements is not None:
             check_judgements(manifest, scores)
     if own is None:
         own = _of_scores(manifest, [*_shipped(manifest.name), *found])
     return own, [_joined(own, scores) for scores in found]
+
+
+def _at_hand(
+    score_set: ScoreSet, dataset: str, variants: bool, data_dir: Path | None, cache_dir: Path
+) -> Published | None:
+    """The first copy; where changed images are asked for, rather one that has their scores."""
+    first = None
+    for folder in (find_copy(score_set, data_dir, cache_dir), score_set.embedded(dataset)):
+        if folder and (scores := read_scores(score_set, folder, dataset, variants)):
+            if not variants or not _lacks_changed(score_set, scores):
+                return scores
+            first = first or scores
+    return first
+
+
+def _fetched(score_set: ScoreSet, dataset: str, variants: bool, home: Path) -> Published | None:
+    folder = fetch_scores(score_set, home, dataset, variants)
+    return read_scores(score_set, folder, dataset, variants)
 
 
 def _lacks_changed(score_set: ScoreSet, scores: Published) -> bool:

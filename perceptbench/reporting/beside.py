@@ -7,11 +7,10 @@ than half of the dataset's columns.
 from statistics import fmean
 
 from perceptbench.agreement.ranking import PEOPLE
-from perceptbench.datasets.manifest import find_manifest
-from perceptbench.errors import PerceptbenchError
 from perceptbench.metrics.registry import catalogue
 from perceptbench.reporting.leaderboard import Column
 from perceptbench.reporting.result import Run
+from perceptbench.reporting.strips import known_manifest
 
 TITLE = "Beside published figures"
 READING = (
@@ -35,14 +34,12 @@ def tables(run: Run) -> dict[str, list[list[str]]]:
 
 def _published(dataset: str, columns: list[Column]) -> dict[tuple[str, str], Figures]:
     """(Metric, source) -> its figures."""
-    try:
-        published = find_manifest(dataset).published
-    except PerceptbenchError:  # a dataset of the user's own
+    if (manifest := known_manifest(dataset)) is None:
         return {}
     ours = {*catalogue().metrics, *PEOPLE}
     by_place = {(column.slice, column.statistic): column for column in columns}
     found: dict[tuple[str, str], Figures] = {}
-    for figure in published:
+    for figure in manifest.published:
         column = by_place.get((figure.slice, figure.statistic))
         if column and figure.metric not in ours:
             found.setdefault((figure.metric, figure.source), {})[column] = figure.value

@@ -234,13 +234,13 @@ def _told(run: Run) -> list[dict[str, Any]]:
         {
             "key": "alignment", "name": "Changed images", "title": changed_images.TITLE,
             "about": changed_images.reading(run), "tables": changed_images.tables(run),
-        } if len(run.alignment) else {},
+        },
         {
             "key": "beside", "name": "Published", "title": beside.TITLE,
             "about": beside.READING, "tables": beside.tables(run),
         },
     ]  # fmt: skip
-    return [section for section in found if section.get("tables")]
+    return [section for section in found if section["tables"]]
 
 
 def _sections(

@@ -21,8 +21,8 @@ def render(run: Run) -> dict[str, str]:
         *(f"{escape(sentence)}\n" for sentence in notes.reading(run)),
         "### The figures\n",
         _list(f"{title}: {text}" for title, text in notes.figures(run).items()),
-        *_alignment(run),
-        *_beside(run),
+        *_titled(changed_images.TITLE, changed_images.reading(run), changed_images.tables(run)),
+        *_titled(beside.TITLE, beside.READING, beside.tables(run)),
         *(["### What is missing, and why\n", missing] if missing else []),
         *origin("###", run),
     ]
@@ -46,20 +46,10 @@ def _choice(run: Run) -> list[str]:
     return [*parts, format_table(header, cells)] if cells else parts
 
 
-def _alignment(run: Run) -> list[str]:
-    if run.alignment.empty:
-        return []
-    tables = changed_images.tables(run)
-    return _titled(changed_images.TITLE, changed_images.reading(run), tables)
-
-
-def _beside(run: Run) -> list[str]:
-    tables = beside.tables(run)
-    return _titled(beside.TITLE, beside.READING, tables) if tables else []
-
-
 def _titled(heading: str, reading: str, tables: dict[str, list[list[str]]]) -> list[str]:
-    """Tables of text under a heading, each under its title."""
+    """Tables of text under a heading, each under its title; nothing where there is none."""
+    if not tables:
+        return []
     parts = [f"### {heading}\n", f"{escape(reading)}\n"]
     for title, lines in tables.items():
         header, *body = [[escape(cell) for cell in row] for row in lines]

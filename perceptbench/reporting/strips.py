@@ -31,7 +31,9 @@ class Images:
         table = run.pictures
         keys = zip(table["dataset"], table["image"], strict=True)
         self._pictures = dict(zip(keys, table["picture"], strict=True))
-        self._manifests = {name: _manifest(name) for name in {p.dataset for p in run.judgements}}
+        self._manifests = {
+            name: known_manifest(name) for name in {p.dataset for p in run.judgements}
+        }
         self._places: dict[tuple[str, str], int] = {}
         #: ``key``, ``picture`` (a data URI or None) and ``words``, its manifest's, of each
         self.known: list[dict[str, str | None]] = []
@@ -49,7 +51,7 @@ class Images:
         return self._places[dataset, key]
 
 
-def _manifest(dataset: str) -> Manifest | None:
+def known_manifest(dataset: str) -> Manifest | None:
     """None of a dataset of the user's own."""
     try:
         return find_manifest(dataset)
